@@ -1,0 +1,131 @@
+"""The contract between the engine and a control."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from dlm_control.language_model import LanguageModel
+
+Space = Literal["x_t", "x0", "logits"]
+
+
+class Check(NamedTuple):
+    """Did a finished text obey?
+
+    Attributes:
+        score: in [0, 1]; 1 is full obedience.
+        why: a few words for a reader, such as "17 words, wanted 18".
+    """
+
+    score: float
+    why: str
+
+    @property
+    def passed(self) -> bool:
+        """Full obedience."""
+        return self.score >= 1.0
+
+
+@dataclass(frozen=True)
+class State:
+    """What a controller may read at one denoising step; differentiable where its `reads` says so.
+
+    Attributes:
+        x_t: (batch, canvas, dim), noisy embeddings.
+        t: (batch,), noise level in [0, 1].
+        x0: (batch, canvas, dim), the denoiser's clean embeddings.
+        logits: (batch, canvas, vocab), log-probabilities of the words; None when the model predicts embeddings alone.
+        words: (batch,), how many words each text will have, −1 where the model decides.
+        lm: the frozen language model: vocabulary, embedding table, guides.
+    """
+
+    x_t: Tensor
+    t: Tensor
+    x0: Tensor
+    logits: Tensor | None
+    words: Tensor
+    lm: LanguageModel
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """(batch, canvas, vocab), log-probabilities of words: the logits, normalised."""
+        assert self.logits is not None
+        return self.logits.log_softmax(-1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a control fixes before sampling starts, in words counted from 0.
+
+    Attributes:
+        min_words, max_words: lengths it allows; None is no bound.
+        at: word ids allowed at a position; negative positions count from the end (−1 is the last word).
+        forbidden: word ids that must not occur.
+        phrases: for each demand, the word-id sequences of which one must occur somewhere.
+        template: fixed words and gaps that make up the whole text, or None.
+    """
+
+    min_words: int | None = None
+    max_words: int | None = None
+    at: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    forbidden: frozenset[int] = frozenset()
+    phrases: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    template: tuple[int | Gap, ...] | None = None
+
+
+class Gap(NamedTuple):
+    """A stretch of free words: at least `least`, at most `most` (None: whatever fits)."""
+
+    least: int = 0
+    most: int | None = None
+
+
+class Controller(ABC):
+    """One constraint. A subclass's constructor takes its target; the registry gives it a name.
+
+    Attributes:
+        reads: the space in which its energy is a function: `x_t` (a noise-aware guide), `x0` (any differentiable function of
+            clean embeddings) or `logits` (of word distributions, with no pass through the denoiser). None: it has no energy and
+            acts through its plan, or through `check` and particles.
+        name: set by the registry.
+    """
+
+    reads: ClassVar[Space | None] = None
+    name: ClassVar[str] = ""
+
+    def energy(self, state: State) -> Tensor:
+        """−log p(c | state), one number an item: (batch,), differentiable in the space that `reads` names.
+
+        A controller of `logits` returns −log of an expectation under the product of the positions' word distributions; the
+        engine then conditions those distributions exactly. One of `x_t` or `x0` returns any differentiable energy.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads {self.reads!r} but has no energy()")
+
+    @abstractmethod
+    def check(self, text: str) -> Check:
+        """Did this finished text obey? Judged from the text alone."""
+
+    def plan(self, lm: LanguageModel) -> Plan:
+        """What is fixed before sampling starts.
+
+        Raises:
+            UsageError: the target cannot be met by this language model (a word it does not know, …).
+        """
+        return Plan()
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if not k.startswith("_"))
+        return f"{type(self).__name__}({arguments})"
+
+
+def log_sum(terms: list[Tensor]) -> Tensor:
+    """log Σ exp of a list of (batch,) tensors."""
+    return torch.stack(terms).logsumexp(0)

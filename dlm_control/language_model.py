@@ -1,0 +1,155 @@
+"""The frozen language model with its vocabulary: what users load and generate with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from dlm_control.controller import Controller
+from dlm_control.errors import Problems, UsageError
+from dlm_control.generate import Sample, generate
+from dlm_control.guidance import Control
+from dlm_control.hub import model_folder
+from dlm_control.model import DiffusionLM
+from dlm_control.presets import Preset, preset
+from dlm_control.progress import progress
+from dlm_control.tokenizer import WordTokenizer
+
+T = TypeVar("T")
+
+
+class LanguageModel:
+    """A frozen Diffusion-LM.
+
+    Attributes:
+        model: the network.
+        tokenizer: its words.
+        source: what it was loaded from.
+    """
+
+    def __init__(self, model: DiffusionLM, tokenizer: WordTokenizer, source: str = "") -> None:
+        self.model, self.tokenizer, self.source = model.eval().requires_grad_(False), tokenizer, source
+        self._loaded: dict[str, Any] = {}
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """(vocab, dim), the table that is diffused."""
+        return self.model.embeddings.detach()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of vocabulary and embedding table: a guide fits the models that share it."""
+        table = self.embeddings.numpy().round(4).tobytes()
+        return hashlib.sha256(table + "\n".join(self.tokenizer.get_vocab()).encode()).hexdigest()[:16]
+
+    def once(self, name: str, load: Callable[[], T]) -> T:
+        """The result of load(), kept under a name: where controllers keep their guides."""
+        if name not in self._loaded:
+            self._loaded[name] = load()
+        kept: T = self._loaded[name]
+        return kept
+
+    def ids(self, text: str, place: str) -> tuple[int, ...]:
+        """The word ids of a target's text.
+
+        Raises:
+            UsageError: it has no words, or words that the vocabulary lacks; suggestions come with it.
+        """
+        if not self.tokenizer.words(text):
+            raise UsageError(f"{place}: {text!r} has no words")
+        problems = Problems(place)
+        vocabulary = self.tokenizer.get_vocab()
+        for word in self.tokenizer.unknown(text):
+            near = [v for v in vocabulary if v.lower() == word.lower()] or _similar(word, vocabulary)
+            hint = f"; near it: {', '.join(near[:3])}" if near else ""
+            problems.add("", f"the word {word!r} is not among the {len(vocabulary)} the model knows{hint}")
+        problems.raise_if_any()
+        return tuple(self.tokenizer.word_ids(text))
+
+    def generate(
+        self,
+        controls: Sequence[Controller | Control] = (),
+        num_samples: int = 1,
+        seed: int = 0,
+        preset: Preset | str = "default",
+        indices: Sequence[int] | None = None,
+        **changes: Any,
+    ) -> list[Sample]:
+        """Texts that obey all controls.
+
+        Args:
+            controls: controllers, or Controls where a weight, an interval or a name is wanted.
+            num_samples: how many texts.
+            seed: text i is a function of (controls, preset, seed, i) alone.
+            preset: a name, or a Preset.
+            indices: the i of each text, 0 … num_samples − 1 by default.
+            **changes: values of the preset to replace, such as steps=20.
+
+        Raises:
+            UsageError: controls that contradict each other or the vocabulary, or a preset that cannot be.
+        """
+        if not isinstance(num_samples, int) or num_samples < 1:
+            raise UsageError(f"num_samples: expected a whole number above 0, got {num_samples!r}")
+        chosen = _preset(preset, changes)
+        wanted = list(range(num_samples)) if indices is None else list(indices)
+        total = len(wanted) * chosen.candidates * chosen.particles * chosen.steps
+        with progress("generate", total=total) as bar:
+            return generate(self, named(controls), wanted, seed, chosen, bar.advance)
+
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.source!r}, {len(self.tokenizer)} words, {self.model.num_parameters():,} parameters)"
+
+
+def load(source: str | Path = "e2e") -> LanguageModel:
+    """A language model.
+
+    Args:
+        source: a bundled name (`e2e`), a folder that `dlm train` wrote, or a hub id.
+
+    Raises:
+        UsageError: nothing is there, or it is no Diffusion-LM.
+    """
+    folder = model_folder(source)
+    try:
+        model, report = DiffusionLM.from_pretrained(folder, output_loading_info=True)
+        tokenizer = WordTokenizer.from_pretrained(folder)
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        raise UsageError(f"model {str(source)!r}: {folder} does not load: {str(error).strip().splitlines()[0]}") from None
+    wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
+    if wrong:
+        raise UsageError(f"model {str(source)!r}: the weights are of another shape or model than config.json says: {wrong[0]}")
+    return LanguageModel(model, tokenizer, str(source))
+
+
+def named(controls: Sequence[Controller | Control]) -> list[Control]:
+    """Controls with unique names: the registry's, numbered where several share one."""
+    given = [c if isinstance(c, Control) else Control(c.name or type(c).__name__.lower(), c) for c in controls]
+    counts: dict[str, int] = {}
+    for control in given:
+        counts[control.name] = counts.get(control.name, 0) + 1
+    seen: dict[str, int] = {}
+    unique = []
+    for control in given:
+        seen[control.name] = seen.get(control.name, 0) + 1
+        name = control.name if counts[control.name] == 1 else f"{control.name}#{seen[control.name]}"
+        unique.append(Control(name, control.controller, control.weight, control.interval))
+    return unique
+
+
+def _preset(given: Preset | str, changes: dict[str, Any]) -> Preset:
+    if isinstance(given, str):
+        return preset(given, **changes)
+    return preset("default", **{**vars(given), **changes})
+
+
+def _similar(word: str, vocabulary: Sequence[str] | dict[str, int]) -> list[str]:
+    import difflib
+
+    return difflib.get_close_matches(word, list(vocabulary), n=3, cutoff=0.7)
+
+

@@ -1,0 +1,115 @@
+"""The recipe of the Diffusion-LM itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dlm_control.data import CanvasBatches, canvas_of, encode, padded, read_split
+from dlm_control.errors import UsageError, suggestion
+from dlm_control.model import DiffusionLM, DiffusionLMConfig
+from dlm_control.objectives import OBJECTIVES, Draws, Objective
+from dlm_control.recipe import Loss, Recipe
+from dlm_control.tokenizer import WordTokenizer
+
+
+class DiffusionLMRecipe(Recipe):
+    """Train a Diffusion-LM on a column of sentences.
+
+    Args:
+        objective: `categorical` or `paper`.
+        model: arguments of DiffusionLMConfig.
+        text_column: the column that holds the sentences.
+        min_count: a word must be seen this often to enter the vocabulary.
+        tokens: positions in a batch.
+        embeddings: `learned`, or `random` (drawn once and frozen).
+        freeze_embeddings_after: step at which learned embeddings stop moving, so that guides can be trained on them while the
+            model trains on; 0 lets them learn to the end.
+        self_cond: share of steps with self-conditioning (`categorical` only).
+    """
+
+    kind = "diffusion-lm"
+
+    def __init__(
+        self,
+        objective: str = "categorical",
+        model: dict[str, Any] | None = None,
+        text_column: str = "ref",
+        min_count: int = 11,
+        tokens: int = 1800,
+        embeddings: str = "learned",
+        freeze_embeddings_after: int = 0,
+        self_cond: float = 0.5,
+    ) -> None:
+        if objective not in OBJECTIVES:
+            raise UsageError(
+                f"recipe.objective: unknown {objective!r}{suggestion(objective, OBJECTIVES)}; there are: {', '.join(OBJECTIVES)}"
+            )
+        if embeddings not in ("learned", "random"):
+            raise UsageError(f"recipe.embeddings: {embeddings!r} is neither 'learned' nor 'random'")
+        self.objective: Objective = OBJECTIVES[objective](**({"self_cond": self_cond} if objective == "categorical" else {}))
+        self.sizes = model or {}
+        self.text_column, self.min_count, self.tokens = text_column, min_count, tokens
+        self.frozen_from = 0 if embeddings == "random" else freeze_embeddings_after or None
+
+    def setup(self, data: str, seed: int, processes: int) -> None:
+        texts = [str(text) for text in read_split(data, "train", [self.text_column])[self.text_column]]
+        self.tokenizer = WordTokenizer.train(texts, self.min_count)
+        config = DiffusionLMConfig(vocab_size=len(self.tokenizer), **self.sizes)
+        if config.head not in self.objective.heads:
+            raise UsageError(
+                f"recipe.model.head: {config.head!r} cannot be trained by this objective; "
+                f"it takes {', '.join(self.objective.heads)}"
+            )
+        self.sentences = self._encoded(data, texts, config.max_canvas)
+        lengths = [len(sentence) - 1 for sentence in self.sentences]
+        config.length_counts = np.bincount(lengths, minlength=config.max_canvas).tolist()
+        torch.manual_seed(seed)
+        self.model = DiffusionLM(config)
+        self.batches = CanvasBatches(lengths, config.max_canvas, self.tokens, seed, multiple=8 * processes)
+        held_out = [str(text) for text in read_split(data, "validation", [self.text_column])[self.text_column]]
+        self.held_out = self._encoded(data, held_out, config.max_canvas)[:512]
+
+    def _encoded(self, data: str, texts: list[str], max_canvas: int) -> list[list[int]]:
+        sentences, unfit = encode(self.tokenizer, texts, max_canvas)
+        if unfit:
+            raise UsageError(
+                f"--data {data}: {len(unfit)} of {len(texts)} texts are empty or longer than {max_canvas - 1} words "
+                f"(row {unfit[0]}: {texts[unfit[0]][:60]!r}); raise recipe.model.max_canvas or remove them"
+            )
+        return sentences
+
+    def batch(self, step: int, rank: int, world: int) -> Tensor:
+        rows, canvas = self.batches[step]
+        share = np.array_split(rows, world)[rank]
+        return padded([self.sentences[row] for row in share], canvas, self.tokenizer.pad_token_id)
+
+    def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
+        return Loss(*self.objective.loss(model, batch, draws))
+
+    def after_backward(self, step: int) -> None:
+        if self.frozen_from is not None and step >= self.frozen_from:
+            self.model.word_embedding.weight.grad = None
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """The objective on 512 held-out sentences, noise levels stratified; the same draws every time."""
+        totals: dict[str, float] = {}
+        order = sorted(range(len(self.held_out)), key=lambda row: len(self.held_out[row]))
+        chunks = [order[i : i + 64] for i in range(0, len(order), 64)]
+        for number, chunk in enumerate(chunks):
+            sentences = [self.held_out[row] for row in chunk]
+            canvas = canvas_of(len(sentences[-1]) - 1, self.model.config.max_canvas)
+            ids = padded(sentences, canvas, self.tokenizer.pad_token_id)
+            for name, part in self.objective.loss(model, ids, Draws(0, number))[1].items():
+                totals[name] = totals.get(name, 0.0) + part.item() * len(chunk) / len(order)
+        return totals
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, DiffusionLM)
+        model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)

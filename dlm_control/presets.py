@@ -1,0 +1,104 @@
+"""Named ways of sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from dlm_control.denoiser import CLAMPS
+from dlm_control.errors import Problems, suggestion
+from dlm_control.guidance import GUIDANCES
+from dlm_control.samplers import SAMPLERS, SPACINGS
+
+SELECTIONS = ("checks", "mbr")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How a text is sampled.
+
+    Attributes:
+        steps: denoising steps.
+        sampler, spacing: see `dlm_control.samplers`.
+        temperature: of the word distributions.
+        clamp: `off`, `soft` or `hard`.
+        guidance: `tilt` (Bayes' rule on word distributions) or `paper` (the 2022 update).
+        strength: λ of the 2022 update.
+        candidates: texts drawn for each text returned.
+        select: how one of them is chosen: `checks` (most obedient, then likeliest), or `mbr` (most like the others).
+        particles: texts that run side by side and are resampled at `resample_at` by their checks; 1 is none.
+        resample_at: noise levels.
+        max_calls: budget of network calls for each text returned; a preset that would exceed it is refused.
+    """
+
+    steps: int = 50
+    sampler: str = "ancestral"
+    spacing: str = "uniform"
+    temperature: float = 0.9
+    clamp: str = "off"
+    guidance: str = "tilt"
+    strength: float = 0.01
+    candidates: int = 1
+    select: str = "checks"
+    particles: int = 1
+    resample_at: tuple[float, ...] = (0.5, 0.3, 0.15)
+    max_calls: int | None = None
+
+    def calls(self) -> int:
+        """Network calls for each text returned, gradients through the network not counted."""
+        return self.steps * self.candidates * self.particles
+
+
+PRESETS = {
+    "default": Preset(),
+    "fast": Preset(steps=20),
+    "paper": Preset(steps=200, sampler="ddim-eta1", temperature=1.0, clamp="hard", guidance="paper"),
+}
+
+
+def preset(name: str, **changes: Any) -> Preset:
+    """The named preset with some of its values replaced.
+
+    Raises:
+        UsageError: unknown name or key, or values that cannot be; all in one report.
+    """
+    problems = Problems(f"preset {name!r}")
+    if name not in PRESETS:
+        problems.add("", f"unknown{suggestion(name, PRESETS)}; there are: {', '.join(PRESETS)}")
+    known = {f.name for f in fields(Preset)}
+    for key in sorted(changes.keys() - known):
+        problems.add(key, f"unknown key{suggestion(key, known)}; there are: {', '.join(sorted(known))}")
+    choices = {"sampler": SAMPLERS, "spacing": SPACINGS, "clamp": CLAMPS, "guidance": GUIDANCES, "select": SELECTIONS}
+    for key, options in choices.items():
+        if key in changes and changes[key] not in options:
+            problems.add(key, f"unknown {changes[key]!r}{suggestion(str(changes[key]), options)}; there are: {', '.join(options)}")
+    for key in ("steps", "candidates", "particles", "max_calls"):
+        if key in changes and not _whole(changes[key]) and not (key == "max_calls" and changes[key] is None):
+            problems.add(key, f"expected a whole number above 0, got {changes[key]!r}")
+    for key in ("temperature", "strength"):
+        if key in changes and not (_number(changes[key]) and 0 < changes[key] < float("inf")):
+            problems.add(key, f"expected a number above 0, got {changes[key]!r}")
+    if "resample_at" in changes:
+        levels = changes["resample_at"]
+        if not (isinstance(levels, (list, tuple)) and all(_number(t) and 0 < t < 1 for t in levels)):
+            problems.add("resample_at", f"expected noise levels between 0 and 1, got {levels!r}")
+        else:
+            changes["resample_at"] = tuple(sorted(levels, reverse=True))
+    problems.raise_if_any()
+    made = replace(PRESETS[name], **changes)
+    if made.particles > 1 and not SAMPLERS[made.sampler]().stochastic:
+        stochastic = ", ".join(s for s in SAMPLERS if SAMPLERS[s]().stochastic)
+        problems.add("sampler", f"{made.sampler!r} is deterministic: copies of a particle would never part; use {stochastic}")
+    if made.max_calls is not None and made.calls() > made.max_calls:
+        product = f"{made.steps} steps × {made.candidates} candidates × {made.particles} particles"
+        problems.add("max_calls", f"{product} = {made.calls()} network calls a text exceed the budget of {made.max_calls}")
+    problems.raise_if_any()
+    return made
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

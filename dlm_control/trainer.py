@@ -1,0 +1,209 @@
+"""The training loop: one process or many, averaged weights, exact resume."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+from torch import nn
+
+from dlm_control.errors import Problems, UsageError, suggestion
+from dlm_control.objectives import Draws
+from dlm_control.optim import MuonAdamW
+from dlm_control.progress import progress
+from dlm_control.recipe import Recipe, recipe
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run, as its YAML file says it.
+
+    Attributes:
+        kind: which recipe (`diffusion-lm`, a guide, a teacher).
+        recipe: the recipe's own settings.
+        data: the corpus, as for `read_split`.
+        out: folder for the model; `out/state` holds what a resume needs, `out/log.jsonl` the figures.
+        steps, seed: of the run.
+        lr, warmup, weight_decay, beta2, clip, muon: of the optimizer; the rate rises over `warmup` steps, then falls by a
+            cosine to a hundredth.
+        ema: decay of the averaged weights, warmed up as min(ema, (1 + n) / (10 + n)).
+        save_every, eval_every: in steps.
+        trackers: names of accelerate's trackers (`tensorboard`, `wandb`, …).
+    """
+
+    kind: str
+    out: str
+    steps: int
+    data: str = "e2e"
+    recipe: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    lr: float = 2e-3
+    warmup: int = 100
+    weight_decay: float = 0.0
+    beta2: float = 0.98
+    clip: float = 1.0
+    muon: bool = True
+    ema: float = 0.999
+    save_every: int = 250
+    eval_every: int = 500
+    trackers: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path, overrides: dict[str, Any]) -> TrainConfig:
+        """A config file with some of its keys replaced.
+
+        Raises:
+            UsageError: missing or broken file, unknown or missing keys, values of a wrong kind: all in one report.
+        """
+        if not path.is_file():
+            raise UsageError(f"{path}: no such config file; the project's own lie in configs/")
+        try:
+            given = yaml.safe_load(path.read_text())
+        except yaml.YAMLError as error:
+            raise UsageError(f"{path}: not YAML: {error}") from None
+        if not isinstance(given, dict):
+            raise UsageError(f"{path}: expected keys and values, got {type(given).__name__}")
+        given = {**given, **{key: value for key, value in overrides.items() if value is not None}}
+        problems = Problems(str(path))
+        known = {f.name: f for f in fields(cls)}
+        for key in given.keys() - known.keys():
+            problems.add(str(key), f"unknown key{suggestion(str(key), known)}; there are: {', '.join(known)}")
+        for key in {"kind", "out", "steps"} - given.keys():
+            problems.add(key, "missing")
+        for key in ("steps", "save_every", "eval_every"):
+            if key in given and not (isinstance(given[key], int) and given[key] > 0):
+                problems.add(key, f"expected a whole number above 0, got {given[key]!r}")
+        for key in ("lr", "clip"):
+            if key in given and not (isinstance(given[key], (int, float)) and math.isfinite(given[key]) and given[key] > 0):
+                problems.add(key, f"expected a number above 0, got {given[key]!r} (YAML wants 2.0e-3, not 2e-3)")
+        problems.raise_if_any()
+        return cls(**{**given, "trackers": tuple(given.get("trackers", ()))})
+
+
+class Trainer:
+    """Runs a recipe to its last step, from wherever its state folder stands.
+
+    A step is a function of the weights, the optimizer's state, the seed and the step's number; the state folder is replaced by
+    one rename. So a killed run that is started again ends with the same weights as one that was not.
+    """
+
+    def __init__(self, config: TrainConfig, made: Recipe | None = None) -> None:
+        self.config, self.out = config, Path(config.out)
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), log_with=list(config.trackers) or None, project_dir=config.out)
+        self.recipe = made or recipe(config.kind, config.recipe)
+        self.recipe.setup(config.data, config.seed, self.accelerator.num_processes)
+        self.model: nn.Module = self.recipe.model
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        optimizer = MuonAdamW(
+            self.model, config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay, muon=config.muon
+        )
+        self.model, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        self.step, self.seconds = 0, 0.0
+        if (self.out / "state").exists():
+            self._resume()
+
+    def run(self, until: int | None = None) -> None:
+        """Train to step `until` (the last by default); the averaged model lies in `out` from the first save on."""
+        end = min(self.config.steps, until or self.config.steps)
+        main = self.accelerator.is_main_process
+        if self.config.trackers:
+            self.accelerator.init_trackers("dlm", config={k: str(v) for k, v in asdict(self.config).items()})
+        with progress(f"train {self.config.kind}", total=end, start=self.step, show=main) as bar:
+            while self.step < end:
+                started = time.process_time()
+                figures = self._train_step()
+                self.seconds += time.process_time() - started
+                bar.advance(**figures)
+                if self.step % self.config.eval_every == 0 or self.step == end:
+                    held_out = {f"dev_{k}": v for k, v in self.recipe.evaluate(self.average).items()}
+                    self._log({"step": self.step, "cpu_s": round(self.seconds, 1), **figures, **held_out})
+                if self.step % self.config.save_every == 0 or self.step == end:
+                    self._save()
+        self.accelerator.end_training()
+
+    def _train_step(self) -> dict[str, float]:
+        config, rank, world = self.config, self.accelerator.process_index, self.accelerator.num_processes
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * rate(self.step, config.warmup, config.steps)
+        batch = self.recipe.batch(self.step, rank, world)
+        loss, parts = self.recipe.loss(self.model, batch, Draws(config.seed, self.step, rank, world))
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        self.recipe.after_backward(self.step)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip)
+        if not torch.isfinite(norm):
+            raise UsageError(f"step {self.step}: the gradient is not finite ({float(norm)}); lower lr ({config.lr}) or clip")
+        self.optimizer.step()
+        self.step += 1
+        decay = min(config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.recipe.model.parameters(), strict=True):
+                if now.grad is None:
+                    mean.copy_(now)
+                else:
+                    mean.lerp_(now, 1 - decay)
+        return {"loss": loss.item(), **{name: float(part) for name, part in parts.items()}}
+
+    def _log(self, figures: dict[str, float]) -> None:
+        if self.accelerator.is_main_process:
+            self.out.mkdir(parents=True, exist_ok=True)
+            with open(self.out / "log.jsonl", "a") as log:
+                log.write(json.dumps({k: round(v, 5) for k, v in figures.items()}) + "\n")
+        if self.config.trackers:
+            self.accelerator.log(figures, step=self.step)
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            state = {
+                "config": _lasting(self.config),
+                "step": self.step,
+                "seconds": self.seconds,
+                "model": self.recipe.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+            new, now = self.out / "state.new", self.out / "state"
+            self.out.mkdir(parents=True, exist_ok=True)
+            with open(new, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(new, now)
+            self.recipe.save(self.average, self.out)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> None:
+        state = torch.load(self.out / "state", weights_only=True)
+        differing = [key for key, value in _lasting(self.config).items() if state["config"].get(key) != value]
+        if differing:
+            raise UsageError(
+                f"{self.out}: holds a run whose {', '.join(differing)} differ from this config's; "
+                "give another --out, or remove the folder to start anew"
+            )
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.recipe.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def rate(step: int, warmup: int, steps: int) -> float:
+    """Learning rate at a step as a share of its peak: linear rise, then a cosine down to 0.01."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def _lasting(config: TrainConfig) -> dict[str, Any]:
+    """What must not change between the sittings of a run."""
+    passing = ("out", "data", "save_every", "eval_every", "trackers")
+    return {key: value for key, value in asdict(config).items() if key not in passing}

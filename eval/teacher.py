@@ -1,0 +1,146 @@
+"""The teacher: a small autoregressive LM whose surprise at a text is its lm-score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from dlm_control.data import CanvasBatches, encode, padded, read_split
+from dlm_control.errors import UsageError
+from dlm_control.hub import model_folder
+from dlm_control.objectives import Draws
+from dlm_control.recipe import Loss, Recipe
+from dlm_control.tokenizer import WordTokenizer
+
+
+class TeacherRecipe(Recipe):
+    """Train a GPT-2 from scratch on a column of sentences, one token a word.
+
+    Args:
+        text_column: the column that holds the sentences.
+        min_count: a word must be seen this often to enter the vocabulary.
+        width, depth, heads: of the transformer.
+        tokens: positions in a batch.
+        max_words: the longest sentence.
+    """
+
+    kind = "teacher"
+
+    def __init__(
+        self,
+        text_column: str = "ref",
+        min_count: int = 11,
+        width: int = 256,
+        depth: int = 4,
+        heads: int = 4,
+        tokens: int = 1800,
+        max_words: int = 96,
+    ) -> None:
+        self.text_column, self.min_count, self.tokens, self.max_words = text_column, min_count, tokens, max_words
+        self.sizes = {"n_embd": width, "n_layer": depth, "n_head": heads}
+
+    def setup(self, data: str, seed: int, processes: int) -> None:
+        texts = [str(text) for text in read_split(data, "train", [self.text_column])[self.text_column]]
+        self.tokenizer = WordTokenizer.train(texts, self.min_count)
+        self.sentences = self._encoded(data, texts)
+        held_out = [str(text) for text in read_split(data, "validation", [self.text_column])[self.text_column]]
+        self.held_out = self._encoded(data, held_out)
+        torch.manual_seed(seed)
+        end = self.tokenizer.eos_token_id
+        config = GPT2Config(
+            vocab_size=len(self.tokenizer), n_positions=self.max_words + 1, bos_token_id=end, eos_token_id=end,
+            activation_function="gelu", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **self.sizes,
+        )  # fmt: skip
+        self.model = GPT2LMHeadModel(config)
+        lengths = [len(sentence) - 1 for sentence in self.sentences]
+        self.batches = CanvasBatches(lengths, self.max_words, self.tokens, seed, multiple=8 * processes)
+
+    def _encoded(self, data: str, texts: list[str]) -> list[list[int]]:
+        sentences, unfit = encode(self.tokenizer, texts, self.max_words)
+        if unfit:
+            raise UsageError(
+                f"--data {data}: {len(unfit)} of {len(texts)} texts are empty or longer than {self.max_words - 1} words "
+                f"(row {unfit[0]}: {texts[unfit[0]][:60]!r}); raise recipe.max_words or remove them"
+            )
+        return sentences
+
+    def batch(self, step: int, rank: int, world: int) -> Tensor:
+        rows, canvas = self.batches[step]
+        share = np.array_split(rows, world)[rank]
+        return padded([self.sentences[row] for row in share], canvas, self.tokenizer.pad_token_id)
+
+    def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
+        nll, counted = word_nll(model, batch, self.tokenizer)
+        return Loss(nll.sum() / counted.sum(), {})
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Nats per word on all held-out sentences."""
+        total, words = 0.0, 0
+        order = sorted(self.held_out, key=len)
+        for i in range(0, len(order), 128):
+            chunk = order[i : i + 128]
+            nll, counted = word_nll(model, padded(chunk, len(chunk[-1]), self.tokenizer.pad_token_id), self.tokenizer)
+            total, words = total + float(nll.sum()), words + int(counted.sum())
+        return {"nat_per_word": total / words}
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, GPT2LMHeadModel)
+        model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+class Teacher:
+    """Scores texts.
+
+    Args:
+        source: a bundled name (`e2e-teacher`), a folder or a hub id.
+    """
+
+    def __init__(self, source: str = "e2e-teacher") -> None:
+        folder = model_folder(source)
+        self.source = source
+        self.tokenizer = WordTokenizer.from_pretrained(folder)
+        self.model = GPT2LMHeadModel.from_pretrained(folder).eval()
+
+    @torch.no_grad()
+    def nat_per_word(self, texts: Sequence[str], batch_size: int = 64) -> list[float]:
+        """Mean negative log-likelihood of each text's words, its END included, in nats; words it does not know count as UNK.
+
+        A text longer than the teacher's canvas scores NaN.
+        """
+        most = self.model.config.n_positions - 1
+        sentences = [[*self.tokenizer.word_ids(text), self.tokenizer.eos_token_id] for text in texts]
+        scores = [math.nan] * len(texts)
+        order = sorted((i for i, s in enumerate(sentences) if len(s) <= most), key=lambda i: len(sentences[i]))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            ids = padded([sentences[i] for i in rows], len(sentences[rows[-1]]), self.tokenizer.pad_token_id)
+            nll, counted = word_nll(self.model, ids, self.tokenizer)
+            for i, score in zip(rows, (nll.sum(1) / counted.sum(1)).tolist(), strict=True):
+                scores[i] = score
+        return scores
+
+
+def word_nll(model: nn.Module, ids: Tensor, tokenizer: WordTokenizer) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood of each word after END as the beginning of text.
+
+    Args:
+        ids: (batch, canvas), words, END, PADs.
+
+    Returns:
+        (batch, canvas) nats, 0 at PADs; (batch, canvas) bool, the positions that count.
+    """
+    before = torch.cat([torch.full_like(ids[:, :1], tokenizer.eos_token_id), ids[:, :-1]], dim=1)
+    counted = ids != tokenizer.pad_token_id
+    logits = model(before).logits
+    nll = F.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none").view_as(ids)
+    return nll * counted, counted
