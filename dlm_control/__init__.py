@@ -24,7 +24,7 @@ _HOMES = {
     "UsageError": "errors", "Sample": "generate", "Control": "guidance", "LanguageModel": "language_model",
     "load": "language_model", "Preset": "presets", "register_controller": "registry",
 }  # fmt: skip
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

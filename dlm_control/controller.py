@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
-import torch
-from torch import Tensor
-
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dlm_control.language_model import LanguageModel
 
 Space = Literal["x_t", "x0", "logits"]
@@ -43,7 +42,7 @@ class State:
         t: (batch,), noise level in [0, 1].
         x0: (batch, canvas, dim), the denoiser's clean embeddings.
         logits: (batch, canvas, vocab), log-probabilities of the words; None when the model predicts embeddings alone.
-        words: (batch,), how many words each text will have, −1 where the model decides.
+        words: (batch,), how many words each text will have.
         lm: the frozen language model: vocabulary, embedding table, guides.
     """
 
@@ -98,7 +97,7 @@ class Controller(ABC):
         name: set by the registry.
     """
 
-    reads: ClassVar[Space | None] = None
+    reads: Space | None = None
     name: ClassVar[str] = ""
 
     def energy(self, state: State) -> Tensor:
@@ -122,10 +121,12 @@ class Controller(ABC):
         return Plan()
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if not k.startswith("_"))
+        arguments = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k[0] != "_" and k != "reads")
         return f"{type(self).__name__}({arguments})"
 
 
 def log_sum(terms: list[Tensor]) -> Tensor:
     """log Σ exp of a list of (batch,) tensors."""
+    import torch
+
     return torch.stack(terms).logsumexp(0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dlm_control.errors import UsageError, suggestion
+from dlm_control.progress import hush
 from dlm_control.tokenizer import WordTokenizer
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def read_split(source: str, split: str, columns: Sequence[str]) -> Dataset:
     """
     import datasets
 
+    hush()
     path = Path(source).expanduser()
     if source == "e2e" and not path.exists():
         data = datasets.load_dataset("csv", data_files=f"{E2E_URL}/{E2E_FILES[split]}", split="train")

@@ -3,27 +3,56 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong, and where; an empty place speaks of the whole."""
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" if self.place else self.message
 
 
 class UsageError(ValueError):
-    """A mistake of the caller's: what was given, what was expected, what to do."""
+    """A mistake of the caller's: what was given, what was expected, what to do.
+
+    Attributes:
+        faults: those that a report lists; the message itself where there is but one.
+    """
+
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults) or (Fault("", message),)
 
 
 class Problems:
     """Collects faults so that one report can name them all.
 
+    Args:
+        subject: what is faulty: a file, a preset, …
+        lines: where the subject is a file, the line of each place; a place that is not there takes that of what holds it.
+
     Attributes:
-        found: the faults so far, as "place: what is wrong".
+        found: the faults so far.
     """
 
-    def __init__(self, subject: str) -> None:
-        self.subject = subject
-        self.found: list[str] = []
+    def __init__(self, subject: str, lines: Mapping[str, int] | None = None) -> None:
+        self.subject, self.lines = subject, {} if lines is None else lines
+        self.found: list[Fault] = []
 
     def add(self, place: str, message: str) -> None:
         """Note one fault; an empty place speaks of the whole subject."""
-        self.found.append(f"{place}: {message}" if place else message)
+        self.found.append(Fault(place, message))
+
+    def adopt(self, place: str, error: UsageError) -> None:
+        """Note the faults of another report, their places below this one's."""
+        for fault in error.faults:
+            self.add(f"{place}.{fault.place}" if place and fault.place else place or fault.place, fault.message)
 
     def raise_if_any(self) -> None:
         """
@@ -32,7 +61,15 @@ class Problems:
         """
         if self.found:
             count = f"{len(self.found)} problem{'s' if len(self.found) > 1 else ''}"
-            raise UsageError(f"{self.subject}: {count}\n" + "\n".join(f"  - {problem}" for problem in self.found))
+            listed = "\n".join(f"  - {self._line(fault.place)}{fault}" for fault in self.found)
+            raise UsageError(f"{self.subject}: {count}\n{listed}", self.found)
+
+    def _line(self, place: str) -> str:
+        """`file:line: ` of a place such as `controls[1].weight` or `controls[1] (river)`, or nothing."""
+        place = place.partition(" (")[0]
+        while place and place not in self.lines:
+            place = re.sub(r"(^|\.|\[)[^.\[]*$", "", place)
+        return f"{self.subject}:{self.lines[place]}: " if place else ""
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:
@@ -40,3 +77,9 @@ def suggestion(given: str, known: Iterable[str]) -> str:
     folded = {word.lower(): word for word in known}
     near = difflib.get_close_matches(str(given).lower(), folded, n=1, cutoff=0.6)
     return f", did you mean {folded[near[0]]!r}?" if near else ""
+
+
+def shown(value: object, most: int = 80) -> str:
+    """What was given, as a report shows it: its repr, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"

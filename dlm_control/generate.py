@@ -21,7 +21,7 @@ from dlm_control.selection import resampled, select
 if TYPE_CHECKING:
     from dlm_control.language_model import LanguageModel
 
-LANES = 8  # rows of every network call, whatever is asked for: a text's arithmetic never depends on its neighbours
+LANES = 4  # rows of every network call, whatever is asked for: a text's arithmetic never depends on its neighbours
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def generate(
     Raises:
         UsageError: the controls contradict each other.
     """
-    plans = [(control.name, control.controller.plan(lm)) for control in controls]
+    plans = [(control.name, control.controller.plan(lm)) for control in controls if control.weight > 0]
     layouts = Layouts(plans, lm.tokenizer, lm.model.config.length_counts, lm.model.config.max_canvas)
     copies = preset.candidates * preset.particles
     jobs = [_Job(i, c, layouts.draw(_generator(seed, i, c // preset.particles, "layout"))) for i in indices for c in range(copies)]

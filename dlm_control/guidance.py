@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from dlm_control.controller import Controller, State
 from dlm_control.denoiser import Denoiser
-from dlm_control.errors import UsageError
+from dlm_control.errors import Fault, Problems, UsageError, shown
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Control:
     Attributes:
         name: unique within the task; heads its checks and energies.
         controller: the constraint.
-        weight: 1 is the controller's own posterior; w raises its likelihood to the power w.
+        weight: 1 is the controller's own posterior; w raises its likelihood to the power w; 0 only checks the text.
         interval: noise levels (from, to) within [0, 1] at which it acts.
     """
 
@@ -30,6 +30,11 @@ class Control:
     controller: Controller
     weight: float = 1.0
     interval: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        problems = Problems(f"control {self.name}")
+        problems.found += faults_of_use(self.weight, self.interval)
+        problems.raise_if_any()
 
     def acts_at(self, t: float) -> bool:
         """Does its energy steer at noise level t?"""
@@ -44,20 +49,52 @@ class Control:
         energy: Any = self.controller.energy(state)
         if not isinstance(energy, Tensor) or energy.shape != (len(state.x_t),):
             got = tuple(energy.shape) if isinstance(energy, Tensor) else type(energy).__name__
-            raise UsageError(f"control {self.name}: {self.controller!r}.energy returned {got}, expected a tensor ({len(state.x_t)},)")
+            raise UsageError(f"{self._place}.energy returned {got}, expected a tensor ({len(state.x_t)},)")
         if not torch.isfinite(energy).all():
             row = int((~torch.isfinite(energy)).nonzero()[0])
-            raise UsageError(f"control {self.name}: {self.controller!r}.energy is {float(energy[row])} at t = {float(state.t[row]):.3f}, item {row}")
+            value = float(energy[row].detach())
+            raise UsageError(f"{self._place}.energy is {value} at t = {float(state.t[row]):.3f}, item {row}")
         return energy
 
     def gradient(self, state: State, space: str) -> tuple[Tensor, Tensor]:
-        """Energy (batch,) and its gradient with respect to a field of the state, of that field's shape."""
+        """Energy (batch,) and its gradient with respect to a field of the state, of that field's shape.
+
+        Raises:
+            UsageError: the energy does not depend on the field, or its gradient is not finite.
+        """
         leaf = getattr(state, space).detach().requires_grad_()
         with torch.enable_grad():
             energy = self.energy(replace(state, **{space: leaf}))
-            if not energy.requires_grad:
-                raise UsageError(f"control {self.name}: {self.controller!r}.energy does not depend on state.{space}, which it says it reads")
-            return energy.detach(), torch.autograd.grad(energy.sum(), leaf)[0]
+            gradient = torch.autograd.grad(energy.sum(), leaf, allow_unused=True)[0] if energy.requires_grad else None
+        if gradient is None:
+            raise UsageError(f"{self._place}.energy does not depend on state.{space}, which it says it reads")
+        if not torch.isfinite(gradient).all():
+            row = int((~torch.isfinite(gradient)).nonzero()[0][0])
+            raise UsageError(
+                f"{self._place}.energy has a gradient that is not finite at t = {float(state.t[row]):.3f}, item {row}"
+            )
+        return energy.detach(), gradient
+
+    @property
+    def _place(self) -> str:
+        return f"control {self.name}: {self.controller!r}"
+
+
+def faults_of_use(weight: object, interval: object) -> list[Fault]:
+    """What is wrong with a control's weight and interval."""
+    faults = []
+    if not _finite(weight) or cast(float, weight) < 0:
+        hint = " (a text; YAML reads 2e-1 as one and 2.0e-1 as a number)" if isinstance(weight, str) else ""
+        faults.append(Fault("weight", f"expected a number of 0 (check only) or more, got {shown(weight)}{hint}"))
+    ends: Sequence[Any] = interval if isinstance(interval, (list, tuple)) else ()
+    if not (len(ends) == 2 and all(_finite(end) for end in ends) and 0 <= ends[0] < ends[1] <= 1):
+        wanted = "two noise levels, 0 <= from < to <= 1, such as [0.1, 1.0]"
+        faults.append(Fault("interval", f"expected {wanted}, got {shown(interval)}"))
+    return faults
+
+
+def _finite(given: object) -> bool:
+    return isinstance(given, (int, float)) and not isinstance(given, bool) and abs(given) <= 1e308  # a larger int is no float
 
 
 class Guidance(ABC):

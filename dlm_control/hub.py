@@ -12,7 +12,7 @@ _BUNDLES = ("dlm_control", "dlm_control.controllers", "dlm_control.eval")
 
 def bundled() -> dict[str, Path]:
     """The models inside this package, by name."""
-    found = {}
+    found: dict[str, Path] = {}
     for package in _BUNDLES:
         models = Path(str(files(package))) / "models"
         if models.is_dir():

@@ -17,7 +17,7 @@ from dlm_control.guidance import Control
 from dlm_control.hub import model_folder
 from dlm_control.model import DiffusionLM
 from dlm_control.presets import Preset, preset
-from dlm_control.progress import progress
+from dlm_control.progress import hush, progress
 from dlm_control.tokenizer import WordTokenizer
 
 T = TypeVar("T")
@@ -39,13 +39,27 @@ class LanguageModel:
     @cached_property
     def embeddings(self) -> Tensor:
         """(vocab, dim), the table that is diffused."""
-        return self.model.embeddings.detach()
+        table: Tensor = self.model.embeddings.detach()
+        return table
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The words by id. (get_vocab() comes in another order in every process.)"""
+        return tuple(self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer)))))
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of vocabulary and embedding table: a guide fits the models that share it."""
         table = self.embeddings.numpy().round(4).tobytes()
-        return hashlib.sha256(table + "\n".join(self.tokenizer.get_vocab()).encode()).hexdigest()[:16]
+        return hashlib.sha256(table + "\n".join(self.vocabulary).encode()).hexdigest()[:16]
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """Hash of all weights."""
+        digest = hashlib.sha256()
+        for _, tensor in sorted(self.model.state_dict().items()):
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def once(self, name: str, load: Callable[[], T]) -> T:
         """The result of load(), kept under a name: where controllers keep their guides."""
@@ -63,7 +77,7 @@ class LanguageModel:
         if not self.tokenizer.words(text):
             raise UsageError(f"{place}: {text!r} has no words")
         problems = Problems(place)
-        vocabulary = self.tokenizer.get_vocab()
+        vocabulary = self.vocabulary
         for word in self.tokenizer.unknown(text):
             near = [v for v in vocabulary if v.lower() == word.lower()] or _similar(word, vocabulary)
             hint = f"; near it: {', '.join(near[:3])}" if near else ""
@@ -115,8 +129,10 @@ def load(source: str | Path = "e2e") -> LanguageModel:
         UsageError: nothing is there, or it is no Diffusion-LM.
     """
     folder = model_folder(source)
+    hush()
     try:
-        model, report = DiffusionLM.from_pretrained(folder, output_loading_info=True)
+        loaded: Any = DiffusionLM.from_pretrained(folder, output_loading_info=True)
+        model, report = loaded
         tokenizer = WordTokenizer.from_pretrained(folder)
     except (RuntimeError, ValueError, OSError, KeyError) as error:
         raise UsageError(f"model {str(source)!r}: {folder} does not load: {str(error).strip().splitlines()[0]}") from None
@@ -147,7 +163,7 @@ def _preset(given: Preset | str, changes: dict[str, Any]) -> Preset:
     return preset("default", **{**vars(given), **changes})
 
 
-def _similar(word: str, vocabulary: Sequence[str] | dict[str, int]) -> list[str]:
+def _similar(word: str, vocabulary: Sequence[str]) -> list[str]:
     import difflib
 
     return difflib.get_close_matches(word, list(vocabulary), n=3, cutoff=0.7)

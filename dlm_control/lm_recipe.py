@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class DiffusionLMRecipe(Recipe):
     """
 
     kind = "diffusion-lm"
+    model: DiffusionLM
 
     def __init__(
         self,
@@ -70,7 +72,7 @@ class DiffusionLMRecipe(Recipe):
         config.length_counts = np.bincount(lengths, minlength=config.max_canvas).tolist()
         torch.manual_seed(seed)
         self.model = DiffusionLM(config)
-        self.batches = CanvasBatches(lengths, config.max_canvas, self.tokens, seed, multiple=8 * processes)
+        self.batches = CanvasBatches(lengths, config.max_canvas, self.tokens, seed, multiple=math.lcm(8, processes))
         held_out = [str(text) for text in read_split(data, "validation", [self.text_column])[self.text_column]]
         self.held_out = self._encoded(data, held_out, config.max_canvas)[:512]
 

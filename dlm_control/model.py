@@ -117,18 +117,17 @@ class DiffusionLM(PreTrainedModel):
             t: (batch,), noise level in [0, 1].
             self_cond: (batch, canvas, dim), an earlier x0 of the same sentence, or None (Chen et al. 2022, Analog Bits).
         """
-        log_snr = self.schedule.log_snr(t)  # (batch,)
         earlier = torch.zeros_like(x_t) if self_cond is None else self_cond
         h = self.input(torch.cat([x_t, earlier], dim=-1))  # (batch, canvas, width)
-        h = h + self.position.weight[: x_t.shape[1]] + self.noise_level(sinusoids(log_snr))[:, None]
+        h = h + self.position.weight[: x_t.shape[1]] + self.noise_level(sinusoids(self.schedule.log_snr(t)))[:, None]
         for layer in self.layers:
             h = layer(h)
         out = self.output(self.norm(h))
         if self.config.head != "words":
             return Prediction(self._to_x0(out, x_t, t), None)
         if self.config.local_evidence:
-            alpha, sigma = self.schedule.alpha_sigma(t)
-            out = out + (alpha / sigma.square())[:, None, None] * (x_t @ self.embeddings.T)
+            alpha, sigma = (v[:, None, None] for v in self.schedule.alpha_sigma(t))
+            out = out + alpha / sigma.square() * (x_t @ self.embeddings.T)  # log p(x_t | word) + constant
         return Prediction(out.softmax(-1) @ self.embeddings, out)
 
     def _to_x0(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
@@ -147,9 +146,10 @@ class DiffusionLM(PreTrainedModel):
 
 
 def posterior_mean_weights(schedule: NoiseSchedule, t: Tensor, step: float = _PAPER_STEP) -> tuple[Tensor, Tensor]:
-    """Weights (of x0, of x_t) in the mean of q(x_s | x_t, x0), s = t − step: each of the shape of t (Ho et al. 2020, eq. 7)."""
+    """Weights (of x0, of x_t) in the mean of q(x_s | x_t, x0), s = t − step ≥ 0: of the shape of t (Ho et al. 2020, eq. 7)."""
+    t = t.clamp(min=step)
     alpha_t, sigma_t = schedule.alpha_sigma(t)
-    alpha_s, sigma_s = schedule.alpha_sigma((t - step).clamp(min=0))
+    alpha_s, sigma_s = schedule.alpha_sigma(t - step)
     ratio = alpha_t / alpha_s
     return alpha_s * (1 - ratio.square()) / sigma_t.square(), ratio * sigma_s.square() / sigma_t.square()
 
@@ -166,7 +166,7 @@ def encoder_layer(width: int, heads: int) -> nn.TransformerEncoderLayer:
 
 
 def sinusoids(log_snr: Tensor, features: int = 64) -> Tensor:
-    """(batch, features), sines and cosines of the log-SNR with periods from 1/8 to 60 nats."""
+    """(batch, features), sines and cosines of the log-SNR (batch,) with periods from 0.8 to 60 nats."""
     frequencies = torch.exp(torch.linspace(math.log(0.1), math.log(8.0), features // 2, device=log_snr.device))
     angles = log_snr[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

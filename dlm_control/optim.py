@@ -13,7 +13,8 @@ class MuonAdamW(torch.optim.Optimizer):
     """Momentum orthogonalised by Newton-Schulz (Jordan et al. 2024) on hidden matrices, AdamW on the rest.
 
     torch.optim.Muon casts to bfloat16, which CPUs without AMX compute ten times slower; this one stays in fp32. The step of
-    a matrix is scaled to AdamW's usual size, so that one learning rate serves both (Liu et al. 2025, "Muon is scalable", eq. 4).
+    a matrix is scaled to AdamW's usual size, so that one learning rate serves both (Liu et al. 2025, "Muon is scalable",
+    eq. 4).
 
     Args:
         model: every parameter of it that asks for gradients is trained.
@@ -91,4 +92,5 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.T
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.T if rows > columns else x
+    nearest: Tensor = x.T if rows > columns else x
+    return nearest

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from dlm_control.denoiser import CLAMPS
-from dlm_control.errors import Problems, suggestion
-from dlm_control.guidance import GUIDANCES
-from dlm_control.samplers import SAMPLERS, SPACINGS
+from dlm_control.errors import Problems, shown, suggestion
+from dlm_control.samplers import DDIM, SAMPLERS, SPACINGS
 
 SELECTIONS = ("checks", "mbr")
 
@@ -62,6 +60,9 @@ def preset(name: str, **changes: Any) -> Preset:
     Raises:
         UsageError: unknown name or key, or values that cannot be; all in one report.
     """
+    from dlm_control.denoiser import CLAMPS  # torch takes seconds to import; the names of presets do not need it
+    from dlm_control.guidance import GUIDANCES
+
     problems = Problems(f"preset {name!r}")
     if name not in PRESETS:
         problems.add("", f"unknown{suggestion(name, PRESETS)}; there are: {', '.join(PRESETS)}")
@@ -70,8 +71,9 @@ def preset(name: str, **changes: Any) -> Preset:
         problems.add(key, f"unknown key{suggestion(key, known)}; there are: {', '.join(sorted(known))}")
     choices = {"sampler": SAMPLERS, "spacing": SPACINGS, "clamp": CLAMPS, "guidance": GUIDANCES, "select": SELECTIONS}
     for key, options in choices.items():
-        if key in changes and changes[key] not in options:
-            problems.add(key, f"unknown {changes[key]!r}{suggestion(str(changes[key]), options)}; there are: {', '.join(options)}")
+        if key in changes and not (isinstance(changes[key], str) and changes[key] in options):
+            near = suggestion(str(changes[key]), options)
+            problems.add(key, f"unknown {shown(changes[key])}{near}; there are: {', '.join(options)}")
     for key in ("steps", "candidates", "particles", "max_calls"):
         if key in changes and not _whole(changes[key]) and not (key == "max_calls" and changes[key] is None):
             problems.add(key, f"expected a whole number above 0, got {changes[key]!r}")
@@ -89,6 +91,8 @@ def preset(name: str, **changes: Any) -> Preset:
     if made.particles > 1 and not SAMPLERS[made.sampler]().stochastic:
         stochastic = ", ".join(s for s in SAMPLERS if SAMPLERS[s]().stochastic)
         problems.add("sampler", f"{made.sampler!r} is deterministic: copies of a particle would never part; use {stochastic}")
+    if made.guidance == "paper" and not isinstance(SAMPLERS[made.sampler](), DDIM):
+        problems.add("sampler", f"the 2022 update needs a ddim step's moments, not {made.sampler!r}; use ddim or ddim-eta1")
     if made.max_calls is not None and made.calls() > made.max_calls:
         product = f"{made.steps} steps × {made.candidates} candidates × {made.particles} particles"
         problems.add("max_calls", f"{product} = {made.calls()} network calls a text exceed the budget of {made.max_calls}")

@@ -33,3 +33,18 @@ def progress(what: str, total: int, start: int = 0, show: bool = True) -> Iterat
 
     with tqdm(total=total, initial=start, desc=what, disable=not (show and sys.stderr.isatty()), leave=False) as bar:
         yield Bar(bar)
+
+
+def hush() -> None:
+    """Turn off the progress bars of libraries: loading weights takes milliseconds, and a log is no terminal.
+
+    And their warnings: weights that do not fit are reported as our own error.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        import datasets
+
+        datasets.disable_progress_bars()

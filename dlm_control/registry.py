@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import sys
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dlm_control.controller import Controller
 
 GROUP = "dlm_control.controllers"
+_INCLUDED = "dlm_control_include."
 C = TypeVar("C", bound="type[Controller]")
 
 
@@ -61,7 +63,7 @@ def register_controller(name: str) -> Callable[[C], C]:
     def register(cls: C) -> C:
         _checked(name, cls)
         cls.name = name
-        origin = cls.__module__.removeprefix("dlm_control_include.")
+        origin = _origin(cls)
         taken = controllers().get(name)
         if taken is not None and taken.origin != _package(cls) and taken.origin != origin:
             raise UsageError(f"controller {name!r}: already registered by {taken.origin}; choose another name")
@@ -84,7 +86,8 @@ def controllers() -> dict[str, Entry]:
     for point in entry_points(group=GROUP):
         origin = point.dist.name if point.dist else "?"
         if point.name in found and found[point.name].origin != origin:
-            raise UsageError(f"controller {point.name!r} comes from both {found[point.name].origin} and {origin}; uninstall one")
+            both = f"{found[point.name].origin} and {origin}"
+            raise UsageError(f"controller {point.name!r} comes from both {both}; uninstall one")
         found[point.name] = Entry(point.name, origin, point)
     return dict(sorted(found.items()))
 
@@ -109,27 +112,45 @@ def include(path: str | Path) -> None:
     """
     file = Path(path).resolve()
     if file.suffix != ".py" or not file.is_file():
-        raise UsageError(f"--include {path}: no such Python file")
-    name = f"dlm_control_include.{file.stem}"
+        raise UsageError(f"include {path}: no such Python file")
+    name = f"{_INCLUDED}{hashlib.sha256(bytes(file)).hexdigest()[:8]}.{file.stem}"  # two folders may hold a file of one name
     if name in sys.modules:
         return
+    before = dict(_registered)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except UsageError:
-        del sys.modules[name]
-        raise
     except Exception as error:
         del sys.modules[name]
-        raise UsageError(f"--include {path}: {type(error).__name__}: {error}") from error
+        _registered.clear()
+        _registered.update(before)
+        reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+        raise UsageError(f"include {path}: {reason}") from error
 
 
 def parameters(cls: type[Controller]) -> dict[str, inspect.Parameter]:
     """The constructor's parameters by name."""
-    return {p.name: p for p in list(inspect.signature(cls.__init__).parameters.values())[1:]}
+    return dict(inspect.signature(cls).parameters)
+
+
+def signature(cls: type[Controller]) -> str:
+    """What a controller takes, for a reader: `words, present=True, position=None`."""
+    stars: dict[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    taken = [
+        f"{stars.get(p.kind, '')}{name}" if p.default is p.empty else f"{name}={p.default!r}"
+        for name, p in parameters(cls).items()
+    ]
+    return ", ".join(taken) or "nothing"
+
+
+def _origin(cls: type) -> str:
+    """Where a class was written: the file that was included, or the module."""
+    if cls.__module__.startswith(_INCLUDED):
+        return str(sys.modules[cls.__module__].__file__)
+    return cls.__module__
 
 
 def _package(cls: type) -> str:

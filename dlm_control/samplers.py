@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from dlm_control.errors import UsageError, suggestion
-from dlm_control.schedule import NoiseSchedule
 
-Noise = Callable[[], Tensor]  # fresh standard normal numbers, (batch, canvas, dim)
+if TYPE_CHECKING:  # `dlm ls` lists samplers, and torch takes seconds to import
+    from torch import Tensor
+
+    from dlm_control.schedule import NoiseSchedule
+
+Noise = Callable[[], "Tensor"]  # fresh standard normal numbers, (batch, canvas, dim)
 
 
 class Sampler(ABC):
@@ -86,7 +87,7 @@ class Ancestral(Sampler):
 
 
 class DPMSolverPP2M(Sampler):
-    """x_s = (σ_s/σ_t)·x_t − α_s·(e^{−h} − 1)·D, h = λ_s − λ_t; D extrapolates from the last two answers (Lu et al. 2022, alg. 2).
+    """x_s = (σ_s/σ_t)·x_t − α_s·(e^{−h} − 1)·D, h = λ_s − λ_t; D extrapolates the last two answers (Lu et al. 2022, alg. 2).
 
     With `sde`, half of the noise is drawn anew: x_s = (σ_s/σ_t)·e^{−h}·x_t + α_s·(1 − e^{−2h})·D + σ_s·√(1 − e^{−2h})·z
     (the same paper's SDE-DPM-Solver++(2M)).
@@ -148,19 +149,22 @@ def noise_levels(steps: int, schedule: NoiseSchedule, spacing: str = "uniform") 
     """steps + 1 noise levels from 1 down to 0.
 
     Args:
-        spacing: `uniform` in t; `log-snr`, equal steps of log-SNR (inverted on a fine grid of t); `quadratic`, t = u², dense
-            at low noise.
+        spacing: `uniform` in t; `log-snr`, equal steps of log-SNR between t = 1 − 1/2000 and 1/2000 (beyond them it runs off to
+            its floors); `quadratic`, t = u², dense at low noise.
     """
+    import numpy as np
+    import torch
+
     u = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     if spacing == "uniform":
         levels = u
     elif spacing == "quadratic":
         levels = u.square()
     elif spacing == "log-snr":
-        grid = torch.linspace(1, 0, 20_001, dtype=torch.float64)
-        log_snr = schedule.log_snr(grid).contiguous()
-        wanted = log_snr[0] + (log_snr[-1] - log_snr[0]) * (1 - u)
-        levels = grid[torch.searchsorted(log_snr, wanted).clamp(max=20_000)]
+        grid = torch.linspace(1 - 1 / 2000, 1 / 2000, 20_001, dtype=torch.float64)
+        log_snr = schedule.log_snr(grid).numpy()
+        wanted = np.linspace(log_snr[0], log_snr[-1], steps + 1)
+        levels = torch.from_numpy(np.interp(wanted, log_snr, grid.numpy()))
     else:
         raise UsageError(f"spacing: unknown {spacing!r}{suggestion(spacing, SPACINGS)}; there are: {', '.join(SPACINGS)}")
     levels[0], levels[-1] = 1.0, 0.0
@@ -169,5 +173,7 @@ def noise_levels(steps: int, schedule: NoiseSchedule, spacing: str = "uniform") 
 
 def _coefficients(schedule: NoiseSchedule, t: float, s: float) -> tuple[float, float, float, float]:
     """α_t, σ_t, α_s, σ_s."""
+    import torch
+
     alpha, sigma = schedule.alpha_sigma(torch.tensor([t, s], dtype=torch.float64))
     return float(alpha[0]), float(sigma[0]), float(alpha[1]), float(sigma[1])

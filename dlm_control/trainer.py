@@ -7,20 +7,21 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
-from dlm_control.errors import Problems, UsageError, suggestion
+from dlm_control.errors import Problems, UsageError, shown, suggestion
 from dlm_control.objectives import Draws
 from dlm_control.optim import MuonAdamW
 from dlm_control.progress import progress
 from dlm_control.recipe import Recipe, recipe
+from dlm_control.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)
@@ -59,34 +60,68 @@ class TrainConfig:
 
     @classmethod
     def read(cls, path: Path, overrides: dict[str, Any]) -> TrainConfig:
-        """A config file with some of its keys replaced.
+        """A config file with some of its keys replaced; None keeps the file's value, and those of `recipe` are merged into its.
 
         Raises:
             UsageError: missing or broken file, unknown or missing keys, values of a wrong kind: all in one report.
         """
-        if not path.is_file():
+        if not path.exists():
             raise UsageError(f"{path}: no such config file; the project's own lie in configs/")
-        try:
-            given = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
-            raise UsageError(f"{path}: not YAML: {error}") from None
-        if not isinstance(given, dict):
-            raise UsageError(f"{path}: expected keys and values, got {type(given).__name__}")
-        given = {**given, **{key: value for key, value in overrides.items() if value is not None}}
-        problems = Problems(str(path))
+        given, lines = read_yaml(path)
+        kept = {key: value for key, value in overrides.items() if value is not None}
+        if isinstance(given.get("recipe"), dict) and "recipe" in kept:
+            kept["recipe"] = {**given["recipe"], **kept["recipe"]}
+        return cls.checked({**given, **kept}, str(path), {place: line for place, line in lines.items() if place not in kept})
+
+    @classmethod
+    def checked(cls, given: dict[str, Any], subject: str, lines: dict[str, int] | None = None) -> TrainConfig:
+        """A config of keys and values.
+
+        Args:
+            given: the keys and values.
+            subject: heads the report of faults.
+            lines: line of each key, where the subject is a file.
+
+        Raises:
+            UsageError: unknown or missing keys, values of a wrong kind: all in one report.
+        """
+        problems = Problems(subject, lines)
         known = {f.name: f for f in fields(cls)}
-        for key in given.keys() - known.keys():
-            problems.add(str(key), f"unknown key{suggestion(str(key), known)}; there are: {', '.join(known)}")
-        for key in {"kind", "out", "steps"} - given.keys():
+        for key in sorted(given.keys() - known.keys()):
+            problems.add(key, f"unknown key{suggestion(key, known)}; there are: {', '.join(known)}")
+        for key in sorted({"kind", "out", "steps"} - given.keys()):
             problems.add(key, "missing")
-        for key in ("steps", "save_every", "eval_every"):
-            if key in given and not (isinstance(given[key], int) and given[key] > 0):
-                problems.add(key, f"expected a whole number above 0, got {given[key]!r}")
-        for key in ("lr", "clip"):
-            if key in given and not (isinstance(given[key], (int, float)) and math.isfinite(given[key]) and given[key] > 0):
-                problems.add(key, f"expected a number above 0, got {given[key]!r} (YAML wants 2.0e-3, not 2e-3)")
+        for key, (wanted, fits) in _FITTING.items():
+            if key in given and not fits(given[key]):
+                hint = " (YAML wants 2.0e-3, not 2e-3)" if isinstance(given[key], str) and "number" in wanted else ""
+                problems.add(key, f"expected {wanted}, got {shown(given[key])}{hint}")
         problems.raise_if_any()
         return cls(**{**given, "trackers": tuple(given.get("trackers", ()))})
+
+
+def _whole(least: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _number(fits: Callable[[float], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e308 and fits(value)
+
+
+def _a(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+_FITTING: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("kind", "out", "data"), ("a text", _a(str))),
+    **dict.fromkeys(("steps", "save_every", "eval_every"), ("a whole number above 0", _whole(1))),
+    **dict.fromkeys(("seed", "warmup"), ("a whole number of 0 or more", _whole(0))),
+    **dict.fromkeys(("lr", "clip"), ("a number above 0", _number(lambda x: x > 0))),
+    **dict.fromkeys(("beta2", "ema"), ("a number in [0, 1)", _number(lambda x: 0 <= x < 1))),
+    "weight_decay": ("a number of 0 or more", _number(lambda x: x >= 0)),
+    "muon": ("true or false", _a(bool)),
+    "recipe": ("keys and values", _a(dict)),
+    "trackers": ("a list of names", lambda value: isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)),
+}
 
 
 class Trainer:
@@ -98,7 +133,13 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, made: Recipe | None = None) -> None:
         self.config, self.out = config, Path(config.out)
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), log_with=list(config.trackers) or None, project_dir=config.out)
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            log_with=list(config.trackers) or None,
+            project_dir=config.out,
+            # Losses also use parameters outside of forward(), or leave some out; the same ones in every step.
+            kwargs_handlers=[DistributedDataParallelKwargs(static_graph=True)],
+        )
         self.recipe = made or recipe(config.kind, config.recipe)
         self.recipe.setup(config.data, config.seed, self.accelerator.num_processes)
         self.model: nn.Module = self.recipe.model
@@ -122,7 +163,7 @@ class Trainer:
                 started = time.process_time()
                 figures = self._train_step()
                 self.seconds += time.process_time() - started
-                bar.advance(**figures)
+                bar.advance(1, **figures)
                 if self.step % self.config.eval_every == 0 or self.step == end:
                     held_out = {f"dev_{k}": v for k, v in self.recipe.evaluate(self.average).items()}
                     self._log({"step": self.step, "cpu_s": round(self.seconds, 1), **figures, **held_out})

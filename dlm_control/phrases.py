@@ -1,0 +1,53 @@
+"""Probabilities of phrases under independent word distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def log_prob_any(log_probs: Tensor, phrases: Sequence[Sequence[int]]) -> Tensor:
+    """Log-probability that at least one phrase stands somewhere: log(1 − Π(1 − p)) over phrases and places, (batch,).
+
+    Exact for single words; places of longer phrases overlap and are taken as independent. Arguments as `log_prob_places`.
+    """
+    absent = log_prob_none(log_probs, phrases)
+    return (-absent.clamp(max=-1e-30).expm1()).clamp(min=1e-30).log()
+
+
+def log_prob_none(log_probs: Tensor, phrases: Sequence[Sequence[int]]) -> Tensor:
+    """Log-probability that no phrase stands anywhere, (batch,). Arguments as `log_prob_places`."""
+    places = log_prob_places(log_probs, phrases)
+    return (-places.exp().clamp(max=1 - 1e-6)).log1p().sum(-1)
+
+
+def log_prob_places(log_probs: Tensor, phrases: Sequence[Sequence[int]]) -> Tensor:
+    """Log-probability that a phrase stands at a place, for each phrase and place.
+
+    Args:
+        log_probs: (batch, canvas, vocab), of words at positions.
+        phrases: word ids; a phrase longer than the canvas has no place.
+
+    Returns:
+        (batch, places), all phrases' places side by side.
+
+    Raises:
+        ValueError: no phrase fits the canvas.
+    """
+    import torch
+
+    canvas = log_probs.shape[1]
+    words = sorted({word for phrase in phrases for word in phrase})
+    column = {word: i for i, word in enumerate(words)}
+    needed = log_probs[:, :, words]  # one gather for all phrases: each costs a backward pass over the whole vocabulary
+    places = [
+        torch.stack([needed[:, i : canvas - len(phrase) + 1 + i, column[word]] for i, word in enumerate(phrase)]).sum(0)
+        for phrase in phrases
+        if len(phrase) <= canvas
+    ]
+    if not places:
+        raise ValueError(f"no phrase fits a canvas of {canvas}: {list(phrases)}")
+    return torch.cat(places, dim=1)
