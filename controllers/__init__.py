@@ -1,0 +1,1 @@
+"""The built-in controls, one a file. They are found by name through the registry."""

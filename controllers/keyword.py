@@ -1,0 +1,71 @@
+"""Words that must, or must not, occur."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dlm_control.controller import Check, Controller, Plan, State
+from dlm_control.errors import UsageError
+from dlm_control.phrases import log_prob_any, log_prob_none
+from dlm_control.registry import register_controller
+from dlm_control.words import occurrences, split_words
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlm_control.language_model import LanguageModel
+
+
+@register_controller("keyword")
+class Keyword(Controller):
+    """A word or phrase that must occur, or must not; anywhere, or at one position.
+
+    Anywhere: the energy is −log p(it occurs) under the model's own word distributions, so that the place is the model's choice
+    (as "anywhere" of Gulrajani & Hashimoto 2023, Plaid §6). A position is exact by construction, and so is the absence of a
+    single word.
+
+    Args:
+        words: as written in a text, capitals included.
+        present: False forbids it.
+        position: of its first word, counted from 0; negative counts from the end (−1 is the last word).
+    """
+
+    def __init__(self, words: str, *, present: bool = True, position: int | None = None) -> None:
+        if not isinstance(words, str) or not split_words(words):
+            raise UsageError(f"keyword: words: expected at least one word, got {words!r}")
+        if not isinstance(present, bool):
+            raise UsageError(f"keyword: present: expected true or false, got {present!r}")
+        if position is not None and (not isinstance(position, int) or isinstance(position, bool)):
+            raise UsageError(f"keyword: position: expected a whole number, got {position!r}")
+        if position is not None and not present:
+            raise UsageError("keyword: a position goes with a word that must occur; leave out one of position and present: false")
+        self.words, self.present, self.position = words, present, position
+        self._phrase = split_words(words)
+        if position is not None and position < 0 and position + len(self._phrase) > 0:
+            raise UsageError(f"keyword: position: {len(self._phrase)} words do not fit at {position}, counted from the end")
+        if position is None and (present or len(self._phrase) > 1):
+            self.reads = "logits"
+
+    def plan(self, lm: LanguageModel) -> Plan:
+        ids = lm.ids(self.words, "keyword")
+        if not self.present:
+            return Plan(forbidden=frozenset(ids) if len(ids) == 1 else frozenset())
+        if self.position is None:
+            return Plan(phrases=((ids,),))
+        return Plan(at={self.position + i: frozenset({word}) for i, word in enumerate(ids)})
+
+    def energy(self, state: State) -> Tensor:
+        ids = state.lm.ids(self.words, "keyword")
+        assert state.logits is not None
+        return -(log_prob_any if self.present else log_prob_none)(state.logits, [ids])
+
+    def check(self, text: str) -> Check:
+        words = split_words(text)
+        places = occurrences(self._phrase, words)
+        found = f"at {', '.join(map(str, places))}" if places else "absent"
+        if not self.present:
+            return Check(float(not places), f"{self.words!r} {found}, wanted absent")
+        if self.position is None:
+            return Check(float(bool(places)), f"{self.words!r} {found}")
+        at = self.position if self.position >= 0 else len(words) + self.position
+        return Check(float(at in places), f"{self.words!r} {found}, wanted at {at}")

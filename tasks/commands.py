@@ -1,0 +1,81 @@
+"""`dlm generate`, `dlm validate` and `dlm ls`. What is slow to import is imported when a command runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dlm_control.errors import UsageError
+from dlm_control.registry import include as include_file
+
+Include = Annotated[
+    list[Path] | None, typer.Option("--include", metavar="FILE", help="A Python file with controllers of your own; repeatable.")
+]
+
+
+def generate(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A YAML file.")],
+    out: Annotated[Path | None, typer.Option(help="Write texts, checks and energies here as JSON lines.")] = None,
+    num_samples: Annotated[int | None, typer.Option(help="How many texts, in place of the spec's number.")] = None,
+    seed: Annotated[int | None, typer.Option(help="In place of the spec's.")] = None,
+    model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id, in place of the spec's.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Named preset, in place of all that the spec says of it.")] = None,
+    include: Include = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
+) -> None:
+    """Write texts that obey every control of a spec."""
+    for file in include or []:
+        include_file(file)
+    from dlm_control.language_model import load
+    from dlm_control.tasks.report import show
+    from dlm_control.tasks.run import run_spec, writable
+    from dlm_control.tasks.spec import read_spec
+
+    wanted = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model, "preset": preset})
+    if out is not None:
+        writable(out, force)  # a refusal should not wait for the model
+    lm = load(wanted.model)
+    started = time.perf_counter()
+    show(run_spec(wanted, lm, out, force), time.perf_counter() - started, out)
+
+
+def validate(
+    specs: Annotated[list[Path], typer.Argument(metavar="SPEC...", help="YAML files.")],
+    model: Annotated[str | None, typer.Option(help="Check against this model, in place of the spec's.")] = None,
+    include: Include = None,
+) -> None:
+    """Report all faults of specs, contradictions included."""
+    for file in include or []:
+        include_file(file)
+    from dlm_control.tasks.preflight import validator
+
+    faultless = validator()
+    faults = 0
+    for spec in specs:
+        try:
+            faultless(spec, model)
+        except UsageError as error:
+            faults += 1
+            typer.echo(str(error), err=True)
+        else:
+            typer.echo(f"{spec}: ok")
+    if faults:
+        raise typer.Exit(2)
+
+
+def ls(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help="controllers, models, presets or samplers; all by default.")
+    ] = None,
+    include: Include = None,
+) -> None:
+    """List controllers, models, presets and samplers."""
+    for file in include or []:
+        include_file(file)
+    from dlm_control.tasks.listing import listing
+    from dlm_control.tasks.report import show_listing
+
+    show_listing(listing(kind))

@@ -1,0 +1,115 @@
+"""One entry of a spec's `controls` list: a controller, its target, and how it is used."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dlm_control.controller import Controller
+from dlm_control.errors import Problems, UsageError, shown, suggestion
+from dlm_control.guidance import Control, faults_of_use
+from dlm_control.registry import controller, parameters, signature
+
+USE = ("name", "weight", "interval")  # keys of every control, whatever its controller
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class Entry(NamedTuple):
+    """A control as the spec gives it, and in the one form that its hash is taken of."""
+
+    control: Control
+    canonical: dict[str, Any]
+
+
+def read_control(given: object, place: str, problems: Problems) -> Entry | None:
+    """The control of one entry, or None when it has faults.
+
+    Args:
+        given: a mapping of one key, such as {"length": 18} or {"keyword": {"words": "pub", "weight": 2.0}}.
+        place: where it stands, such as `controls[1]`.
+        problems: takes the faults.
+    """
+    before = len(problems.found)
+    if not (isinstance(given, Mapping) and len(given) == 1 and all(isinstance(key, str) for key in given)):
+        problems.add(place, f"expected one controller and its target, such as `length: 18`, got {_entry(given)}")
+        return None
+    name, target = next(iter(given.items()))
+    try:
+        cls = controller(name)
+    except UsageError as error:
+        problems.adopt(place, error)
+        return None
+    known = parameters(cls)
+    taken = [key for key in USE if key in known]
+    if taken:
+        problems.add(place, f"controller {name!r} has a parameter {taken[0]!r}, a key that every control has; rename it")
+        return None
+    arguments = _arguments(name, target, known)
+    use = {key: arguments.pop(key) for key in USE if key in arguments}
+    title = _title(use.get("name", name), place, problems)
+    weight, interval = use.get("weight", 1.0), use.get("interval", (0.0, 1.0))
+    for fault in faults_of_use(weight, interval):
+        problems.add(f"{place}.{fault.place}", fault.message)
+    made = _construct(name, cls, arguments, place, problems)
+    if made is None or len(problems.found) > before:
+        return None
+    defaults = {key: p.default for key, p in known.items() if p.kind not in _VARIADIC}
+    canonical = {"controller": name, "arguments": defaults | arguments, "name": title, "weight": float(weight)}
+    control = Control(title, made, float(weight), (float(interval[0]), float(interval[1])))
+    return Entry(control, canonical | {"interval": control.interval})
+
+
+def _entry(given: object) -> str:
+    """What was given in place of a one-key mapping, and the likeliest remedy."""
+    if isinstance(given, Mapping) and len(given) > 1:
+        inner = [str(key) for key in given if key in USE]
+        others = [str(key) for key in given if key not in USE]
+        hint = "give each controller an entry of its own"
+        if inner and others:
+            hint = f"{', '.join(inner)} stands inside the controller's braces: `{others[0]}: {{…, {inner[0]}: …}}`"
+        return f"the keys {', '.join(map(str, given))}; {hint}"
+    return shown(given)
+
+
+def _arguments(name: str, target: object, known: Mapping[str, inspect.Parameter]) -> dict[Any, Any]:
+    """A mapping as it is, nothing as no arguments, anything else as the first parameter."""
+    if isinstance(target, Mapping):
+        return dict(target)
+    if target is None:
+        return {}
+    first = next((key for key, p in known.items() if p.kind not in _VARIADIC), name)
+    return {first: target}
+
+
+def _construct(
+    name: str, cls: type[Controller], arguments: dict[Any, Any], place: str, problems: Problems
+) -> Controller | None:
+    """The controller, its arguments checked against its signature before it is called."""
+    before, known = len(problems.found), parameters(cls)
+    takes = f"{name!r} takes {signature(cls)}; every control takes {', '.join(USE)}"
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+    for key in arguments:
+        if not isinstance(key, str) or (key not in known and not open_ended):
+            problems.add(f"{place}.{key}", f"unknown key{suggestion(str(key), [*known, *USE])}; {takes}")
+    for key, p in known.items():
+        if p.default is p.empty and p.kind not in _VARIADIC and key not in arguments:
+            problems.add(f"{place}.{key}", f"missing; {takes}")
+    if len(problems.found) > before:
+        return None
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError) as error:
+        for fault in error.faults if isinstance(error, UsageError) else UsageError(str(error)).faults:
+            message = str(fault).removeprefix(f"{name}: ")  # the place says that already
+            parameter, _, rest = message.partition(": ")
+            problems.add(*((f"{place}.{parameter}", rest) if parameter in known else (place, f"{name}: {message}")))
+        return None
+
+
+def _title(given: object, place: str, problems: Problems) -> str:
+    if isinstance(given, str) and re.fullmatch(r"[^\W\d][\w-]*", given):
+        return given
+    problems.add(f"{place}.name", f"expected a name of letters, digits, _ and -, got {shown(given)}")
+    return ""

@@ -1,0 +1,88 @@
+"""What `dlm ls` shows: everything that a spec can name."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dlm_control.errors import UsageError, suggestion
+from dlm_control.hub import bundled
+from dlm_control.presets import PRESETS, Preset
+from dlm_control.registry import controllers, signature
+from dlm_control.samplers import SAMPLERS, Sampler
+
+
+class Line(NamedTuple):
+    """One thing that a spec can name."""
+
+    name: str
+    origin: str
+    takes: str
+    says: str
+
+
+def listing(kind: str | None = None) -> dict[str, list[Line]]:
+    """The things of every kind, or of one.
+
+    Raises:
+        UsageError: an unknown kind.
+    """
+    if kind is not None and kind not in _KINDS:
+        raise UsageError(f"ls: unknown {kind!r}{suggestion(kind, _KINDS)}; there are: {', '.join(_KINDS)}")
+    return {name: list(lines()) for name, lines in _KINDS.items() if kind in (None, name)}
+
+
+def _controllers() -> Iterator[Line]:
+    for name, entry in controllers().items():
+        try:
+            cls = entry.load()
+        except UsageError as error:
+            yield Line(name, entry.origin, "", str(error))  # one broken plugin must not hide the others
+        else:
+            yield Line(name, entry.origin, signature(cls), _first_line(cls))
+
+
+def _models() -> Iterator[Line]:
+    for name, folder in bundled().items():
+        kind = json.loads((folder / "config.json").read_text()).get("model_type", "?")
+        size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
+        yield Line(name, "bundled", kind, f"{size:.1f} MB of weights in {_relative(folder)}")
+
+
+def _presets() -> Iterator[Line]:
+    plain = Preset()
+    for name, preset in PRESETS.items():
+        own = {key: value for key, value in vars(preset).items() if value is not None}
+        if name != "default":
+            own = {key: value for key, value in own.items() if value != getattr(plain, key)}
+        takes = ", ".join(f"{key}={list(value) if isinstance(value, tuple) else value}" for key, value in own.items())
+        yield Line(name, "", f"{takes}{'' if name == 'default' else '; the rest as in default'}", "")
+
+
+def _samplers() -> Iterator[Line]:
+    for name, make in SAMPLERS.items():
+        sampler: Sampler = make()
+        nature = "stochastic" if sampler.stochastic else "deterministic"
+        yield Line(name, "", "", f"{nature}, order {sampler.order}")
+
+
+def _first_line(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def _relative(folder: Path) -> str:
+    try:
+        return str(folder.relative_to(Path.cwd()))
+    except ValueError:
+        return str(folder)
+
+
+_KINDS: dict[str, Callable[[], Iterator[Line]]] = {
+    "controllers": _controllers,
+    "models": _models,
+    "presets": _presets,
+    "samplers": _samplers,
+}

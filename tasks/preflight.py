@@ -1,0 +1,67 @@
+"""What can be known before the first network call: can this model obey these controls, all at once?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from dlm_control.errors import Problems, UsageError
+from dlm_control.language_model import LanguageModel, load
+from dlm_control.layout import Layouts
+from dlm_control.presets import preset
+from dlm_control.tasks.spec import Spec, draft_spec
+
+
+def preflight(spec: Spec, lm: LanguageModel, problems: Problems | None = None) -> None:
+    """Check a spec against its model.
+
+    Args:
+        spec: what to generate.
+        lm: with which model.
+        problems: faults found in the spec so far, for one report of them all.
+
+    Raises:
+        UsageError: words the model does not know, lengths beyond its canvas, controls that contradict each other, a budget
+            of network calls that does not suffice: all in one report.
+    """
+    problems = problems or Problems(spec.source, spec.lines)
+    try:
+        preset("default", **vars(spec.preset))
+    except UsageError as error:
+        problems.adopt("preset", error)
+    plans = []
+    steering = [(place, control) for place, control in zip(spec.places, spec.controls, strict=True) if control.weight > 0]
+    for place, control in steering:
+        try:
+            plans.append((control.name, control.controller.plan(lm)))
+        except UsageError as error:
+            for fault in error.faults:
+                problems.add(f"{place} ({control.name})", str(fault))
+    if len(plans) == len(steering):
+        try:
+            Layouts(plans, lm.tokenizer, lm.model.config.length_counts, lm.model.config.max_canvas)
+        except UsageError as error:
+            for fault in error.faults:
+                problems.add("controls", f"no text can obey them: {fault}")
+    problems.raise_if_any()
+
+
+def validator() -> Callable[[Path, str | None], None]:
+    """A function (file, model in place of the file's or None) that raises every fault of a spec file in one report.
+
+    Each model is loaded once for all files.
+    """
+    loaded = cache(load)
+
+    def faultless(path: Path, model: str | None) -> None:
+        spec, problems = draft_spec(path, {"model": model})
+        try:
+            lm = loaded(spec.model)
+        except UsageError as error:
+            problems.add("model", str(error).removeprefix(f"model {spec.model!r}: "))
+            problems.raise_if_any()
+        else:
+            preflight(spec, lm, problems)
+
+    return faultless

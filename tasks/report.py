@@ -1,0 +1,74 @@
+"""How results look in a terminal; plain text where there is none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from dlm_control.generate import Sample
+    from dlm_control.tasks.listing import Line
+
+
+def show(samples: Sequence[Sample], seconds: float, out: Path | None) -> None:
+    """Print each text with a tick or cross per control, and how many obey all.
+
+    Args:
+        samples: the texts.
+        seconds: that they took.
+        out: where they were written, or None.
+    """
+    console = _console()
+    tick, cross = ("✓", "✗") if _can_show(console, "✓✗") else ("ok", "NOT")
+    for sample in samples:
+        _print(console, Text(f"{sample.index + 1:>3}  "), Text(sample.text, style="bold"))
+        marks = Text("     ")
+        for name, check in sample.checks.items():
+            said = f"{tick} {name}  " if check.passed else f"{cross} {name}: {check.why}  "
+            marks.append(said, style="green" if check.passed else "red")
+        if sample.checks:
+            marks.rstrip()
+            _print(console, marks)
+    obeying = sum(sample.passed for sample in samples)
+    controlled = any(sample.checks for sample in samples)
+    summary = f"{obeying} of {len(samples)} obey all controls" if controlled else f"{len(samples)} texts, no controls"
+    _print(console, Text(f"{summary}; {seconds:.1f} s{f'; written to {out}' if out else ''}"))
+
+
+def show_listing(kinds: Mapping[str, Sequence[Line]]) -> None:
+    """Print what there is, kind by kind."""
+    console = _console()
+    for kind, lines in kinds.items():
+        _print(console, Text(kind, style="bold underline"))
+        widths = [max((len(getattr(line, column)) for line in lines), default=0) for column in ("name", "origin")]
+        for line in lines:
+            head = Text(f"  {line.name:{widths[0]}}  ", style="bold")
+            origin = f"{line.origin:{widths[1]}}  " if widths[1] else ""
+            first, *below = [Text(line.takes, style="cyan")] * bool(line.takes) + [Text(line.says)] * bool(line.says)
+            _print(console, head, Text(origin, style="dim"), first)
+            for text in below:
+                _print(console, Text(" " * (len(head) + len(origin))), text)
+        if not lines:
+            _print(console, Text("  none"))
+
+
+def _console() -> Console:
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+
+
+def _can_show(console: Console, text: str) -> bool:
+    try:
+        text.encode(console.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _print(console: Console, *parts: Text) -> None:
+    """One line; a terminal wraps it, a file gets it whole."""
+    console.print(Text.assemble(*parts), soft_wrap=True)

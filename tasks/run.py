@@ -1,0 +1,128 @@
+"""Running a spec: texts into a file of JSON lines, whole or not at all, with a manifest beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dlm_control.errors import UsageError
+from dlm_control.generate import Sample
+from dlm_control.language_model import LanguageModel
+from dlm_control.tasks.preflight import preflight
+from dlm_control.tasks.spec import Spec
+
+
+def run_spec(spec: Spec, lm: LanguageModel, out: str | Path | None = None, force: bool = False) -> list[Sample]:
+    """Generate what a spec asks for.
+
+    Args:
+        spec: what.
+        lm: with which model.
+        out: JSON lines, one a text, are written here when all texts are done, and `<out>.manifest.json` beside it; None writes
+            nothing.
+        force: replace an `out` that exists.
+
+    Raises:
+        UsageError: preflight finds faults, or `out` cannot be written; nothing half-written stays behind.
+    """
+    file = None if out is None else writable(out, force)
+    preflight(spec, lm)
+    started = time.perf_counter()
+    samples = lm.generate(spec.controls, spec.num_samples, spec.seed, spec.preset)
+    if file is not None:
+        lines = "".join(json.dumps(record(sample), ensure_ascii=False) + "\n" for sample in samples)
+        manifest = _manifest(spec, lm, samples, lines, time.perf_counter() - started)
+        write_whole({_beside(file): json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", file: lines})
+    return samples
+
+
+def record(sample: Sample) -> dict[str, Any]:
+    """A text as its line in the file."""
+    checks = {
+        name: {"score": float(check.score), "why": check.why, "passed": check.passed} for name, check in sample.checks.items()
+    }
+    return {
+        "text": sample.text, "words": list(sample.words), "checks": checks, "energies": sample.energies,
+        "log_prob": sample.log_prob, "seed": sample.seed, "index": sample.index, "calls": sample.calls,
+    }  # fmt: skip
+
+
+def writable(out: str | Path, force: bool) -> Path:
+    """The file that an output path stands for, once it is known that it can be written; nothing stays behind.
+
+    Raises:
+        UsageError: its folder is missing or closed to writing, it is no plain file, or it exists and `force` is not given.
+    """
+    try:
+        file = Path(os.path.realpath(out))
+        if not file.parent.is_dir():
+            raise UsageError(f"--out {out}: no folder {file.parent}; make it first")
+        for each in (file, _beside(file)):
+            if each.exists() and not each.is_file():
+                kind = "a folder" if each.is_dir() else "no plain file"
+                raise UsageError(f"--out {out}: {each} is {kind}; give the name of a file")
+        if file.exists() and not force:
+            raise UsageError(f"--out {out}: exists; --force replaces it")
+        trial = _temporary(_beside(file))  # the longest name
+        trial.touch(exist_ok=False)
+        trial.unlink()
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written: {error.strerror}") from None
+    return file
+
+
+def write_whole(texts: dict[Path, str]) -> None:
+    """Write files so that each is there whole or not at all: beside their places first, moved there when all are on the disk.
+
+    Raises:
+        UsageError: one cannot be written; none is then.
+    """
+    try:
+        for file, text in texts.items():
+            with open(_temporary(file), "w", encoding="utf-8") as temporary:
+                temporary.write(text)
+                temporary.flush()
+                os.fsync(temporary.fileno())
+        for file in texts:
+            os.replace(_temporary(file), file)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written: {error.strerror}; nothing was kept") from None
+    finally:
+        for each in texts:
+            _temporary(each).unlink(missing_ok=True)
+
+
+def _temporary(file: Path) -> Path:
+    return file.with_name(f".{file.name}.{os.getpid()}.new")
+
+
+def _beside(file: Path) -> Path:
+    return file.with_name(f"{file.name}.manifest.json")
+
+
+def _manifest(spec: Spec, lm: LanguageModel, samples: Sequence[Sample], lines: str, seconds: float) -> dict[str, Any]:
+    return {
+        "command": shlex.join(sys.argv),
+        "spec": json.loads(spec.canonical),
+        "spec_source": spec.source,
+        "spec_digest": spec.digest,
+        "seed": spec.seed,
+        "samples": len(samples),
+        "obey_all": sum(sample.passed for sample in samples),
+        "seconds": round(seconds, 2),
+        "model": {"source": lm.source, "fingerprint": lm.fingerprint, "weights": lm.weights_digest},
+        "versions": {
+            "dlm-control": version("dlm-control"), "torch": version("torch"), "transformers": version("transformers"),
+            "python": platform.python_version(),
+        },
+        "output_sha256": hashlib.sha256(lines.encode()).hexdigest(),
+    }  # fmt: skip
