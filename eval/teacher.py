@@ -17,6 +17,7 @@ from dlm_control.data import CanvasBatches, encode, padded, read_split
 from dlm_control.errors import UsageError
 from dlm_control.hub import model_folder
 from dlm_control.objectives import Draws
+from dlm_control.progress import hush
 from dlm_control.recipe import Loss, Recipe
 from dlm_control.tokenizer import WordTokenizer
 
@@ -108,6 +109,7 @@ class Teacher:
     def __init__(self, source: str = "e2e-teacher") -> None:
         folder = model_folder(source)
         self.source = source
+        hush()
         self.tokenizer = WordTokenizer.from_pretrained(folder)
         self.model = GPT2LMHeadModel.from_pretrained(folder).eval()
 

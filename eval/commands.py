@@ -1,0 +1,50 @@
+"""`dlm eval` and `dlm ablate`. What is slow to import is imported when a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    suite: Annotated[list[str], typer.Argument(help="Names of bundled suites, or suite files.")],
+    data: Annotated[Path, typer.Option(help="Folder with e2e/ and control_targets/.")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs; one folder a suite.")],
+    model: Annotated[str, typer.Option(help="Bundled name, folder or hub id.")] = "e2e",
+    preset: Annotated[str, typer.Option(help="Named preset.")] = "default",
+    samples: Annotated[int | None, typer.Option(min=1, help="Texts per target.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="First targets only.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Run benchmark suites and score them; a killed run goes on where it stopped."""
+    from dlm_control.eval.harness import run_suite
+    from dlm_control.language_model import load
+    from dlm_control.presets import preset as named_preset
+    from dlm_control.tasks.suite import read_suite
+
+    suites = [read_suite(name) for name in suite]
+    lm, chosen = load(model), named_preset(preset)
+    for each in suites:
+        scores = run_suite(each, lm, chosen, data, out / each.name, samples, limit, seed)
+        typer.echo(f"{each.name}: {scores['targets']} targets, {scores['texts']} texts, {scores['calls_per_text']:g} calls a text")
+        for name, value in scores.items():
+            if isinstance(value, dict):
+                typer.echo(f"  {name:28} {value['mean']:.4f}  [{value['low']:.4f}, {value['high']:.4f}]  n={value['n']}")
+            elif isinstance(value, float):
+                typer.echo(f"  {name:28} {value:.4f}")
+
+
+def ablate(
+    ablation: Annotated[Path, typer.Argument(metavar="CONFIG", help="Such as configs/ablation.yaml.")],
+    data: Annotated[str, typer.Option(help="Folder with the E2E files, or 'e2e' to download them.")],
+    out: Annotated[Path, typer.Option(help="Folder of the result file and its plot.")],
+    runs: Annotated[Path, typer.Option(help="Folder for training state.")] = Path("runs/ablation"),
+    arm: Annotated[list[str] | None, typer.Option(help="Only this arm; repeatable.")] = None,
+) -> None:
+    """Compare training choices per CPU minute, by the lm-score of samples."""
+    from dlm_control.eval.ablation import Ablation, run_ablation
+
+    run_ablation(Ablation.read(ablation), data, out, runs, arm)
+    typer.echo(f"{out / 'ablation.jsonl'}, {out / 'ablation.png'}")

@@ -1,0 +1,88 @@
+"""Metrics of texts: obedience of one text, and qualities of many."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dlm_control.tasks.targets import Target
+from dlm_control.words import split_words
+
+
+def substring(text: str, target: Target) -> float:
+    """1 if the value stands in the text's words joined by spaces (Li et al. 2022, as released: "not" contains "no")."""
+    return float(str(target.wanted) in " ".join(split_words(text)))
+
+
+def said(text: str, target: Target) -> float:
+    """1 if the controller's own check finds a wording of the value (guide and check share their list of wordings)."""
+    return target.controls[0].check(text).score
+
+
+def exact_length(text: str, target: Target) -> float:
+    """1 if the text has exactly the wanted number of words."""
+    return float(len(split_words(text)) == target.wanted)
+
+
+def length_within_2(text: str, target: Target) -> float:
+    """1 if the text's length is within 2 of the wanted one (the paper's text; its code asks for exactness)."""
+    return float(abs(len(split_words(text)) - target.wanted) <= 2)
+
+
+def words_kept(text: str, target: Target) -> float:
+    """Share of the given words that stand where they were given: before the gap from the start, after it from the end."""
+    before, after = target.wanted
+    words = split_words(text)
+    kept = sum(a == b for a, b in zip(before, words, strict=False))
+    kept += sum(a == b for a, b in zip(reversed(after), reversed(words), strict=False))
+    return kept / max(1, len(before) + len(after))
+
+
+METRICS: dict[str, Callable[[str, Target], float]] = {
+    metric.__name__: metric for metric in (substring, said, exact_length, length_within_2, words_kept)
+}
+
+
+def distinct(texts: Sequence[str], n: int, size: int | None = None) -> float:
+    """Share of n-grams that are new among the n-grams of all texts (Li et al. 2016).
+
+    Args:
+        texts: any number.
+        n: words in an n-gram.
+        size: count only so many texts, the first ones: the measure falls with their number.
+    """
+    grams: Counter[tuple[str, ...]] = Counter()
+    for text in texts[:size]:
+        words = split_words(text)
+        grams.update(zip(*(words[i:] for i in range(n)), strict=False))
+    return len(grams) / max(1, grams.total())
+
+
+def copied(texts: Sequence[str], corpus: Sequence[str]) -> float:
+    """Share of texts that stand, word for word, in a corpus."""
+    known = {tuple(split_words(sentence)) for sentence in corpus}
+    return sum(tuple(split_words(text)) in known for text in texts) / max(1, len(texts))
+
+
+def length_distance(texts: Sequence[str], corpus: Sequence[str]) -> float:
+    """Earth mover's distance between the two distributions of lengths, in words."""
+    ours, theirs = (Counter(len(split_words(text)) for text in side) for side in (texts, corpus))
+    gap, distance = 0.0, 0.0
+    for length in range(max([*ours, *theirs]) + 1):
+        gap += ours[length] / len(texts) - theirs[length] / len(corpus)
+        distance += abs(gap)
+    return distance
+
+
+def interval(values: Sequence[float], seed: int = 0, draws: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval of a mean (percentile method, over targets)."""
+    rng = random.Random(seed)
+    means = sorted(sum(rng.choices(values, k=len(values))) / len(values) for _ in range(draws))
+    return means[round(0.025 * draws)], means[round(0.975 * draws) - 1]
+
+
+def mean(values: Sequence[Any]) -> float:
+    """Arithmetic mean."""
+    return sum(values) / len(values)
