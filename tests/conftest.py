@@ -1,0 +1,64 @@
+"""A tiny Diffusion-LM with random weights, for tests that need some model but no good one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dlm_control import registry
+from dlm_control.language_model import LanguageModel
+from dlm_control.model import DiffusionLM, DiffusionLMConfig
+from dlm_control.tokenizer import WordTokenizer
+
+SENTENCES = (
+    "The Golden Fox is a cheap pub near the river .",
+    "The Blue Lantern serves French food in the city centre .",
+    "Old Anchor is a family friendly coffee shop on the riverside .",
+    "The Golden Fox offers Japanese food at a high price .",
+    "Near the station , Blue Lantern is a restaurant with a low rating .",
+    "Families with children are welcome at the Old Anchor pub .",
+    "There is a cheap Japanese restaurant called The Golden Fox .",
+    "It isn't expensive , and it's rated 5 out of 5 .",
+)
+
+
+def _tiny() -> LanguageModel:
+    torch.manual_seed(0)
+    tokenizer = WordTokenizer.train(SENTENCES, min_count=1)
+    lengths = [len(tokenizer.words(sentence)) for sentence in SENTENCES]
+    config = DiffusionLMConfig(
+        vocab_size=len(tokenizer), dim=8, width=16, depth=1, heads=2, max_canvas=32,
+        length_counts=np.bincount(lengths, minlength=32).tolist(),
+    )  # fmt: skip
+    return LanguageModel(DiffusionLM(config), tokenizer, "tiny")
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test registers, the next does not see."""
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+
+
+@pytest.fixture(scope="session")
+def sentences() -> tuple[str, ...]:
+    """The invented corpus that `tiny_lm` knows the words of."""
+    return SENTENCES
+
+
+@pytest.fixture(scope="session")
+def tiny_lm() -> LanguageModel:
+    """A Diffusion-LM of random weights: fast, and its text is nonsense."""
+    return _tiny()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model in a folder, as `dlm train` writes one."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    lm = _tiny()
+    lm.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    return folder

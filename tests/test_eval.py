@@ -1,0 +1,143 @@
+"""Metrics against hand-worked cases, and a harness that survives."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from dlm_control import LanguageModel, UsageError
+from dlm_control.eval import harness
+from dlm_control.eval.ablation import merged
+from dlm_control.eval.metrics import METRICS, copied, distinct, interval, length_distance
+from dlm_control.eval.teacher import Teacher
+from dlm_control.presets import preset
+from dlm_control.tasks.suite import read_suite, suites
+from dlm_control.tasks.targets import Target, attributes, gaps
+
+
+def test_substring_has_its_known_holes() -> None:
+    assert METRICS["substring"]("It is not cheap.", Target("x", wanted="no")) == 1  # "not" contains "no"
+    assert METRICS["substring"]("Fast food.", Target("x", wanted="fast food")) == 0  # case counts
+
+
+def test_lengths_count_punctuation() -> None:
+    assert METRICS["exact_length"]("A pub, near.", Target("x", wanted=5)) == 1
+    assert METRICS["length_within_2"]("A pub, near.", Target("x", wanted=8)) == 0
+
+
+def test_words_kept_is_a_share() -> None:
+    target = Target("x", wanted=(["The", "Mill"], ["the", "river", "."]))
+    assert METRICS["words_kept"]("The Mill is by the river.", target) == 1
+    assert METRICS["words_kept"]("The Eagle is by the river.", target) == pytest.approx(4 / 5)
+
+
+def test_diversity_and_copies() -> None:
+    assert distinct(["a b a b"], 2) == pytest.approx(2 / 3)
+    assert distinct(["a b", "a b"], 2, size=1) == 1
+    assert copied(["A pub .", "A bar."], ["A pub."]) == 0.5
+    assert length_distance(["a b", "a b c"], ["a b c", "a b c d"]) == pytest.approx(1)
+
+
+def test_bootstrap_interval_covers_the_mean() -> None:
+    values = torch.randn(200, generator=torch.Generator().manual_seed(0)).tolist()
+    low, high = interval(values)
+    assert high - low == pytest.approx(2 * 1.96 / math.sqrt(200), rel=0.15)
+
+
+def test_teacher_prefers_sense_and_scores_a_text_alone_as_in_company() -> None:
+    teacher = Teacher()
+    sense, nonsense = "There is a pub called The Mill in the city centre.", "centre the in Mill The called pub a is There."
+    alone = teacher.nat_per_word([sense])
+    together = teacher.nat_per_word([nonsense, sense, "word " * 300])
+    assert together[1] == pytest.approx(alone[0], rel=1e-4)
+    assert together[0] > alone[0] + 2
+    assert math.isnan(together[2])
+
+
+def test_bundled_suites_are_faultless() -> None:
+    for name in suites():
+        assert read_suite(name).name == name
+
+
+def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("name: bad\nversion: 1\ntargets: {reader: lengths, low: 3, hihg: 5}\nmetrics: []\nsamples: 0\nfoo: 1\n")
+    with pytest.raises(UsageError) as error:
+        read_suite(str(file))
+    for part in ("foo: unknown key", "samples: expected a whole number above 0, got 0", "targets.high: missing", "targets.hihg"):
+        assert part in str(error.value)
+    with pytest.raises(UsageError, match="did you mean 'semantic'"):
+        read_suite("semantics")
+
+
+def test_targets_are_read(tmp_path: Path) -> None:
+    (tmp_path / "targets.json").write_text('["price", ":", "less", "than", "£", "20"]\n["family", "friendly", ":", "no"]\n')
+    price, family = attributes(tmp_path, "targets.json")
+    assert (price.wanted, family.wanted) == ("less than £ 20", "no")
+    assert price.controls[0].check("It costs less than £20.").passed
+    corpus(tmp_path)
+    for target in gaps(tmp_path, "e2e/devset.csv", count=3, low=1, high=2, seed=0):
+        before, after = target.wanted
+        assert target.controls[0].check(" ".join([*before, "word", *after])).passed
+    with pytest.raises(UsageError, match="no such file; --data names the folder"):
+        list(gaps(tmp_path, "nothing.csv", count=3, low=1, high=2, seed=0))
+
+
+def corpus(folder: Path) -> None:
+    """A stand-in for the E2E files, of invented sentences."""
+    (folder / "e2e").mkdir()
+    for name in ("trainset.csv", "devset.csv"):
+        with open(folder / "e2e" / name, "w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["mr", "ref"])
+            rows.writerows([[f"name[The Mill], food[{food}]", f"The Mill is a pub that serves {food} food near the river."]
+                            for food in ("Indian", "French", "English", "Chinese")])  # fmt: skip
+
+
+def test_a_torn_run_goes_on_and_scores_the_same(tiny_lm: LanguageModel, tmp_path: Path) -> None:
+    corpus(tmp_path)
+    suite_file = tmp_path / "tiny.yaml"
+    suite_file.write_text(
+        "name: tiny\nversion: 1\ntargets: {reader: lengths, low: 3, high: 6}\nmetrics: [exact_length]\nsamples: 2\n"
+    )
+    suite = read_suite(str(suite_file))
+    sampling = preset("default", steps=3)
+
+    def run(out: Path, limit: int | None = None) -> dict[str, object]:
+        return harness.run_suite(suite, tiny_lm, sampling, tmp_path, out, None, limit, seed=0)
+
+    whole = run(tmp_path / "whole")
+    assert whole["exact_length"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 4}
+    torn = tmp_path / "torn"
+    run(torn)
+    log = torn / "samples.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:2]) + lines[2][:20])  # as a kill in mid-line leaves it
+    assert run(torn) == whole
+    assert log.read_text() == (tmp_path / "whole" / "samples.jsonl").read_text()
+    with pytest.raises(UsageError, match="another targets"):
+        run(torn, limit=2)
+    log.write_text("{nonsense\n" + lines[1])
+    with pytest.raises(UsageError, match=r"samples.jsonl:1: not JSON"):
+        run(torn)
+
+
+def test_manifest_says_what_made_the_numbers(tiny_lm: LanguageModel, tmp_path: Path) -> None:
+    corpus(tmp_path)
+    harness.run_suite(read_suite("length"), tiny_lm, preset("default", steps=2), tmp_path, tmp_path / "out", 1, 3, seed=7)
+    manifest = json.loads((tmp_path / "out" / "scores.json").read_text())["manifest"]
+    assert manifest["seed"] == 7
+    assert manifest["weights"] == tiny_lm.weights_digest
+    assert manifest["preset"]["steps"] == 2
+    assert {"command", "versions", "suite_digest", "wall_s"} <= manifest.keys()
+
+
+def test_arms_of_an_ablation_are_merged_deeply() -> None:
+    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}, "d": 5}) == {"a": {"b": 4, "c": 2}, "d": 5}
+
+

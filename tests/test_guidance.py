@@ -1,0 +1,389 @@
+"""Guidance against posteriors that are known: by enumeration, and on a language model whose words are independent."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from dlm_control import Check, Control, Controller, LanguageModel, Plan, State, UsageError
+from dlm_control.denoiser import Denoiser
+from dlm_control.guidance import GUIDANCES, PaperGuidance, TiltGuidance, tilt
+from dlm_control.layout import Layout, Layouts
+from dlm_control.model import DiffusionLM, DiffusionLMConfig
+from dlm_control.samplers import noise_levels, sampler
+from dlm_control.tokenizer import WordTokenizer
+
+WORDS = ("ale", "bread", "cheese", "dill")
+PRIOR = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
+A, B, C, D = range(4)
+FIRST = 3  # id of the first word, behind UNK, PAD and END
+
+
+class Energy(Controller):
+    """Any function of the state."""
+
+    def __init__(self, function: Callable[[State], Any], reads: str = "logits", plan: Plan | None = None) -> None:
+        self._function, self._plan = function, plan or Plan()
+        self.reads = reads  # type: ignore[assignment,misc]
+
+    def energy(self, state: State) -> Any:
+        return self._function(state)
+
+    def check(self, text: str) -> Check:
+        return Check(1.0, "")
+
+    def plan(self, lm: LanguageModel) -> Plan:
+        return self._plan
+
+
+def control(function: Callable[[State], Any], reads: str = "logits", weight: float = 1.0, name: str = "toy") -> Control:
+    return Control(name, Energy(function, reads), weight)
+
+
+# --- by enumeration: three positions of four words --------------------------------------------------------------------------
+
+TEXTS = list(itertools.product(range(4), repeat=3))
+Likelihood = Callable[[tuple[int, ...]], float]
+Q = (0.9, 0.1, 0.5, 0.02)
+
+CASES: dict[str, tuple[Likelihood, Callable[[Tensor], Tensor]]] = {  # p(c | words), and E_p of it from p (batch, 3, 4)
+    "word at a position": (lambda w: w[1] == C, lambda p: p[:, 1, C]),
+    "words at a position": (lambda w: w[1] in (A, C), lambda p: p[:, 1, A] + p[:, 1, C]),
+    "soft evidence": (lambda w: Q[w[2]], lambda p: (p[:, 2] * torch.tensor(Q, dtype=p.dtype)).sum(-1)),
+    "word anywhere": (lambda w: B in w, lambda p: 1 - (1 - p[:, :, B]).prod(-1)),
+    "word nowhere": (lambda w: B not in w, lambda p: (1 - p[:, :, B]).prod(-1)),
+    "one of two phrases": (
+        lambda w: w[:2] == (A, B) or w[1:] == (A, B) or w[:2] == (C, D) or w[1:] == (C, D),
+        lambda p: sum(p[:, i, x] * p[:, i + 1, y] for i in (0, 1) for x, y in ((A, B), (C, D))),  # type: ignore[return-value]
+    ),
+    "positions that agree": (lambda w: 0.8 if w[0] == w[2] else 0.1, lambda p: 0.1 + 0.7 * (p[:, 0] * p[:, 2]).sum(-1)),
+}
+
+
+def random_state(batch: int = 6, canvas: int = 3, vocab: int = 4, seed: int = 0) -> State:
+    generator = torch.Generator().manual_seed(seed)
+    logits = (2 * torch.randn(batch, canvas, vocab, generator=generator, dtype=torch.float64)).log_softmax(-1)
+    x = torch.zeros(batch, canvas, 2, dtype=torch.float64)
+    return State(x, torch.full((batch,), 0.5), x, logits, torch.full((batch,), canvas), cast(LanguageModel, None))
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("normalised", [True, False], ids=["log_probs", "logits"])
+def test_tilt_of_word_distributions_is_the_exact_conditional_marginal(case: str, normalised: bool) -> None:
+    likelihood, expectation = CASES[case]
+    state = random_state()
+    assert state.logits is not None
+    toy = control(lambda s: -expectation((s.log_probs if normalised else s.logits).exp()).log())
+    change, energy = tilt(toy, state)
+    p = state.logits.exp()
+    joint = torch.stack([torch.stack([p[:, i, w] for i, w in enumerate(text)]).prod(0) * likelihood(text) for text in TEXTS], 1)
+    torch.testing.assert_close(energy, -joint.sum(1).log())
+    marginals = torch.zeros_like(p)
+    for text, mass in zip(TEXTS, (joint / joint.sum(1, keepdim=True)).unbind(1), strict=True):
+        for i, w in enumerate(text):
+            marginals[:, i, w] += mass
+    torch.testing.assert_close(p * change.exp(), marginals, atol=1e-8, rtol=1e-6)
+
+
+def test_tilt_leaves_words_alone_that_a_layout_forbids() -> None:
+    state = random_state()
+    assert state.logits is not None
+    state.logits[:, 0, A] = -1e4
+    change, _ = tilt(control(lambda s: -(1 - (1 - s.log_probs.exp()[:, :, A]).prod(-1)).log()), state)
+    assert (change[:, 0, A] == 0).all() and change.isfinite().all()
+
+
+# --- by sampling: a model whose words are independent, so its denoiser is exact ---------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exact_lm() -> LanguageModel:
+    """Every position holds one of WORDS with probability PRIOR: constant logits and local evidence are then Bayes' rule."""
+    tokenizer = WordTokenizer.train([" ".join(WORDS)], min_count=1)
+    torch.manual_seed(3)
+    config = DiffusionLMConfig(vocab_size=len(tokenizer), dim=8, width=8, depth=0, heads=1, max_canvas=8, length_counts=[0] * 8)
+    model = DiffusionLM(config)
+    with torch.no_grad():
+        model.output.weight.zero_()
+        model.output.bias.fill_(-30)
+        model.output.bias[FIRST:] = PRIOR.log()
+    return LanguageModel(model, tokenizer)
+
+
+def layout(lm: LanguageModel, words: int = 3) -> Layout:
+    plans = [("length", Plan(min_words=words, max_words=words))]
+    return Layouts(plans, lm.tokenizer, lm.model.config.length_counts, 8).draw(torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def drawn(lm: LanguageModel, controls: Sequence[Control], texts: int = 4000, steps: int = 40, by: str = "ancestral") -> Tensor:
+    """(texts, 3), sampled words as 0 … 3."""
+    generator = torch.Generator().manual_seed(0)
+    guidance = TiltGuidance(Denoiser(lm, [layout(lm)] * texts), controls)
+    solver, schedule, shape = sampler(by), lm.model.schedule, (texts, 4, lm.model.config.dim)
+    x = torch.randn(shape, generator=generator)
+    levels = noise_levels(steps, schedule, "quadratic")
+    for t, s in zip(levels, levels[1:], strict=False):
+        state = guidance.denoise(x, t)
+        x = solver.step(schedule, x, t, s, state.x0, lambda: torch.randn(shape, generator=generator))
+    assert state.logits is not None
+    words = state.logits.argmax(-1)
+    assert (words[:, 3] == lm.tokenizer.eos_token_id).all()
+    return words[:, :3] - FIRST
+
+
+def distance(words: Tensor, likelihood: Likelihood = lambda w: 1.0) -> float:
+    """Total variation between sampled texts and the posterior of all 64."""
+    posterior = torch.tensor([math.prod(float(PRIOR[w]) for w in text) * likelihood(text) for text in TEXTS])
+    counts = torch.bincount(words @ torch.tensor([16, 4, 1]), minlength=64)
+    return 0.5 * float((counts / counts.sum() - posterior / posterior.sum()).abs().sum())
+
+
+NOISE = 0.07  # total variation of 4000 texts over 64 cells is 0.046 by chance; the solver's bias comes on top
+
+
+@pytest.mark.parametrize("by", ["ancestral", "ddim", "dpmpp-2m", "dpmpp-2m-sde"])
+def test_without_control_the_prior_comes_out(exact_lm: LanguageModel, by: str) -> None:
+    assert distance(drawn(exact_lm, [], by=by)) < NOISE
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_guided_samples_follow_the_posterior(exact_lm: LanguageModel, case: str) -> None:
+    likelihood, expectation = CASES[case]
+    words = drawn(exact_lm, [control(lambda s: -expectation(s.log_probs.exp()[:, :3, FIRST:]).clamp(min=1e-12).log())])
+    assert distance(words, likelihood) < NOISE
+    if case != "soft evidence" and case != "positions that agree":
+        obeyed = sum(likelihood(tuple(text)) for text in words.tolist()) / len(words)
+        assert obeyed > 0.99
+    assert distance(words) > 2 * NOISE  # the prior is another distribution
+
+
+def test_controls_of_different_positions_compose_exactly(exact_lm: LanguageModel) -> None:
+    (first, expect_first), (second, expect_second) = CASES["words at a position"], CASES["soft evidence"]
+    controls = [
+        control(lambda s, e=e: -e(s.log_probs.exp()[:, :3, FIRST:]).log(), name=str(i))  # type: ignore[misc]
+        for i, e in enumerate((expect_first, expect_second))
+    ]
+    assert distance(drawn(exact_lm, controls), lambda w: first(w) * second(w)) < NOISE
+
+
+def test_weight_raises_the_likelihood_to_a_power(exact_lm: LanguageModel) -> None:
+    words = drawn(exact_lm, [control(lambda s: -(s.log_probs.exp()[:, 2, FIRST:] @ torch.tensor(Q)).log(), weight=3.0)])
+    assert distance(words, lambda w: Q[w[2]] ** 3) < NOISE
+    assert distance(words, lambda w: Q[w[2]]) > 1.5 * NOISE
+
+
+def noise_aware(lm: LanguageModel, position: int, wanted: Sequence[int]) -> Callable[[State], Tensor]:
+    """−log p(the word at a position is one of `wanted` | x_t), in closed form."""
+
+    def energy(state: State) -> Tensor:
+        alpha, sigma = lm.model.schedule.alpha_sigma(state.t)
+        evidence = (alpha / sigma.square())[:, None] * (state.x_t[:, position] @ lm.embeddings[FIRST:].T)
+        return -(evidence + PRIOR.log()).log_softmax(-1)[:, list(wanted)].logsumexp(-1).float()
+
+    return energy
+
+
+def test_a_noise_aware_classifier_steers_its_position_and_no_other(exact_lm: LanguageModel) -> None:
+    words = drawn(exact_lm, [control(noise_aware(exact_lm, 1, (C, D)), "x_t")])
+    assert torch.isin(words[:, 1], torch.tensor([C, D])).double().mean() > 0.97  # 0.3 unguided
+    for position in (0, 2):
+        frequencies = torch.bincount(words[:, position], minlength=4) / len(words)
+        torch.testing.assert_close(frequencies.double(), PRIOR, atol=0.03, rtol=0)
+    among = torch.bincount(words[:, 1], minlength=4)[[C, D]].double()
+    assert 0.5 < among[0] / among.sum() < 0.85  # 2/3 by the posterior
+
+
+def divergence(tilted: Tensor, log_probs: Tensor) -> Tensor:
+    """KL(p' ‖ p), (batch,), over positions."""
+    after = tilted.log_softmax(-1)
+    return (after.exp() * (after - log_probs)).sum((1, 2))
+
+
+@pytest.mark.parametrize("reads", ["x_t", "x0"])
+@pytest.mark.parametrize("loudness", [1e-3, 1.0, 1e3])
+def test_first_order_tilts_cost_their_energy_whatever_their_scale(exact_lm: LanguageModel, reads: str, loudness: float) -> None:
+    """KL(p' ‖ p) = energy for small energies; no classifier is louder for a steeper gradient."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 4, 7, generator=generator).log_softmax(-1)
+    x = torch.randn(5, 4, 8, generator=generator)
+    direction = torch.randn(5, 4, 8, generator=generator)
+    state = State(x, torch.full((5,), 0.4), x, logits, torch.full((5,), 3), exact_lm)
+    nats = torch.tensor([0.0, 1e-4, 1e-3, 5e-3, 1e-2])
+
+    def energy(s: State) -> Tensor:
+        moved = (direction * (getattr(s, reads) - x)).sum((1, 2))  # zero, with a gradient of any size
+        return nats - loudness * moved
+
+    change, energies = tilt(control(energy, reads), state)
+    torch.testing.assert_close(energies, nats)
+    torch.testing.assert_close(divergence(logits + change, logits), nats, rtol=0.15, atol=2e-6)
+    assert (change[0] == 0).all()  # a satisfied control stops pushing
+    along = (direction @ exact_lm.embeddings.T)[1:]  # words along −gradient gain
+    centred = along - (logits[1:].exp() * along).sum(-1, keepdim=True)
+    cosine = torch.nn.functional.cosine_similarity(change[1:].flatten(1), centred.flatten(1))
+    torch.testing.assert_close(cosine, torch.ones(4), atol=1e-4, rtol=0)
+
+
+# --- weights, order, interval -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def denoise(exact_lm: LanguageModel) -> Callable[..., Tensor]:
+    """Guided log-probabilities (8, 4, vocab) of some noisy batch."""
+
+    def run(*controls: Control, t: float = 0.5) -> Tensor:
+        x = torch.randn(8, 4, 8, generator=torch.Generator().manual_seed(1))
+        logits = TiltGuidance(Denoiser(exact_lm, [layout(exact_lm)] * 8), controls).denoise(x, t).logits
+        assert logits is not None
+        return logits
+
+    return run
+
+
+def here(position: int, word: int) -> Callable[[State], Tensor]:
+    return lambda s: -s.log_probs[:, position, FIRST + word]
+
+
+def soft(position: int) -> Callable[[State], Tensor]:
+    return lambda s: -(s.log_probs.exp()[:, position, FIRST:] @ torch.tensor(Q)).log()
+
+
+def test_weight_zero_changes_nothing_and_two_doubles_the_log_odds(denoise: Callable[..., Tensor]) -> None:
+    free = denoise()
+    assert torch.equal(denoise(control(soft(1), weight=0.0)), free)
+
+    def log_odds(weight: float) -> Tensor:
+        gained = (denoise(control(soft(1), weight=weight)) - free)[:, 1, FIRST:]
+        return gained - gained[:, :1]
+
+    once, twice = log_odds(1.0), log_odds(2.0)
+    assert once.abs().max() > 1
+    torch.testing.assert_close(twice, 2 * once, rtol=1e-3, atol=1e-3)
+
+
+def test_the_order_of_controls_does_not_matter(denoise: Callable[..., Tensor], exact_lm: LanguageModel) -> None:
+    controls = [
+        control(soft(1), name="a", weight=0.7),
+        control(CASE_ANYWHERE, name="b"),
+        control(noise_aware(exact_lm, 0, (C,)), "x_t", name="c"),
+    ]
+    expected = denoise(*controls)
+    for order in itertools.permutations(controls):
+        torch.testing.assert_close(denoise(*order), expected, rtol=1e-4, atol=1e-4)
+
+
+def CASE_ANYWHERE(state: State) -> Tensor:  # noqa: N802
+    return -CASES["word anywhere"][1](state.log_probs.exp()[:, :3, FIRST:]).log()
+
+
+def test_a_control_acts_within_its_interval(denoise: Callable[..., Tensor]) -> None:
+    late = Control("toy", Energy(soft(1)), interval=(0.0, 0.3))
+    assert torch.equal(denoise(late, t=0.5), denoise(t=0.5))
+    assert torch.equal(denoise(late, t=0.2), denoise(control(soft(1)), t=0.2))
+
+
+def test_without_reads_a_control_has_no_energy(denoise: Callable[..., Tensor]) -> None:
+    silent = Control("toy", Energy(lambda s: pytest.fail("asked for an energy"), cast(str, None)))
+    assert torch.equal(denoise(silent), denoise())
+
+
+# --- the 2022 update ---------------------------------------------------------------------------------------------------------
+
+
+def bowl(state: State) -> Tensor:
+    """An energy whose gradient has both signs, and zeros."""
+    centre = torch.linspace(-1, 1, state.x_t[0].numel()).view_as(state.x_t[0])
+    return ((state.x_t - centre).clamp(min=-0.8).square() * centre).sum((1, 2)) + 9
+
+
+@pytest.mark.parametrize("deviation", [0.13, 0.0])
+def test_paper_guidance_is_three_steps_of_a_fresh_adagrad(exact_lm: LanguageModel, deviation: float) -> None:
+    strength, weight = 0.03, 1.7
+    mean, x = torch.randn(2, 5, 4, 8, generator=torch.Generator().manual_seed(2))
+    guidance = PaperGuidance(Denoiser(exact_lm, [layout(exact_lm)] * 5), [control(bowl, "x_t", weight)], strength=strength)
+    got = guidance.after_step(x, mean, deviation, 0.5, 0.495)
+
+    expected = x.clone().requires_grad_()
+    for _ in range(3):
+        optimizer = torch.optim.Adagrad([expected], lr=0.1)
+        optimizer.zero_grad()
+        fluency = ((mean - expected) ** 2).sum() / (deviation if deviation > 0 else 1.0)
+        state = State(expected, torch.full((5,), 0.495), expected, None, torch.full((5,), 3), exact_lm)
+        (weight * bowl(state).sum() + strength * fluency).backward()
+        optimizer.step()
+    torch.testing.assert_close(got, expected.detach(), atol=1e-6, rtol=0)
+    assert float((got - x).abs().max()) == pytest.approx(0.3, abs=1e-5)
+    assert guidance.energies["toy"].shape == (5,)
+
+
+@pytest.mark.parametrize("reads", ["x0", "logits"])
+def test_paper_guidance_sends_other_gradients_through_the_denoiser(exact_lm: LanguageModel, reads: str) -> None:
+    """A pull on the clean word at one position moves x_s there and, without fluency's pull, nowhere else."""
+    x = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(2))
+    target = exact_lm.embeddings[FIRST + D]
+
+    def energy(state: State) -> Tensor:
+        return (state.x0[:, 1] - target).square().sum(-1) if reads == "x0" else -state.log_probs[:, 1, FIRST + D]
+
+    guidance = PaperGuidance(Denoiser(exact_lm, [layout(exact_lm)] * 5), [control(energy, reads)], strength=1e-30)
+    before = energy(guidance.denoise(x, 0.5))
+    moved = guidance.after_step(x, x, 0.1, 0.5, 0.5)
+    assert (energy(guidance.denoise(moved, 0.5)) < before).all()
+    assert (moved[:, [0, 2, 3]] == x[:, [0, 2, 3]]).all()
+
+
+def test_paper_guidance_rests_at_the_last_ten_of_200_steps(exact_lm: LanguageModel) -> None:
+    """190 guided steps of three inner ones, as in the released code."""
+    asked: list[float] = []
+
+    def energy(state: State) -> Tensor:
+        asked.append(float(state.t[0]))
+        return bowl(state)
+
+    plan = Plan(min_words=3, max_words=3)
+    exact_lm.generate([Energy(energy, "x_t", plan)], preset="paper")
+    assert len(asked) == 3 * 190
+    assert min(asked) == pytest.approx(10 / 200)
+
+
+# --- controllers that misbehave -----------------------------------------------------------------------------------------------
+
+PARAMETER = torch.nn.Parameter(torch.ones(()))
+
+FAULTS: dict[str, tuple[Callable[[State], Any], str]] = {
+    "shape": (lambda s: s.log_probs.sum(-1), r"returned \(8, 4\), expected a tensor \(8,\)"),
+    "scalar": (lambda s: s.log_probs.sum(), r"returned \(\), expected a tensor \(8,\)"),
+    "no tensor": (lambda s: 1.5, r"returned float, expected a tensor \(8,\)"),
+    "nan": (lambda s: torch.where(torch.arange(8) == 5, torch.nan, s.log_probs.sum((1, 2))), r"is nan at t = 0.500, item 5"),
+    "infinite": (lambda s: s.log_probs.sum((1, 2)) * torch.inf, r"is -?inf at t = 0.500, item 0"),
+    "constant": (lambda s: torch.ones(8), r"does not depend on state\.logits, which it says it reads"),
+    "another field": (lambda s: s.x_t.sum((1, 2)), r"does not depend on state\.logits"),
+    "a parameter": (lambda s: PARAMETER * s.x_t.sum((1, 2)), r"does not depend on state\.logits"),
+    "nan gradient": (lambda s: (0 * s.log_probs.exp().sum((1, 2))).sqrt(), r"gradient that is not finite at t = 0.500, item 0"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_energy_is_named(denoise: Callable[..., Tensor], fault: str) -> None:
+    function, message = FAULTS[fault]
+    with pytest.raises(UsageError, match=r"control polite: Energy\(.*" + message):
+        denoise(control(function, name="polite"))
+
+
+@pytest.mark.parametrize("guidance", sorted(GUIDANCES))
+def test_reading_without_an_energy_is_named(exact_lm: LanguageModel, guidance: str) -> None:
+    class Mute(Controller):
+        reads = "x_t"
+
+        def check(self, text: str) -> Check:
+            return Check(1.0, "")
+
+    with pytest.raises(NotImplementedError, match=r"Mute reads 'x_t' but has no energy"):
+        exact_lm.generate([Mute()], guidance=guidance, sampler="ddim-eta1", steps=4)
