@@ -14,28 +14,35 @@ _NAMES = (
     "Browns Cambridge|Taste of Cambridge|Cocum|The Dumpling Tree|The Punter|The Golden Curry|Alimentum|Midsummer House|"
     "Blue Spice|Strada|The Waterman|Zizzi|Green Man|Clowns|Giraffe|The Olive Grove|The Twenty Two|The Cricketers|Wildwood|"
     "The Golden Palace|The Plough|Cotto|Fitzbillies|Travellers Rest Beefeater"
-).split("|")
+)
 _LANDMARKS = (
     "The Rice Boat|Clare Hall|Raja Indian Cuisine|Café Rouge|Yippee Noodle Bar|The Portland Arms|All Bar One|"
     "Express by Holiday Inn|The Bakers|Café Sicilia|Avalon|The Six Bells|Ranch|Crowne Plaza Hotel|Rainbow Vegetarian Café|"
     "The Sorrento|Café Brazil|Burger King|Café Adriatic"
-).split("|")
+)
 _NEAR = ("near", "near to", "close to", "next to", "by", "beside")
 _CHILDREN = ("family", "kid", "child", "children")
 
 
 def _stars(number: str, word: str) -> tuple[str, ...]:
-    return (f"{number} out of 5", f"{number} star", f"{number} stars", f"{number} - star", f"{word} star", f"{word} out of five")
+    """Wordings of a customer rating in stars."""
+    numbered = (f"{number} {noun}" for noun in ("out of 5", "star", "stars", "- star"))
+    return (*numbered, f"{word} star", f"{word} out of five")
 
 
 def _level(level: str, *more: str) -> tuple[str, ...]:
     """Wordings of a customer rating in words."""
-    return (f"{level} customer rating", f"{level} customer ratings", f"{level} rating", f"{level} ratings",
-            f"rating is {level}", f"rating of {level}", f"rated {level}", f"{level} rated", f"{level} - rated", *more)  # fmt: skip
+    before = (f"{level} {noun}" for noun in ("customer rating", "customer ratings", "rating", "ratings", "rated", "- rated"))
+    return (*before, f"rating is {level}", f"rating of {level}", f"rated {level}", *more)
+
+
+def _friendly(*before: str) -> tuple[str, ...]:
+    """Wordings that end in family-friendly, kid friendly and the like."""
+    return tuple(f"{word} {who} {dash}friendly" for dash in ("", "- ") for who in _CHILDREN for word in before)
 
 
 PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
-    "name": {name: (name,) for name in _NAMES},
+    "name": {name: (name,) for name in _NAMES.split("|")},
     "eatType": {"pub": ("pub",), "coffee shop": ("coffee shop",), "restaurant": ("restaurant",)},
     "food": {
         "Chinese": ("Chinese",), "English": ("English", "British"), "French": ("French",), "Indian": ("Indian",),
@@ -48,7 +55,7 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "£20-25": ("£20-25", "£20 to £25", "£20-£25", "20-25", "20 to 25"),
         "moderate": ("moderate price", "moderate", "moderately priced", "moderate prices", "moderately"),
         "more than £30": ("more than £30", "more than 30", "over £30"),
-        "high": ("high price", "high prices", "high - priced", "high priced", "price range is high", "prices are high", "expensive"),
+        "high": ("high price", "high prices", "high - priced", "high priced", "price range is high", "expensive"),
     },
     "customer rating": {
         "low": _level("low", "poorly rated"), "average": _level("average"), "high": _level("high", "highly rated"),
@@ -59,12 +66,10 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "city centre": ("city centre", "city center", "centre of the city", "center of the city"),
     },
     "familyFriendly": {
-        "yes": tuple(f"{verb}{who} {dash}friendly" for dash in ("", "- ") for who in _CHILDREN
-                     for verb in ("is ", "a ", "and ", ", ")),
-        "no": tuple(f"{no} {who} {dash}friendly" for dash in ("", "- ") for who in _CHILDREN
-                    for no in ("not", "not a", "n't", "non")) + ("adults only", "not for families"),
+        "yes": _friendly("is", "a", "and", ","),
+        "no": (*_friendly("not", "not a", "n't", "non"), "adults only", "not for families"),
     },
-    "near": {place: tuple(f"{near} {place}" for near in _NEAR) for place in _LANDMARKS},
+    "near": {place: tuple(f"{near} {place}" for near in _NEAR) for place in _LANDMARKS.split("|")},
 }  # fmt: skip
 
 ALIASES = {"type": "eatType", "price": "priceRange", "rating": "customer rating", "family friendly": "familyFriendly"}
@@ -96,6 +101,7 @@ def value_of(field: str, given: str) -> str:
     value = values.get(str(given).lower())
     if value is None:
         raise UsageError(
-            f"semantic: value: {field} has no value {given!r}{suggestion(str(given), values.values())}; it has {', '.join(PHRASES[field])}"
+            f"semantic: value: {field} has no value {given!r}{suggestion(str(given), values.values())}; "
+            f"it has {', '.join(PHRASES[field])}"
         )
     return value

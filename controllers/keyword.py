@@ -38,7 +38,9 @@ class Keyword(Controller):
         if position is not None and (not isinstance(position, int) or isinstance(position, bool)):
             raise UsageError(f"keyword: position: expected a whole number, got {position!r}")
         if position is not None and not present:
-            raise UsageError("keyword: a position goes with a word that must occur; leave out one of position and present: false")
+            raise UsageError(
+                "keyword: a position goes with a word that must occur; leave out one of position and present: false"
+            )
         self.words, self.present, self.position = words, present, position
         self._phrase = split_words(words)
         if position is not None and position < 0 and position + len(self._phrase) > 0:

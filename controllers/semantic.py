@@ -14,6 +14,7 @@ from dlm_control.words import occurrences, split_words
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dlm_control.controllers.semantic_guide import LoadedGuide
     from dlm_control.language_model import LanguageModel
 
 
@@ -44,17 +45,23 @@ class Semantic(Controller):
             tuple(vocabulary[word] for word in phrase) for phrase in self._phrases if all(word in vocabulary for word in phrase)
         )
 
+    @staticmethod
+    def _classifier(lm: LanguageModel) -> LoadedGuide:
+        from dlm_control.controllers.semantic_guide import semantic_guide
+
+        return semantic_guide(lm)
+
     def plan(self, lm: LanguageModel) -> Plan:
         known = self._known(lm)
         if not known:
             raise UsageError(f"semantic: the model's vocabulary has no wording of {self.field} = {self.value}")
+        if self.guide == "classifier":
+            self._classifier(lm)  # a missing or unfitting guide is a fault to find now
         return Plan(phrases=(known,))
 
     def energy(self, state: State) -> Tensor:
         if self.guide == "classifier":
-            from dlm_control.controllers.semantic_guide import semantic_guide
-
-            return semantic_guide(state.lm).energy(state.x_t, state.t, self.field, self.value)
+            return self._classifier(state.lm).energy(state.x_t, state.t, self.field, self.value)
         assert state.logits is not None
         known = state.lm.once(f"{self!r}", lambda: self._known(state.lm))
         return -log_prob_any(state.logits, known)

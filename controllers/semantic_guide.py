@@ -102,7 +102,8 @@ class LoadedGuide:
         """−log p(value | field, x_t), (batch,), for x_t (batch, canvas, dim) and t (batch,)."""
         log_probs = self._network(x_t, self._schedule.log_snr(t))[field]
         values = self._network.config.values[self._network.config.fields.index(field)]
-        return -log_probs[:, 1 + values.index(value)]
+        energy: Tensor = -log_probs[:, 1 + values.index(value)]
+        return energy
 
 
 def semantic_guide(lm: LanguageModel, source: str = "e2e-semantic") -> LoadedGuide:
@@ -135,6 +136,7 @@ class SemanticGuideRecipe(Recipe):
     """
 
     kind = "semantic-guide"
+    model: SemanticGuide
 
     def __init__(
         self,
@@ -149,7 +151,10 @@ class SemanticGuideRecipe(Recipe):
     def setup(self, data: str, seed: int, processes: int) -> None:
         self.lm = load(self.lm_source)
         config = SemanticGuideConfig(
-            dim=self.lm.model.config.dim, max_canvas=self.lm.model.config.max_canvas, fingerprint=self.lm.fingerprint, **self.sizes
+            dim=self.lm.model.config.dim,
+            max_canvas=self.lm.model.config.max_canvas,
+            fingerprint=self.lm.fingerprint,
+            **self.sizes,
         )
         torch.manual_seed(seed)
         self.model = SemanticGuide(config)
@@ -162,7 +167,9 @@ class SemanticGuideRecipe(Recipe):
         rows = read_split(data, split, self.columns)
         sentences, unfit = encode(self.lm.tokenizer, [str(t) for t in rows[self.columns[0]]], self.model.config.max_canvas)
         if unfit:
-            raise UsageError(f"--data {data}: {len(unfit)} texts are empty or longer than the canvas, the first in row {unfit[0]}")
+            raise UsageError(
+                f"--data {data}: {len(unfit)} texts are empty or longer than the canvas, the first in row {unfit[0]}"
+            )
         values = dict(zip(self.model.config.fields, self.model.config.values, strict=True))
         return sentences, np.array([labels(str(mr), values) for mr in rows[self.columns[1]]])
 

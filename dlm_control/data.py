@@ -42,7 +42,9 @@ def read_split(source: str, split: str, columns: Sequence[str]) -> Dataset:
     elif path.is_dir():
         file = path / E2E_FILES[split]
         if not file.is_file():
-            raise UsageError(f"--data {source}: the folder lacks {file.name}; expected {' and '.join(E2E_FILES.values())} in it")
+            raise UsageError(
+                f"--data {source}: the folder lacks {file.name}; expected {' and '.join(E2E_FILES.values())} in it"
+            )
         data = datasets.load_dataset("csv", data_files=str(file), split="train")
     elif path.is_file():
         kind = "csv" if path.suffix == ".csv" else "text"
@@ -50,7 +52,9 @@ def read_split(source: str, split: str, columns: Sequence[str]) -> Dataset:
         held_out = np.arange(len(data)) % 20 == 19
         data = data.select(np.flatnonzero(held_out if split == "validation" else ~held_out))
     else:
-        raise UsageError(f"--data {source}: no such file or folder; give 'e2e', a folder with the E2E files, a .csv or a .txt file")
+        raise UsageError(
+            f"--data {source}: no such file or folder; give 'e2e', a folder with the E2E files, a .csv or a .txt file"
+        )
     for column in columns:
         if column not in data.column_names:
             raise UsageError(

@@ -75,7 +75,9 @@ def generate(
     plans = [(control.name, control.controller.plan(lm)) for control in controls if control.weight > 0]
     layouts = Layouts(plans, lm.tokenizer, lm.model.config.length_counts, lm.model.config.max_canvas)
     copies = preset.candidates * preset.particles
-    jobs = [_Job(i, c, layouts.draw(_generator(seed, i, c // preset.particles, "layout"))) for i in indices for c in range(copies)]
+    jobs = [
+        _Job(i, c, layouts.draw(_generator(seed, i, c // preset.particles, "layout"))) for i in indices for c in range(copies)
+    ]
     by_item: dict[int, list[Sample]] = {i: [] for i in indices}
     for chunk in _chunks(jobs, preset.particles):
         for job, sample in zip(chunk, _sample(lm, controls, chunk, seed, preset, on_step), strict=True):
@@ -146,10 +148,7 @@ def _sample(
             guidance.keep(survivors)
             solver.keep(survivors)
         on_step(len(jobs))
-    return [
-        _finished(lm, controls, guidance, state, row, job.index, seed, preset)
-        for row, job in enumerate(jobs)
-    ]
+    return [_finished(lm, controls, guidance, state, row, job.index, seed, preset) for row, job in enumerate(jobs)]
 
 
 def _guidance(denoiser: Denoiser, controls: Sequence[Control], preset: Preset) -> Guidance:

@@ -144,7 +144,8 @@ def tilt(control: Control, state: State) -> tuple[Tensor, Tensor]:
     """How one control changes the log-probabilities of words.
 
     `logits`: the energy is −log E_p[f(words)] with p a product over positions. Then −∂energy/∂log p(w at i), plus what the
-    terms that leave position i free keep of p, is exactly the conditional marginal p(w at i | c); the tilt is its log-ratio to p.
+    terms that leave position i free keep of p, is exactly the conditional marginal p(w at i | c); the tilt is its log-ratio
+    to p.
 
     `x0`, `x_t`: to first order a word w at position i changes the energy by ⟨∂energy/∂x_i, E_w⟩ (times α for x_t; Vignac et
     al. 2023, DiGress eq. 9). Only the direction is kept: the tilt is scaled so that the divergence KL(p' ‖ p) it causes is, to

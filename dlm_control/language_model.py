@@ -167,5 +167,3 @@ def _similar(word: str, vocabulary: Sequence[str]) -> list[str]:
     import difflib
 
     return difflib.get_close_matches(word, list(vocabulary), n=3, cutoff=0.7)
-
-

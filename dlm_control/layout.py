@@ -126,7 +126,9 @@ def _needs(plan: Plan) -> str:
         free = [piece for piece in plan.template if isinstance(piece, Gap)]
         least = given + sum(gap.least for gap in free)
         most = None if any(gap.most is None for gap in free) else given + sum(gap.most or 0 for gap in free)
-        parts.append(f"its template, {least} words" if least == most else f"its template, {least} to {most or 'any number of'} words")
+        parts.append(
+            f"its template, {least} words" if least == most else f"its template, {least} to {most or 'any number of'} words"
+        )
     if plan.at:
         parts.append("a word at position " + ", ".join(str(p) for p in sorted(plan.at)))
     if plan.phrases:

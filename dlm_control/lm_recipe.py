@@ -49,7 +49,8 @@ class DiffusionLMRecipe(Recipe):
     ) -> None:
         if objective not in OBJECTIVES:
             raise UsageError(
-                f"recipe.objective: unknown {objective!r}{suggestion(objective, OBJECTIVES)}; there are: {', '.join(OBJECTIVES)}"
+                f"recipe.objective: unknown {objective!r}{suggestion(objective, OBJECTIVES)}; "
+                f"there are: {', '.join(OBJECTIVES)}"
             )
         if embeddings not in ("learned", "random"):
             raise UsageError(f"recipe.embeddings: {embeddings!r} is neither 'learned' nor 'random'")

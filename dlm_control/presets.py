@@ -32,8 +32,8 @@ class Preset:
     steps: int = 50
     sampler: str = "ancestral"
     spacing: str = "uniform"
-    temperature: float = 0.9
-    clamp: str = "off"
+    temperature: float = 0.8
+    clamp: str = "soft"
     guidance: str = "tilt"
     strength: float = 0.01
     candidates: int = 1

@@ -13,6 +13,7 @@ from dlm_control.words import WORD, join_words, split_words
 
 UNK, PAD, END = "UNK", "PAD", "END"
 
+
 class WordTokenizer(PreTrainedTokenizerFast):
     """One token a word. Special tokens: UNK (unknown word), PAD, END (after the last word)."""
 

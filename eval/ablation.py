@@ -69,7 +69,9 @@ def run_ablation(ablation: Ablation, data: str, out: Path, runs: Path, only: lis
         if name in done:
             continue
         settings = merged(ablation.base, ablation.arms[name])
-        trainer = Trainer(TrainConfig(**settings, data=data, out=str(runs / name.replace(" ", "-")), eval_every=10**6, save_every=10**6))
+        trainer = Trainer(
+            TrainConfig(**settings, data=data, out=str(runs / name.replace(" ", "-")), eval_every=10**6, save_every=10**6)
+        )
         lines = []
         for mark in range(1, ablation.marks + 1):
             trainer.run(until=math.ceil(settings["steps"] * mark / ablation.marks))
@@ -118,7 +120,13 @@ def plot(results: Path, picture: Path) -> None:
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
     for number, (name, records) in enumerate(sorted(arms.items(), key=lambda arm: arm[1][-1]["lm_score"])):
         minutes, scores = [r["cpu_s"] / 60 for r in records], [r["lm_score"] for r in records]
-        axes.plot(minutes, scores, "os^Dv"[number % 5] + ("--" if name.startswith("paper") else "-"), label=f"{name} ({scores[-1]:.2f})", ms=4)
+        axes.plot(
+            minutes,
+            scores,
+            "os^Dv"[number % 5] + ("--" if name.startswith("paper") else "-"),
+            label=f"{name} ({scores[-1]:.2f})",
+            ms=4,
+        )
     axes.set(xlabel="CPU minutes of training (one core)", ylabel="lm-score of samples, nat/word (lower is better)")
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes.grid(alpha=0.3)

@@ -28,7 +28,9 @@ def evaluate(
     lm, chosen = load(model), named_preset(preset)
     for each in suites:
         scores = run_suite(each, lm, chosen, data, out / each.name, samples, limit, seed)
-        typer.echo(f"{each.name}: {scores['targets']} targets, {scores['texts']} texts, {scores['calls_per_text']:g} calls a text")
+        typer.echo(
+            f"{each.name}: {scores['targets']} targets, {scores['texts']} texts, {scores['calls_per_text']:g} calls a text"
+        )
         for name, value in scores.items():
             if isinstance(value, dict):
                 typer.echo(f"  {name:28} {value['mean']:.4f}  [{value['low']:.4f}, {value['high']:.4f}]  n={value['n']}")

@@ -75,9 +75,15 @@ def score(suite: Suite, targets: list[Target], out: Path, data: Path) -> dict[st
     texts = [text for group in by_target for text in group]
     train, dev = (_corpus(data / "e2e" / file) for file in ("trainset.csv", "devset.csv"))
     human = dev[:: max(1, len(dev) // _HUMANS)][:_HUMANS]
-    scores: dict[str, Any] = {"targets": len(targets), "texts": len(texts), "calls_per_text": mean([c for r in log.values() for c in r["calls"]])}
+    scores: dict[str, Any] = {
+        "targets": len(targets),
+        "texts": len(texts),
+        "calls_per_text": mean([c for r in log.values() for c in r["calls"]]),
+    }
     for name in suite.metrics:
-        per_target = [mean([METRICS[name](text, target) for text in group]) for target, group in zip(targets, by_target, strict=True)]
+        per_target = [
+            mean([METRICS[name](text, target) for text in group]) for target, group in zip(targets, by_target, strict=True)
+        ]
         scores[name] = _figure(per_target)
         if name == "substring":
             scores[f"{name}_human"] = _human_ceiling(targets, data, METRICS[name])

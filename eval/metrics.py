@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from dlm_control.tasks.targets import Target
 from dlm_control.words import split_words
@@ -35,7 +34,7 @@ def words_kept(text: str, target: Target) -> float:
     """Share of the given words that stand where they were given: before the gap from the start, after it from the end."""
     before, after = target.wanted
     words = split_words(text)
-    kept = sum(a == b for a, b in zip(before, words, strict=False))
+    kept: int = sum(a == b for a, b in zip(before, words, strict=False))
     kept += sum(a == b for a, b in zip(reversed(after), reversed(words), strict=False))
     return kept / max(1, len(before) + len(after))
 
@@ -83,6 +82,6 @@ def interval(values: Sequence[float], seed: int = 0, draws: int = 2000) -> tuple
     return means[round(0.025 * draws)], means[round(0.975 * draws) - 1]
 
 
-def mean(values: Sequence[Any]) -> float:
+def mean(values: Sequence[float]) -> float:
     """Arithmetic mean."""
     return sum(values) / len(values)

@@ -46,7 +46,7 @@ class TeacherRecipe(Recipe):
         max_words: int = 96,
     ) -> None:
         self.text_column, self.min_count, self.tokens, self.max_words = text_column, min_count, tokens, max_words
-        self.sizes = {"n_embd": width, "n_layer": depth, "n_head": heads}
+        self.sizes: dict[str, Any] = {"n_embd": width, "n_layer": depth, "n_head": heads}
 
     def setup(self, data: str, seed: int, processes: int) -> None:
         texts = [str(text) for text in read_split(data, "train", [self.text_column])[self.text_column]]

@@ -61,7 +61,9 @@ def read_suite(source: str) -> Suite:
     known = suites()
     path = known.get(source, Path(source))
     if not path.is_file():
-        raise UsageError(f"suite {source!r}: neither bundled nor a file{suggestion(source, known)}; bundled: {', '.join(known)}")
+        raise UsageError(
+            f"suite {source!r}: neither bundled nor a file{suggestion(source, known)}; bundled: {', '.join(known)}"
+        )
     given = read_yaml(path).content
     problems = Problems(path.name)
     wanted = {f.name for f in fields(Suite)}
@@ -76,7 +78,9 @@ def read_suite(source: str) -> Suite:
         accepted = list(inspect.signature(READERS[targets["reader"]]).parameters)[1:]
         for key in sorted({*targets, *accepted} - {"reader"}):
             if key not in accepted or key not in targets:
-                problems.add(f"targets.{key}", "missing" if key in accepted else f"unknown; the reader takes {', '.join(accepted)}")
+                problems.add(
+                    f"targets.{key}", "missing" if key in accepted else f"unknown; the reader takes {', '.join(accepted)}"
+                )
     samples = given.get("samples")
     if "samples" in given and not (isinstance(samples, int) and not isinstance(samples, bool) and samples > 0):
         problems.add("samples", f"expected a whole number above 0, got {samples!r}")

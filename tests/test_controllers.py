@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -29,13 +30,18 @@ def state_of(lm: LanguageModel, batch: int = 2, canvas: int = 9, seed: int = 0) 
 
 def directional_error(control: Controller, state: State, space: str) -> float:
     """Relative difference of the energy's gradient and its central difference along a random direction."""
+
+    def at(x: Tensor) -> State:
+        changes: dict[str, Any] = {space: x}
+        return replace(state, **changes)
+
     here: Tensor = getattr(state, space).detach()
     leaf = here.clone().requires_grad_()
-    energy = control.energy(replace(state, **{space: leaf}))
+    energy = control.energy(at(leaf))
     gradient = torch.autograd.grad(energy.sum(), leaf)[0]
     direction = torch.randn(here.shape, generator=torch.Generator().manual_seed(1), dtype=here.dtype)
     step = 1e-5
-    ends = [control.energy(replace(state, **{space: here + sign * step * direction})).sum() for sign in (1, -1)]
+    ends = [control.energy(at(here + sign * step * direction)).sum() for sign in (1, -1)]
     numeric = float(ends[0] - ends[1]) / (2 * step)
     return abs(numeric - float((gradient * direction).sum())) / abs(numeric)
 

@@ -69,7 +69,12 @@ def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
     file.write_text("name: bad\nversion: 1\ntargets: {reader: lengths, low: 3, hihg: 5}\nmetrics: []\nsamples: 0\nfoo: 1\n")
     with pytest.raises(UsageError) as error:
         read_suite(str(file))
-    for part in ("foo: unknown key", "samples: expected a whole number above 0, got 0", "targets.high: missing", "targets.hihg"):
+    for part in (
+        "foo: unknown key",
+        "samples: expected a whole number above 0, got 0",
+        "targets.high: missing",
+        "targets.hihg",
+    ):
         assert part in str(error.value)
     with pytest.raises(UsageError, match="did you mean 'semantic'"):
         read_suite("semantics")
@@ -139,5 +144,3 @@ def test_manifest_says_what_made_the_numbers(tiny_lm: LanguageModel, tmp_path: P
 
 def test_arms_of_an_ablation_are_merged_deeply() -> None:
     assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}, "d": 5}) == {"a": {"b": 4, "c": 2}, "d": 5}
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ class Prefers(Controller):
         self.reads = reads  # type: ignore[assignment,misc]
 
     def energy(self, state: State) -> torch.Tensor:
-        ids = state.lm.tokenizer.convert_tokens_to_ids(list(self.words))
+        ids = [state.lm.ids(word, "prefers")[0] for word in self.words]
         if self.reads == "logits":
             return -state.log_probs[:, :, ids].logsumexp(-1).mean(-1)
         return (getattr(state, self.reads or "") - state.lm.embeddings[ids[0]]).square().mean((1, 2))
@@ -79,7 +79,7 @@ def test_another_seed_gives_another_text(tiny_lm: LanguageModel) -> None:
 @pytest.mark.parametrize("guidance", sorted(GUIDANCES))
 @pytest.mark.parametrize("reads", ["logits", "x0", "x_t"])
 def test_every_sampler_runs_under_every_guidance(tiny_lm: LanguageModel, name: str, guidance: str, reads: str) -> None:
-    controls = [Words(6, 6), Control("likes", Prefers(("river", "cheap"), reads))]
+    controls: list[Controller | Control] = [Words(6, 6), Control("likes", Prefers(("river", "cheap"), reads))]
     if guidance == "paper" and not name.startswith("ddim"):
         with pytest.raises(UsageError, match=r"the 2022 update needs .* ddim"):
             tiny_lm.generate(controls, preset=FAST, sampler=name, guidance=guidance)
@@ -147,7 +147,11 @@ def test_selection_by_checks_takes_the_most_obedient_then_the_likeliest_a_word()
 
 def test_mbr_takes_the_text_most_like_the_others() -> None:
     usual = sample_of("the fox is a cheap pub", 0.0)
-    others = [sample_of("the fox is a cheap place"), sample_of("the fox is a dear pub"), sample_of("near a river there is fish")]
+    others = [
+        sample_of("the fox is a cheap place"),
+        sample_of("the fox is a dear pub"),
+        sample_of("near a river there is fish"),
+    ]
     assert select([*others, usual], "mbr") is usual
     assert select([others[2], usual, *others[:2]], "mbr") is usual
 
@@ -164,7 +168,7 @@ def test_particles_obey_more_at_equal_calls(tiny_lm: LanguageModel, name: str) -
     """Copies that go on from the more obedient ones beat copies left alone (best of n), on average over items."""
     judge = [Words(8, 8), Prefers(("river", "pub", "Fox", "the", "."), None)]
 
-    def mean_score(**changes: object) -> float:
+    def mean_score(**changes: Any) -> float:
         samples = tiny_lm.generate(judge, 20, preset=preset("default", steps=12), sampler=name, particles=8, **changes)
         assert all(sample.calls == 12 * 8 for sample in samples)
         return sum(sample.checks["prefers"].score for sample in samples) / len(samples)

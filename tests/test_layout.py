@@ -186,9 +186,15 @@ def test_positions_from_the_end_fix_the_length() -> None:
 
 
 CONTRADICTIONS: dict[str, tuple[list[Plan], list[str]]] = {
-    "lengths": ([Plan(min_words=4), Plan(max_words=3)], [r"control 0 needs 4 to any number of words; control 1 needs 1 to 3 words"]),
+    "lengths": (
+        [Plan(min_words=4), Plan(max_words=3)],
+        [r"control 0 needs 4 to any number of words; control 1 needs 1 to 3 words"],
+    ),
     "length beyond the canvas": ([Plan(min_words=9, max_words=9)], [r"control 0 needs 9 words; a text has 1 to 5 words"]),
-    "template and length": ([Plan(template=(A, Gap(0, 2), B)), Plan(min_words=5)], [r"its template, 2 to 4 words", "control 1"]),
+    "template and length": (
+        [Plan(template=(A, Gap(0, 2), B)), Plan(min_words=5)],
+        [r"its template, 2 to 4 words", "control 1"],
+    ),
     "long template": ([Plan(template=(A,) * 6)], [r"control 0 needs its template, 6 words"]),
     "two templates": ([Plan(template=(A, Gap())), Plan(template=(B, Gap()))], ["control 0 needs its template", "control 1"]),
     "word at a place": ([Plan(at={0: frozenset({A})}), Plan(at={0: frozenset({B})})], ["control 0 needs a word at position 0"]),

@@ -299,7 +299,12 @@ SPLITS = {
     "cafe\u0301": ["café"],  # a combining accent is composed
     "": [],
 }
-WRITTEN = ["The Mill isn't cheap.", "It costs £20-25.", "A family-friendly café (5 out of 5), isn't it?", "It's 10% off; they're open!"]
+WRITTEN = [
+    "The Mill isn't cheap.",
+    "It costs £20-25.",
+    "A family-friendly café (5 out of 5), isn't it?",
+    "It's 10% off; they're open!",
+]
 
 
 @pytest.mark.parametrize("text", SPLITS)

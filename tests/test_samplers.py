@@ -93,7 +93,7 @@ def test_stochastic_solvers_converge_in_distribution(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 @pytest.mark.parametrize("schedule", ["sqrt", "cosine", "loglinear"])
 def test_whole_runs_end_in_the_data(name: str, schedule: str) -> None:
-    """From pure noise at t = 1 down to t = 0. Quadratic: the last answer keeps only the variance that its noise level leaves."""
+    """From pure noise down to t = 0. Quadratic: the last answer keeps only the variance that its noise level leaves."""
     levels = noise_levels(300, noise_schedule(schedule), "quadratic")
     generator = torch.Generator().manual_seed(1)
 
