@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dlm_control.controller import Controller
 from dlm_control.controllers.infill import Infill
@@ -35,13 +35,13 @@ class Target:
     wanted: Any = None
 
 
-def attributes(data: Path, file: str) -> Iterator[Target]:
-    """Field = value, from JSON lines of tokens such as ["food", ":", "Japanese"] (the 2022 targets)."""
+def attributes(data: Path, file: str, guide: Literal["words", "classifier"]) -> Iterator[Target]:
+    """Field = value, from JSON lines of tokens such as ["food", ":", "Japanese"] (the 2022 targets), steered by a guide."""
     for line in _lines(data / file):
         tokens = json.loads(line)
         colon = tokens.index(":")
         given, value = " ".join(tokens[:colon]), " ".join(tokens[colon + 1 :])
-        yield Target(f"{given}={value}", [Semantic(given, _PRICES.get(value, value))], value)
+        yield Target(f"{given}={value}", [Semantic(given, _PRICES.get(value, value), guide=guide)], value)
 
 
 def lengths(data: Path, low: int, high: int) -> Iterator[Target]:

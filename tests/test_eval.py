@@ -82,7 +82,7 @@ def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
 
 def test_targets_are_read(tmp_path: Path) -> None:
     (tmp_path / "targets.json").write_text('["price", ":", "less", "than", "£", "20"]\n["family", "friendly", ":", "no"]\n')
-    price, family = attributes(tmp_path, "targets.json")
+    price, family = attributes(tmp_path, "targets.json", "words")
     assert (price.wanted, family.wanted) == ("less than £ 20", "no")
     assert price.controls[0].check("It costs less than £20.").passed
     corpus(tmp_path)

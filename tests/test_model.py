@@ -216,6 +216,7 @@ def test_self_conditioning_feeds_back_the_first_answer(doubles: None) -> None:
 
 @pytest.mark.parametrize("head", Paper.heads)
 @pytest.mark.parametrize("step", range(3))
+@torch.no_grad()
 def test_paper_parts_are_those_of_the_2022_code(doubles: None, head: str, step: int) -> None:
     """Each part from its formula; the raw output of any head is what a twin with the x0 head answers."""
     made, twin = model(head, unit_norm=False), model("x0", unit_norm=False)
@@ -240,13 +241,14 @@ def test_paper_parts_are_those_of_the_2022_code(doubles: None, head: str, step: 
         squares.append((target - twin(x_t[None], torch.tensor([t])).x0[0]).square())
     rounding = (x0 @ made.word_embedding.weight.T + made.rounding_bias).log_softmax(-1)
     loss, parts = Paper().loss(made, ids, Draws(1, step))
-    assert float(parts["mse"]) == pytest.approx(float(torch.stack(squares).mean()), rel=1e-6)
+    assert parts["mse"].item() == pytest.approx(torch.stack(squares).mean().item(), rel=1e-6)
     assert float(parts["rounding"]) == pytest.approx(-float(rounding.gather(-1, ids[..., None]).mean()), rel=1e-6)
     assert float(parts["prior"]) == pytest.approx(1e-6 * float(x0.square().mean()), rel=1e-6)  # ᾱ(1), floored at 1e-6
     assert float(loss) == pytest.approx(sum(float(part) for part in parts.values()), rel=1e-9)
 
 
 @pytest.mark.parametrize("head", Paper.heads)
+@torch.no_grad()
 def test_the_lowest_level_aims_at_the_clean_embedding(doubles: None, head: str) -> None:
     class Lowest(Draws):
         def levels(self, batch: int) -> Tensor:
