@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,18 +51,19 @@ def lengths(data: Path, low: int, high: int) -> Iterator[Target]:
         yield Target(f"{words} words", [Length(words)], words)
 
 
-def gaps(data: Path, file: str, count: int, low: int, high: int, seed: int) -> Iterator[Target]:
-    """Sentences of a CSV's `ref` column with a gap of low to high words cut at a random place; the gap's size is left open."""
-    if not (data / file).is_file():
-        raise UsageError(f"{data / file}: no such file; --data names the folder that holds it")
-    with open(data / file, encoding="utf-8", newline="") as rows:
-        sentences = sorted({row["ref"] for row in csv.DictReader(rows)})
+def gaps(data: Path, file: str, known: str, count: int, low: int, high: int, seed: int) -> Iterator[Target]:
+    """Sentences of a CSV's `ref` column with a gap of low to high words cut at a random place; the gap's size is left open.
+
+    Only sentences whose words all stand more than ten times in the `known` file, so that every model trained on it knows them.
+    """
+    counts = Counter(word for sentence in _refs(data / known) for word in split_words(sentence))
+    sentences = sorted(set(_refs(data / file)))
     rng = random.Random(seed)
     rng.shuffle(sentences)
     made = 0
     for sentence in sentences:
         words = split_words(sentence)
-        if made == count or len(words) < high + 6 or "[" in words:
+        if made == count or len(words) < high + 6 or any(counts[word] <= 10 for word in words):
             continue
         made += 1
         size = rng.randint(low, high)
@@ -77,6 +79,13 @@ def free(data: Path, count: int) -> Iterator[Target]:
 
 
 READERS: dict[str, Callable[..., Iterator[Target]]] = {"attributes": attributes, "lengths": lengths, "gaps": gaps, "free": free}
+
+
+def _refs(path: Path) -> list[str]:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; --data names the folder that holds it")
+    with open(path, encoding="utf-8", newline="") as rows:
+        return [row["ref"] for row in csv.DictReader(rows)]
 
 
 def _lines(path: Path) -> list[str]:

@@ -86,22 +86,23 @@ def test_targets_are_read(tmp_path: Path) -> None:
     assert (price.wanted, family.wanted) == ("less than £ 20", "no")
     assert price.controls[0].check("It costs less than £20.").passed
     corpus(tmp_path)
-    for target in gaps(tmp_path, "e2e/devset.csv", count=3, low=1, high=2, seed=0):
+    made = list(gaps(tmp_path, "e2e/devset.csv", "e2e/trainset.csv", count=3, low=1, high=2, seed=0))
+    assert len(made) == 3
+    for target in made:
         before, after = target.wanted
         assert target.controls[0].check(" ".join([*before, "word", *after])).passed
     with pytest.raises(UsageError, match="no such file; --data names the folder"):
-        list(gaps(tmp_path, "nothing.csv", count=3, low=1, high=2, seed=0))
+        list(gaps(tmp_path, "nothing.csv", "e2e/trainset.csv", count=3, low=1, high=2, seed=0))
 
 
 def corpus(folder: Path) -> None:
     """A stand-in for the E2E files, of invented sentences."""
     (folder / "e2e").mkdir()
-    for name in ("trainset.csv", "devset.csv"):
+    sentence = "The Mill is a pub that serves {} food near the river."
+    rows = [[f"name[The Mill], food[{food}]", sentence.format(food)] for food in ("Indian", "French", "English", "Chinese")]
+    for name, times in (("trainset.csv", 11), ("devset.csv", 1)):
         with open(folder / "e2e" / name, "w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["mr", "ref"])
-            rows.writerows([[f"name[The Mill], food[{food}]", f"The Mill is a pub that serves {food} food near the river."]
-                            for food in ("Indian", "French", "English", "Chinese")])  # fmt: skip
+            csv.writer(file).writerows([["mr", "ref"], *rows * times])
 
 
 def test_a_torn_run_goes_on_and_scores_the_same(tiny_lm: LanguageModel, tmp_path: Path) -> None:
