@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,8 @@ def test_python_example_obeys_all_controls(capsys: pytest.CaptureFixture[str]) -
 def test_plugin_example_steers(e2e: LanguageModel, tmp_path: Path) -> None:
     (tmp_path / "opening.py").write_text(blocks("python")[1], encoding="utf-8")
     include(tmp_path / "opening.py")
-    samples = e2e.generate([controller("opening")("Located")], num_samples=4, steps=20)
+    opening: Any = controller("opening")
+    samples = e2e.generate([opening("Located")], num_samples=4, steps=20)
     assert all(sample.passed and sample.words[0] == "Located" for sample in samples)
 
 
