@@ -22,9 +22,13 @@ def split_words(text: str) -> list[str]:
 
 
 def join_words(words: Iterable[str]) -> str:
-    """Words as a sentence is written: no space before a full stop, none inside a hyphenated word."""
-    text = _NO_SPACE_AFTER.sub(r"\1", " ".join(words))
-    return _HYPHEN.sub("-", _NO_SPACE_BEFORE.sub(r"\1", text))
+    """Words as a sentence is written: no space before a full stop, none inside a hyphenated word.
+
+    `split_words` gives the same words back: where closing the gaps would make others ("n't n't"), all spaces stay.
+    """
+    spaced = " ".join(words)
+    text = _HYPHEN.sub("-", _NO_SPACE_BEFORE.sub(r"\1", _NO_SPACE_AFTER.sub(r"\1", spaced)))
+    return text if split_words(text) == spaced.split(" ") else spaced
 
 
 def occurrences(phrase: list[str], words: list[str]) -> list[int]:

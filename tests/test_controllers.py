@@ -181,3 +181,10 @@ def test_built_in_controllers_are_registered() -> None:
     for name, cls in {"length": Length, "infill": Infill, "keyword": Keyword, "semantic": Semantic}.items():
         assert found[name].load() is cls
         assert cls.name == name
+
+
+@pytest.mark.parametrize(
+    "words", [["n't", "n't"], ["5", "'s", "n't", "."], ["is", "n't", "it", "?"], ["£", "20", "-", "25", ","]]
+)
+def test_joined_words_split_into_the_same_words(words: list[str]) -> None:
+    assert split_words(join_words(words)) == words
