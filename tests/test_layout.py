@@ -117,6 +117,16 @@ def test_draws_obey_the_plans_as_far_as_a_layout_can(plans: list[Plan]) -> None:
         assert layout.allowed.any(-1).all()
 
 
+@pytest.mark.parametrize("last", [A, B])
+def test_a_place_may_serve_either_demand_until_another_decides(last: int) -> None:
+    """Both words must occur; the first place may hold either, and only the last place says which."""
+    plans = [
+        Plan(at={0: frozenset({A, B}), 1: frozenset({C}), 2: frozenset({last})}),
+        Plan(phrases=(((A,),), ((B,),)), max_words=3),
+    ]
+    assert feasible_lengths(plans, MOST, frozenset(WORDS)) == [3]
+
+
 @pytest.mark.parametrize(
     ("template", "lengths"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -321,6 +322,14 @@ def test_texts_are_split_into_words(text: str) -> None:
 def test_words_are_joined_as_they_were_written(text: str) -> None:
     tokenizer = WordTokenizer.train(WRITTEN, min_count=1)
     assert tokenizer.join(tokenizer.words(text)) == text
+
+
+def test_no_words_are_lost_or_changed_by_writing_them() -> None:
+    """Any sequence of words, sense or nonsense, is read back from its text; lengths and positions are judged by it."""
+    tokenizer = WordTokenizer.train(["x"], min_count=1)
+    words = "is t n't n’t 's ’re 'll . , ! % ( ) £ $ - _ 20 1,000 ' & café".split()
+    for some in itertools.chain.from_iterable(itertools.product(words, repeat=n) for n in (1, 2, 3)):
+        assert tokenizer.words(tokenizer.join(some)) == list(some)
 
 
 def test_only_frequent_words_enter_the_vocabulary(tmp_path: Path) -> None:
