@@ -20,7 +20,7 @@ class Check(NamedTuple):
     """Did a finished text obey?
 
     Attributes:
-        score: in [0, 1]; 1 is full obedience.
+        score: in [0, 1]; 1 is full obedience; NaN where it could not be judged, because a tool is missing.
         why: a few words for a reader, such as "17 words, wanted 18".
     """
 
@@ -31,6 +31,11 @@ class Check(NamedTuple):
     def passed(self) -> bool:
         """Full obedience."""
         return self.score >= 1.0
+
+    @property
+    def judged(self) -> bool:
+        """Could it be judged?"""
+        return self.score == self.score
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def resampled(checks: Sequence[Mapping[str, Check]], generator: torch.Generator,
 
 
 def _obedience(checks: Mapping[str, Check]) -> float:
-    return sum(check.score for check in checks.values())
+    return sum(check.score for check in checks.values() if check.judged)
 
 
 def _grams(words: Sequence[str]) -> Counter[tuple[str, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Contractions first ("is|n't", "it|'s"), then letters, numbers with inner points or commas, and single other characters.
 # The class [^\W\d_] (letters) means the same to Python's re and to Oniguruma, which runs the fast tokenizer.
@@ -34,3 +34,12 @@ def join_words(words: Iterable[str]) -> str:
 def occurrences(phrase: list[str], words: list[str]) -> list[int]:
     """The places at which a phrase begins in a list of words."""
     return [i for i in range(len(words) - len(phrase) + 1) if words[i : i + len(phrase)] == phrase]
+
+
+def space_after(words: Sequence[str]) -> list[bool]:
+    """Whether a space follows each word where the words are written as a sentence; False after the last."""
+    text, at, spaces = join_words(words), 0, []
+    for word in words:
+        at = text.index(word, at) + len(word)
+        spaces.append(text[at : at + 1] == " ")
+    return spaces

@@ -29,8 +29,8 @@ def show(samples: Sequence[Sample], seconds: float, out: Path | None) -> None:
         _print(console, Text(f"{sample.index + 1:>3}  "), Text(sample.text, style="bold"))
         marks = Text("     ")
         for name, check in sample.checks.items():
-            said = f"{tick} {name}  " if check.passed else f"{cross} {name}: {check.why}  "
-            marks.append(said, style="green" if check.passed else "red")
+            said = f"{tick} {name}  " if check.passed else f"{cross if check.judged else '?'} {name}: {check.why}  "
+            marks.append(said, style="green" if check.passed else "red" if check.judged else "yellow")
         if sample.checks:
             marks.rstrip()
             _print(console, marks)

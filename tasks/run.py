@@ -48,7 +48,8 @@ def run_spec(spec: Spec, lm: LanguageModel, out: str | Path | None = None, force
 def record(sample: Sample) -> dict[str, Any]:
     """A text as its line in the file."""
     checks = {
-        name: {"score": float(check.score), "why": check.why, "passed": check.passed} for name, check in sample.checks.items()
+        name: {"score": float(check.score) if check.judged else None, "why": check.why, "passed": check.passed}
+        for name, check in sample.checks.items()
     }
     return {
         "text": sample.text, "words": list(sample.words), "checks": checks, "energies": sample.energies,
