@@ -17,6 +17,7 @@ def evaluate(
     samples: Annotated[int | None, typer.Option(min=1, help="Texts per target.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="First targets only.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    free: Annotated[bool, typer.Option("--free", help="Leave out all controls, for comparison.")] = False,
 ) -> None:
     """Run benchmark suites and score them; a killed run goes on where it stopped."""
     from dlm_control.eval.harness import run_suite
@@ -27,7 +28,7 @@ def evaluate(
     suites = [read_suite(name) for name in suite]
     lm, chosen = load(model), named_preset(preset)
     for each in suites:
-        scores = run_suite(each, lm, chosen, data, out / each.name, samples, limit, seed)
+        scores = run_suite(each, lm, chosen, data, out / each.name, samples, limit, seed, free)
         typer.echo(
             f"{each.name}: {scores['targets']} targets, {scores['texts']} texts, {scores['calls_per_text']:g} calls a text"
         )

@@ -26,7 +26,15 @@ _HUMANS = 1000  # sentences of dev that stand for human text
 
 
 def run_suite(
-    suite: Suite, lm: LanguageModel, preset: Preset, data: Path, out: Path, samples: int | None, limit: int | None, seed: int
+    suite: Suite,
+    lm: LanguageModel,
+    preset: Preset,
+    data: Path,
+    out: Path,
+    samples: int | None,
+    limit: int | None,
+    seed: int,
+    free: bool = False,
 ) -> dict[str, Any]:
     """Generate what the log lacks, then score the whole log.
 
@@ -36,13 +44,14 @@ def run_suite(
         samples: texts per target, the suite's number by default.
         limit: first targets only.
         seed: of the run.
+        free: leave out all controls, for comparison.
 
     Raises:
         UsageError: the folder holds another run, or a file is missing.
     """
     targets = suite.read_targets(data)[:limit]
     samples = samples or suite.samples
-    manifest = _manifest(suite, lm, preset, samples, len(targets), seed)
+    manifest = _manifest(suite, lm, preset, samples, len(targets), seed) | {"controls": "none" if free else "all"}
     done = _open(out, manifest)
     started, cpu = time.perf_counter(), time.process_time()
     with (
@@ -53,7 +62,7 @@ def run_suite(
             if target.name in done:
                 continue
             indices = range(number * samples, (number + 1) * samples)
-            texts = lm.generate(target.controls, samples, seed=seed, preset=preset, indices=indices)
+            texts = lm.generate([] if free else target.controls, samples, seed=seed, preset=preset, indices=indices)
             record = {"target": target.name, "texts": [s.text for s in texts], "calls": [s.calls for s in texts]}
             log.write(json.dumps(record, ensure_ascii=False) + "\n")
             log.flush()
@@ -85,7 +94,10 @@ def score(suite: Suite, targets: list[Target], out: Path, data: Path) -> dict[st
             mean([METRICS[name](text, target) for text in group]) for target, group in zip(targets, by_target, strict=True)
         ]
         scores[name] = _figure(per_target)
-        if name == "substring":
+        referenced = [target for target in targets if target.reference is not None]
+        if referenced:
+            scores[f"{name}_human"] = _figure([METRICS[name](str(target.reference), target) for target in referenced])
+        elif name == "substring":
             scores[f"{name}_human"] = _human_ceiling(targets, data, METRICS[name])
     nll = teacher.nat_per_word(texts)
     failed = sum(math.isnan(v) for v in nll)

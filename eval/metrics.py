@@ -6,13 +6,15 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from dlm_control.controllers.linguistics import parse, tags_of, tree_of
+from dlm_control.controllers.syntax import Constituent, bracket_counts, constituents, f1
 from dlm_control.tasks.targets import Target
 from dlm_control.words import split_words
 
 
 def substring(text: str, target: Target) -> float:
     """1 if the value stands in the text's words joined by spaces (Li et al. 2022, as released: "not" contains "no")."""
-    return float(str(target.wanted) in " ".join(split_words(text)))
+    return float(str(target.wanted["value"]) in " ".join(split_words(text)))
 
 
 def said(text: str, target: Target) -> float:
@@ -22,25 +24,46 @@ def said(text: str, target: Target) -> float:
 
 def exact_length(text: str, target: Target) -> float:
     """1 if the text has exactly the wanted number of words."""
-    return float(len(split_words(text)) == target.wanted)
+    return float(len(split_words(text)) == target.wanted["words"])
 
 
 def length_within_2(text: str, target: Target) -> float:
     """1 if the text's length is within 2 of the wanted one (the paper's text; its code asks for exactness)."""
-    return float(abs(len(split_words(text)) - target.wanted) <= 2)
+    return float(abs(len(split_words(text)) - target.wanted["words"]) <= 2)
 
 
 def words_kept(text: str, target: Target) -> float:
     """Share of the given words that stand where they were given: before the gap from the start, after it from the end."""
-    before, after = target.wanted
+    before, after = target.wanted["given"]
     words = split_words(text)
     kept: int = sum(a == b for a, b in zip(before, words, strict=False))
     kept += sum(a == b for a, b in zip(reversed(after), reversed(words), strict=False))
     return kept / max(1, len(before) + len(after))
 
 
+def tag_match(text: str, target: Target) -> float:
+    """Share of the wanted universal tags that spaCy finds in their places (Li et al. 2022, as released: cut or padded to it)."""
+    wanted = target.wanted["tags"]
+    found = tags_of(text).universal
+    return sum(a == b for a, b in zip(wanted, found, strict=False)) / len(wanted)
+
+
+def bracket_f1(text: str, target: Target) -> float:
+    """Labelled bracket F1 of benepar's tree and the wanted one (2022: texts are cut, or padded with full stops, to its length)."""
+    wanted = target.wanted["tree"]
+    size = len(wanted.leaves())
+    words = [*split_words(text), *["."] * size][:size]
+    return f1(*bracket_counts(wanted, parse([words])[0] if len(words) != len(split_words(text)) else tree_of(text)))
+
+
+def spans_exact(text: str, target: Target) -> float:
+    """Share of the wanted spans that are constituents of benepar's tree, ends and label exact."""
+    there = set(constituents(tree_of(text)))
+    return sum(Constituent(*span) in there for span in target.wanted["spans"]) / len(target.wanted["spans"])
+
+
 METRICS: dict[str, Callable[[str, Target], float]] = {
-    metric.__name__: metric for metric in (substring, said, exact_length, length_within_2, words_kept)
+    metric.__name__: metric for metric in (substring, said, exact_length, length_within_2, words_kept, tag_match, bracket_f1, spans_exact)
 }
 
 

@@ -14,7 +14,11 @@ from typing import Any, Literal
 from dlm_control.controller import Controller
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.length import Length
+from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
+from dlm_control.controllers.span import Span
+from dlm_control.controllers.syntax import bare
+from dlm_control.controllers.tree import SyntaxTree
 from dlm_control.errors import UsageError
 from dlm_control.words import join_words, split_words
 
@@ -28,27 +32,27 @@ class Target:
     Attributes:
         name: unique in its suite.
         controls: what is asked of the model.
-        wanted: what the suite's metric compares a text with.
+        wanted: what the suite's metrics compare a text with, by kind: `value`, `words`, `given`, `tags`, `tree`, `spans`.
+        reference: the human text that the target was made from, or None.
     """
 
     name: str
     controls: list[Controller] = field(default_factory=list)
-    wanted: Any = None
+    wanted: dict[str, Any] = field(default_factory=dict)
+    reference: str | None = None
 
 
 def attributes(data: Path, file: str, guide: Literal["words", "classifier"]) -> Iterator[Target]:
     """Field = value, from JSON lines of tokens such as ["food", ":", "Japanese"] (the 2022 targets), steered by a guide."""
     for line in _lines(data / file):
-        tokens = json.loads(line)
-        colon = tokens.index(":")
-        given, value = " ".join(tokens[:colon]), " ".join(tokens[colon + 1 :])
-        yield Target(f"{given}={value}", [Semantic(given, _PRICES.get(value, value), guide=guide)], value)
+        given, value = _attribute(json.loads(line))
+        yield Target(f"{given}={value}", [Semantic(given, _PRICES.get(value, value), guide=guide)], {"value": value})
 
 
 def lengths(data: Path, low: int, high: int) -> Iterator[Target]:
     """Every number of words from low to high."""
     for words in range(low, high + 1):
-        yield Target(f"{words} words", [Length(words)], words)
+        yield Target(f"{words} words", [Length(words)], {"words": words})
 
 
 def gaps(data: Path, file: str, known: str, count: int, low: int, high: int, seed: int) -> Iterator[Target]:
@@ -69,7 +73,7 @@ def gaps(data: Path, file: str, known: str, count: int, low: int, high: int, see
         size = rng.randint(low, high)
         start = rng.randint(0, len(words) - size)
         template = f"{join_words(words[:start])} [{low}-{high}] {join_words(words[start + size :])}"
-        yield Target(f"gap {made}", [Infill(template.strip())], (words[:start], words[start + size :]))
+        yield Target(f"gap {made}", [Infill(template.strip())], {"given": (words[:start], words[start + size :])})
 
 
 def free(data: Path, count: int) -> Iterator[Target]:
@@ -78,7 +82,54 @@ def free(data: Path, count: int) -> Iterator[Target]:
         yield Target(f"text {i}")
 
 
-READERS: dict[str, Callable[..., Iterator[Target]]] = {"attributes": attributes, "lengths": lengths, "gaps": gaps, "free": free}
+def tag_sequences(data: Path, file: str, guide: Literal["words", "counts", "x_t", "x0"]) -> Iterator[Target]:
+    """Universal tags, one a word, from JSON lines with `pos` and `words_` (the 2022 targets)."""
+    for number, record in enumerate(map(json.loads, _lines(data / file)), start=1):
+        tags, words = _without_frame(record["pos"]), _without_frame(record["words_"])
+        yield Target(f"tags {number}", [PartsOfSpeech(tags, guide=guide)], {"tags": tuple(tags)}, join_words(words))
+
+
+def spans(data: Path, file: str, guide: Literal["words", "x_t", "x0"]) -> Iterator[Target]:
+    """Constituents [first, last, label], from JSON lines with `spans` and `words_` (the 2022 targets)."""
+    for number, record in enumerate(map(json.loads, _lines(data / file)), start=1):
+        wanted = [tuple(span) for span in record["spans"]]
+        text = join_words(_without_frame(record["words_"]))
+        yield Target(f"span {number}", [Span(record["spans"], guide=guide)], {"spans": wanted}, text)
+
+
+def trees(data: Path, file: str, count: int, seed: int, guide: Literal["words", "x_t", "x0"]) -> Iterator[Target]:
+    """The trees, without tags and words, that benepar gives to sentences of a CSV's `ref` column (dev, which no model saw)."""
+    from dlm_control.controllers.linguistics import trees_of
+
+    sentences = sorted(set(_refs(data / file)))
+    random.Random(seed).shuffle(sentences)
+    for number, (sentence, tree) in enumerate(zip(sentences, trees_of(sentences[:count]), strict=False), start=1):
+        yield Target(f"tree {number}", [SyntaxTree(bare(tree), guide=guide)], {"tree": tree}, sentence)
+
+
+def tags_and_attributes(data: Path, file: str) -> Iterator[Target]:
+    """A tag sequence and a field's value, from JSON lines with `pos`, `attr` and `words_` (the 2022 targets)."""
+    for number, record in enumerate(map(json.loads, _lines(data / file)), start=1):
+        tags, words = _without_frame(record["pos"]), _without_frame(record["words_"])
+        name, value = _attribute(record["attr"])
+        controls = [Semantic(name, _PRICES.get(value, value)), PartsOfSpeech(tags)]
+        yield Target(f"pair {number}", controls, {"tags": tuple(tags), "value": value}, join_words(words))
+
+
+def _attribute(tokens: list[str]) -> tuple[str, str]:
+    colon = tokens.index(":")
+    return " ".join(tokens[:colon]), " ".join(tokens[colon + 1 :])
+
+
+def _without_frame(tokens: list[str]) -> list[str]:
+    """Without START, END and the newline that stands before it, which the 2022 tokens count as a word."""
+    return tokens[1:-2]
+
+
+READERS: dict[str, Callable[..., Iterator[Target]]] = {
+    "attributes": attributes, "lengths": lengths, "gaps": gaps, "free": free, "tag_sequences": tag_sequences, "spans": spans,
+    "trees": trees, "tags_and_attributes": tags_and_attributes,
+}  # fmt: skip
 
 
 def _refs(path: Path) -> list[str]:

@@ -1,0 +1,124 @@
+"""Parts of speech: a whole tag sequence, a partial one, or tags from one position on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from dlm_control.controller import Check, Controller, Plan, State
+from dlm_control.controllers.syntax import ANY, PENN, UNIVERSAL
+from dlm_control.errors import Problems, UsageError, suggestion
+from dlm_control.registry import register_controller
+from dlm_control.words import split_words
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlm_control.language_model import LanguageModel
+
+GUIDES = ("words", "counts", "x_t", "x0")
+
+
+@register_controller("pos")
+class PartsOfSpeech(Controller):
+    """The parts of speech of a text's words, such as "PROPN AUX DET ADJ NOUN PUNCT".
+
+    Args:
+        tags: Universal Dependencies or Penn Treebank tags, parted by spaces or as a list; `?` leaves a word's tag open.
+        position: of the first tag, counted from 0. Without it the tags are the whole text's, one a word.
+        tagset: `universal` or `penn`; by default the one that knows all tags, universal where both do.
+        guide: `words`: p(tags | word, x_t) for every word, by the structure guide; `counts`: p(tag | word) from counts;
+            `x_t`, `x0`: a noise-aware tagger's gradient in that space. The first was best at equal network calls
+            (results/spaces).
+    """
+
+    def __init__(
+        self,
+        tags: str | Sequence[str],
+        *,
+        position: int | None = None,
+        tagset: Literal["universal", "penn"] | None = None,
+        guide: Literal["words", "counts", "x_t", "x0"] = "words",
+    ) -> None:
+        given = tags.split() if isinstance(tags, str) else list(tags) if isinstance(tags, Sequence) else []
+        if not given or not all(isinstance(tag, str) and tag.strip() for tag in given):
+            raise UsageError(f"pos: tags: expected tags such as 'DET NOUN ? VERB', got {tags!r}")
+        if all(tag in ANY for tag in given):
+            raise UsageError(f"pos: tags: {tags!r} leaves every tag open; give at least one")
+        if position is not None and (not isinstance(position, int) or isinstance(position, bool) or position < 0):
+            raise UsageError(f"pos: position: expected a whole number of 0 or more, got {position!r}")
+        if guide not in GUIDES:
+            raise UsageError(f"pos: guide: expected one of {', '.join(GUIDES)}, got {guide!r}")
+        self.tags, self.position, self.guide = " ".join(given), position, guide
+        self.tagset = _tagset(given, tagset)
+        self.reads = guide if guide in ("x_t", "x0") else "logits"
+        inventory = UNIVERSAL if self.tagset == "universal" else PENN
+        self._first = position or 0
+        self._wanted = tuple(0 if tag in ANY else 1 + inventory.index(tag) for tag in given)
+
+    def plan(self, lm: LanguageModel) -> Plan:
+        from dlm_control.controllers.structure_energy import words_bearing
+
+        problems = Problems("pos")
+        at = {
+            self._first + i: words_bearing(lm, tag, self.tagset) for i, tag in enumerate(self._wanted) if tag
+        }
+        for place in sorted(place for place, words in at.items() if not words):
+            tag = self.tags.split()[place - self._first]
+            problems.add("tags", f"no word that the model knows is a {tag} (wanted at position {place})")
+        problems.raise_if_any()
+        size = self._first + len(self._wanted)
+        return Plan(min_words=size, max_words=size if self.position is None else None, at=at)
+
+    def energy(self, state: State) -> Tensor:
+        from dlm_control.controllers import structure_energy as energies
+        from dlm_control.controllers.syntax_guide import Labels
+
+        tags = (0,) * self._first + self._wanted
+        if self.guide == "counts":
+            return energies.counts_energy(state, tags, self.tagset)
+        labels = Labels(tags, (), ()) if self.tagset == "universal" else Labels((), tags, ())
+        if self.guide == "words":
+            return energies.words_energy(state, labels, complete=False)
+        return energies.network_energy(state, self.guide, labels, complete=False)
+
+    def check(self, text: str) -> Check:
+        """spaCy's tags; the score is the share of wanted tags that stand in their places."""
+        from dlm_control.controllers.linguistics import tags_of, unjudged
+
+        missing = unjudged("tags")
+        if missing:
+            return missing
+        found = getattr(tags_of(text), self.tagset)
+        wanted = {self._first + i: tag for i, tag in enumerate(self.tags.split()) if tag not in ANY}
+        right = sum(place < len(found) and found[place] == tag for place, tag in wanted.items())
+        size = self._first + len(self._wanted)
+        fits = len(split_words(text)) == size or self.position is not None
+        total = max(len(wanted), len(found)) if not fits and self.position is None else len(wanted)
+        words = split_words(text)
+        wrong = [
+            f"{words[place]!r} is {found[place]}, wanted {tag}" if place < len(found) else f"no word {place}, wanted {tag}"
+            for place, tag in wanted.items()
+            if place >= len(found) or found[place] != tag
+        ]
+        length = [] if fits else [f"{len(words)} words, wanted {size}"]
+        return Check(right / total, "; ".join([*length, *wrong[:3]]) or f"{right} of {total} tags")
+
+
+def _tagset(tags: Sequence[str], given: str | None) -> Literal["universal", "penn"]:
+    known = {"universal": UNIVERSAL, "penn": PENN}
+    if given is not None and given not in known:
+        raise UsageError(f"pos: tagset: expected 'universal' or 'penn', got {given!r}")
+    wanted = [tag for tag in tags if tag not in ANY]
+    candidates = [given] if given else list(known)
+    fits = [name for name in candidates if all(tag in known[name] for tag in wanted)]
+    if fits:
+        return "universal" if fits[0] == "universal" else "penn"
+    problems = Problems("pos")
+    best = max(candidates, key=lambda name: sum(tag in known[name] for tag in wanted))
+    for tag in dict.fromkeys(tag for tag in wanted if tag not in known[best]):
+        other = [name for name in known if tag in known[name]]
+        hint = f"; it is a {other[0]} tag: do not mix the two sets" if other else suggestion(tag, known[best])
+        problems.add("tags", f"unknown {best} tag {tag!r}{hint}; there are: {' '.join(known[best])}")
+    problems.raise_if_any()
+    raise AssertionError("some tag is unknown")
