@@ -39,8 +39,8 @@ class Outcome(NamedTuple):
 def annotate_file(source: Path, column: str, out: Path, workers: int = 1) -> Outcome:
     """Write a copy of a CSV file with the columns `words`, `penn`, `pos` and `tree`.
 
-    Annotations are appended to `annotations.jsonl` in the same folder as they come, so a killed run goes on where it stopped, and
-    a text is never annotated twice. Rows that the parser rejects are left out of the copy.
+    Annotations are appended to `annotations.jsonl` in the same folder as they come, so a killed run goes on where it stopped,
+    and a text is never annotated twice. Rows that the parser rejects are left out of the copy.
 
     Args:
         source: a CSV file.
@@ -68,7 +68,9 @@ def annotate_file(source: Path, column: str, out: Path, workers: int = 1) -> Out
             store.flush()
             bar.advance(len(chunk))
     rejected = {text: str(known[text]["error"]) for text in texts if "error" in known[text]}
-    _write(out / source.name, [{**row, **known[row[column]]} for row in rows if row[column] not in rejected], [*rows[0], *COLUMNS])
+    _write(
+        out / source.name, [{**row, **known[row[column]]} for row in rows if row[column] not in rejected], [*rows[0], *COLUMNS]
+    )
     return Outcome(out / source.name, len(texts), len(new), rejected)
 
 

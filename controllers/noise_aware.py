@@ -113,7 +113,9 @@ class GuideRecipe(Recipe):
 
     columns: tuple[str, ...] = ()  # of the data, beside the text
 
-    def __init__(self, lm: str = "e2e", text_column: str = "ref", model: dict[str, Any] | None = None, tokens: int = 1800) -> None:
+    def __init__(
+        self, lm: str = "e2e", text_column: str = "ref", model: dict[str, Any] | None = None, tokens: int = 1800
+    ) -> None:
         self.lm_source, self.text_column, self.sizes, self.tokens = lm, text_column, model or {}, tokens
 
     def setup(self, data: str, seed: int, processes: int) -> None:

@@ -60,9 +60,7 @@ class PartsOfSpeech(Controller):
         from dlm_control.controllers.structure_energy import words_bearing
 
         problems = Problems("pos")
-        at = {
-            self._first + i: words_bearing(lm, tag, self.tagset) for i, tag in enumerate(self._wanted) if tag
-        }
+        at = {self._first + i: words_bearing(lm, tag, self.tagset) for i, tag in enumerate(self._wanted) if tag}
         for place in sorted(place for place, words in at.items() if not words):
             tag = self.tags.split()[place - self._first]
             problems.add("tags", f"no word that the model knows is a {tag} (wanted at position {place})")

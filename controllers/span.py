@@ -77,7 +77,9 @@ class Span(Controller):
         words = " ".join(split_words(text)[span.first : span.last + 1])
         others = [other.label for other in there if other[:2] == span[:2]]
         is_what = f"is {others[0]}" if others else "is no phrase"
-        return Check(1 - len(lost) / len(self._wanted), f"{words!r} ({span.first} to {span.last}) {is_what}, wanted {span.label}")
+        return Check(
+            1 - len(lost) / len(self._wanted), f"{words!r} ({span.first} to {span.last}) {is_what}, wanted {span.label}"
+        )
 
 
 def _constituent(given: Any, problems: Problems) -> Constituent | None:

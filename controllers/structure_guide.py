@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dlm_control.controllers.noise_aware import GuideConfig, GuideRecipe, Trunk, fitting
-from dlm_control.controllers.syntax import PENN, UNIVERSAL, Constituent
+from dlm_control.controllers.syntax import PENN, UNIVERSAL
 from dlm_control.controllers.syntax_guide import OTHER, Labels, common_labels, read_labels
 from dlm_control.data import canvas_of, padded
 from dlm_control.language_model import LanguageModel
-from dlm_control.model import DiffusionLM
 from dlm_control.objectives import Draws, noised
 from dlm_control.recipe import Loss
 
@@ -93,7 +92,9 @@ class StructureGuide(PreTrainedModel):
             structure: what is asked.
         """
         levels = torch.arange(LEVELS, device=x_t.device) * self._kinds
-        asked = self.universal(structure.universal) + self.penn(structure.penn) + self.complete(structure.complete.long())[:, None]
+        asked = (
+            self.universal(structure.universal) + self.penn(structure.penn) + self.complete(structure.complete.long())[:, None]
+        )
         asked = asked + self.nodes(structure.nodes + levels).sum(2)
         scores: Tensor = self.output(self.trunk(x_t, log_snr, asked))
         return scores
@@ -170,7 +171,7 @@ class StructureGuideRecipe(GuideRecipe):
     def _cross_entropy(self, model: nn.Module, ids: Tensor, structure: Structure, t: Tensor, draws: Draws) -> Tensor:
         x0 = self.lm.embeddings[ids]
         x_t = noised(self.lm.model.schedule, x0, t, draws.normal(*x0.shape))
-        scores = model(x_t, self.lm.model.schedule.log_snr(t), structure) + evidence(self.lm.model, x_t, t)
+        scores = model(x_t, self.lm.model.schedule.log_snr(t), structure) + self.lm.model.local_evidence(x_t, t)
         return F.cross_entropy(scores.flatten(0, 1), ids.flatten())
 
     @torch.no_grad()
@@ -191,12 +192,6 @@ class StructureGuideRecipe(GuideRecipe):
                 total += float(self._cross_entropy(model, ids, structure, draws.levels(len(ids)), draws)) * len(rows)
             figures[f"cross_entropy_given_{kind}"] = total / len(order)
         return figures
-
-
-def evidence(model: DiffusionLM, x_t: Tensor, t: Tensor) -> Tensor:
-    """log p(x_t at i | w at i) up to a constant, (batch, canvas, vocab)."""
-    alpha, sigma = (v[:, None, None] for v in model.schedule.alpha_sigma(t))
-    return alpha / sigma.square() * (x_t @ model.embeddings.T)
 
 
 Asked = tuple[Labels, bool]  # a part of the labels, and whether its constituents are all there are

@@ -18,7 +18,8 @@ PENN = tuple(
     "SYM TO UH VB VBD VBG VBN VBP VBZ WDT WP WP$ WRB XX ``".split()
 )
 LABELS = tuple(
-    "ADJP ADVP CONJP FRAG INTJ LST NAC NML NP NX PP PRN PRT QP RRC S SBAR SBARQ SINV SQ UCP VP WHADJP WHADVP WHNP WHPP X".split()
+    "ADJP ADVP CONJP FRAG INTJ LST NAC NML NP NX PP PRN PRT QP RRC S SBAR SBARQ SINV SQ UCP VP WHADJP WHADVP WHNP WHPP "
+    "X".split()
 )
 ANY = ("?", "*", "_")  # a word or tag that is left open
 _PUNCTUATION = frozenset([",", ":", "``", "''", "."])
@@ -173,7 +174,7 @@ def _brackets(tree: Tree, kept: Sequence[int]) -> Counter[tuple[int, int, str]]:
     counted: Counter[tuple[int, int, str]] = Counter()
     for first, last, label in constituents(tree):
         if kept[last + 1] > kept[first]:
-            counted.update(((kept[first], kept[last + 1], "ADVP" if part == "PRT" else part) for part in label.split("::")))
+            counted.update((kept[first], kept[last + 1], "ADVP" if part == "PRT" else part) for part in label.split("::"))
     return counted
 
 

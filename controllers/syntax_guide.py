@@ -77,9 +77,7 @@ class SyntaxGuide(PreTrainedModel):
         """Log-probabilities for x_t (batch, canvas, dim) at noise levels of log-SNR (batch,)."""
         h = self.trunk(x_t, log_snr)
         spans = F.gelu(self.first(h)[:, :, None] + self.last(h)[:, None])
-        return Reading(
-            self.universal(h).log_softmax(-1), self.penn(h).log_softmax(-1), self.label(spans).log_softmax(-1)
-        )
+        return Reading(self.universal(h).log_softmax(-1), self.penn(h).log_softmax(-1), self.label(spans).log_softmax(-1))
 
 
 def syntax_guide(lm: LanguageModel) -> SyntaxGuide:

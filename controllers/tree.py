@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 from dlm_control.controller import Check, Controller, Plan, State
 from dlm_control.controllers.syntax import (
-    PENN, Constituent, Leaf, bracket_counts, check_label, constituents, f1, leaves, read_tree,
+    PENN,
+    Constituent,
+    Leaf,
+    bracket_counts,
+    check_label,
+    constituents,
+    f1,
+    leaves,
+    read_tree,
 )  # fmt: skip
 from dlm_control.errors import Problems, UsageError, suggestion
 from dlm_control.registry import register_controller

@@ -28,15 +28,20 @@ class Denoiser:
         temperature: divides the logits of the words.
         clamp: what x0 is made of word distributions p. `off`: p·E; `soft`: p²·E normalised, nearer to a word; `hard`: the
             likeliest word's embedding at every step (2022's clamping trick).
+        evidence: power to which each position's own likelihood p(x_t | word) is raised, where the model adds it to its logits.
+            1 is Bayes' rule for a text that was noised; below 1, words that the sampler's own noise put there weigh less, and
+            the other positions more.
 
     Attributes:
         calls: network calls so far.
     """
 
-    def __init__(self, lm: LanguageModel, layouts: list[Layout], temperature: float = 1.0, clamp: str = "off") -> None:
+    def __init__(
+        self, lm: LanguageModel, layouts: list[Layout], temperature: float = 1.0, clamp: str = "off", evidence: float = 1.0
+    ) -> None:
         if clamp not in CLAMPS:
             raise UsageError(f"clamp: unknown {clamp!r}{suggestion(clamp, CLAMPS)}; there are: {', '.join(CLAMPS)}")
-        self.lm, self.temperature, self.clamp = lm, temperature, clamp
+        self.lm, self.temperature, self.clamp, self.evidence = lm, temperature, clamp, evidence
         self.allowed = torch.stack([layout.allowed for layout in layouts])  # (batch, canvas, vocab)
         self.words = torch.tensor([layout.words for layout in layouts])
         self.calls = 0
@@ -56,6 +61,8 @@ class Denoiser:
         logits = prediction.logits
         if logits is None:  # a regression head: the words near its x0 (squared distance, as 2022 rounds)
             logits = -0.5 * torch.cdist(prediction.x0, self.lm.embeddings).square() * self.lm.model.config.dim
+        elif self.evidence != 1.0 and self.lm.model.config.local_evidence:
+            logits = logits + (self.evidence - 1) * self.lm.model.local_evidence(x_t, levels)
         log_probs = self.masked(logits / self.temperature)
         x0 = prediction.x0 if prediction.logits is None and self.clamp == "off" else self.embed(log_probs)
         return State(x_t=x_t, t=levels, x0=x0, logits=log_probs, words=self.words, lm=self.lm)

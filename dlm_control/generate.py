@@ -127,7 +127,7 @@ def _sample(
     def noise() -> Tensor:
         return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
-    denoiser = Denoiser(lm, [job.layout for job in rows], preset.temperature, preset.clamp)
+    denoiser = Denoiser(lm, [job.layout for job in rows], preset.temperature, preset.clamp, preset.evidence)
     guidance = _guidance(denoiser, controls, preset)
     solver = sampler(preset.sampler)
     solver.start()

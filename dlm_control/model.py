@@ -126,9 +126,13 @@ class DiffusionLM(PreTrainedModel):
         if self.config.head != "words":
             return Prediction(self._to_x0(out, x_t, t), None)
         if self.config.local_evidence:
-            alpha, sigma = (v[:, None, None] for v in self.schedule.alpha_sigma(t))
-            out = out + alpha / sigma.square() * (x_t @ self.embeddings.T)  # log p(x_t | word) + constant
+            out = out + self.local_evidence(x_t, t)
         return Prediction(out.softmax(-1) @ self.embeddings, out)
+
+    def local_evidence(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """log p(x_t at i | word at i) up to a constant, (batch, canvas, vocab), for x_t (batch, canvas, dim) and t (batch,)."""
+        alpha, sigma = (v[:, None, None] for v in self.schedule.alpha_sigma(t))
+        return alpha / sigma.square() * (x_t @ self.embeddings.T)
 
     def _to_x0(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The x0 that a regression head's output stands for."""

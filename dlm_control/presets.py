@@ -20,6 +20,7 @@ class Preset:
         sampler, spacing: see `dlm_control.samplers`.
         temperature: of the word distributions.
         clamp: `off`, `soft` or `hard`.
+        evidence: power of each position's own likelihood p(x_t | word); see `Denoiser`.
         guidance: `tilt` (Bayes' rule on word distributions) or `paper` (the 2022 update).
         strength: λ of the 2022 update.
         candidates: texts drawn for each text returned.
@@ -34,6 +35,7 @@ class Preset:
     spacing: str = "uniform"
     temperature: float = 0.8
     clamp: str = "soft"
+    evidence: float = 1.0
     guidance: str = "tilt"
     strength: float = 0.01
     candidates: int = 1
@@ -50,7 +52,7 @@ class Preset:
 PRESETS = {
     "default": Preset(),
     "fast": Preset(steps=20),
-    "paper": Preset(steps=200, sampler="ddim-eta1", temperature=1.0, clamp="hard", guidance="paper"),
+    "paper": Preset(steps=200, sampler="ddim-eta1", temperature=1.0, clamp="hard", evidence=1.0, guidance="paper"),
 }
 
 
@@ -77,7 +79,7 @@ def preset(name: str, **changes: Any) -> Preset:
     for key in ("steps", "candidates", "particles", "max_calls"):
         if key in changes and not _whole(changes[key]) and not (key == "max_calls" and changes[key] is None):
             problems.add(key, f"expected a whole number above 0, got {changes[key]!r}")
-    for key in ("temperature", "strength"):
+    for key in ("temperature", "strength", "evidence"):
         if key in changes and not (_number(changes[key]) and 0 < changes[key] < float("inf")):
             problems.add(key, f"expected a number above 0, got {changes[key]!r}")
     if "resample_at" in changes:

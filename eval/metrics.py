@@ -42,14 +42,14 @@ def words_kept(text: str, target: Target) -> float:
 
 
 def tag_match(text: str, target: Target) -> float:
-    """Share of the wanted universal tags that spaCy finds in their places (Li et al. 2022, as released: cut or padded to it)."""
+    """Share of the wanted universal tags that spaCy finds in their places (Li et al. 2022, as released)."""
     wanted = target.wanted["tags"]
     found = tags_of(text).universal
     return sum(a == b for a, b in zip(wanted, found, strict=False)) / len(wanted)
 
 
 def bracket_f1(text: str, target: Target) -> float:
-    """Labelled bracket F1 of benepar's tree and the wanted one (2022: texts are cut, or padded with full stops, to its length)."""
+    """Labelled bracket F1 of benepar's tree and the wanted one (texts cut, or padded with full stops, to it)."""
     wanted = target.wanted["tree"]
     size = len(wanted.leaves())
     words = [*split_words(text), *["."] * size][:size]
@@ -63,7 +63,8 @@ def spans_exact(text: str, target: Target) -> float:
 
 
 METRICS: dict[str, Callable[[str, Target], float]] = {
-    metric.__name__: metric for metric in (substring, said, exact_length, length_within_2, words_kept, tag_match, bracket_f1, spans_exact)
+    metric.__name__: metric
+    for metric in (substring, said, exact_length, length_within_2, words_kept, tag_match, bracket_f1, spans_exact)
 }
 
 

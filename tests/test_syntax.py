@@ -35,7 +35,12 @@ def test_constituents_are_nltks_subtrees() -> None:
 
 
 def test_leaves_may_be_open() -> None:
-    assert leaves(read_tree("(S (NP (DT) (NN ?)) (VP ? (NP pub)))")) == [("DT", None), ("NN", None), (None, None), (None, "pub")]
+    assert leaves(read_tree("(S (NP (DT) (NN ?)) (VP ? (NP pub)))")) == [
+        ("DT", None),
+        ("NN", None),
+        (None, None),
+        (None, "pub"),
+    ]
     assert str(bare(read_tree(PUB))) == "(S (NP ? ?) (VP ? (ADJP ?)) ?)"
 
 
