@@ -72,6 +72,20 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     "near": {place: tuple(f"{near} {place}" for near in _NEAR) for place in _LANDMARKS.split("|")},
 }  # fmt: skip
 
+ABSENT = "absent"  # in place of a value: the text does not speak of the field
+
+# Words that speak of a field whatever its value, beside the wordings of its values.
+MENTIONS: dict[str, tuple[str, ...]] = {
+    "name": (),
+    "eatType": (),
+    "food": (),
+    "priceRange": ("price", "prices", "priced", "pricing", "cost", "costs", "£", "affordable", "pricey"),
+    "customer rating": ("rating", "ratings", "rated", "rate", "star", "stars", "reviews", "customer", "customers", "out of 5"),
+    "area": ("river", "centre", "center", "area", "city"),
+    "familyFriendly": ("family", "families", "kid", "kids", "child", "children", "adult", "adults", "friendly"),
+    "near": ("near", "close to", "next to", "beside", "by"),
+}
+
 ALIASES = {"type": "eatType", "price": "priceRange", "rating": "customer rating", "family friendly": "familyFriendly"}
 FIELDS = tuple(PHRASES)
 
@@ -97,11 +111,13 @@ def value_of(field: str, given: str) -> str:
     """
     if isinstance(given, bool):  # YAML reads yes and no as truth values
         given = "yes" if given else "no"
+    if given == ABSENT:
+        return ABSENT
     values = {value.lower(): value for value in PHRASES[field]}
     value = values.get(str(given).lower())
     if value is None:
         raise UsageError(
             f"semantic: value: {field} has no value {given!r}{suggestion(str(given), values.values())}; "
-            f"it has {', '.join(PHRASES[field])}"
+            f"it has {', '.join(PHRASES[field])}, and {ABSENT}"
         )
     return value

@@ -1,13 +1,14 @@
-"""What a text says: one field of the E2E data has one value."""
+"""What a text says: fields of the E2E data and their values."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from dlm_control.controller import Check, Controller, Plan, State
-from dlm_control.controllers.e2e import PHRASES, field_of, value_of
-from dlm_control.errors import UsageError
-from dlm_control.phrases import log_prob_any
+from dlm_control.controllers.e2e import ABSENT, MENTIONS, PHRASES, field_of, value_of
+from dlm_control.errors import Problems, UsageError
+from dlm_control.phrases import log_prob_any, log_prob_none
 from dlm_control.registry import register_controller
 from dlm_control.words import occurrences, split_words
 
@@ -20,29 +21,54 @@ if TYPE_CHECKING:
 
 @register_controller("semantic")
 class Semantic(Controller):
-    """An E2E field has a value, such as food = Japanese.
+    """E2E fields have values, such as food = Japanese, or are not spoken of.
 
     Args:
         field: name, eatType, area, customer rating, near, familyFriendly, food or priceRange.
-        value: one of the field's values.
+        value: one of the field's values, or `absent`: the text must not speak of it.
+        fields: several at once, in place of `field` and `value`, such as {food: Japanese, price: absent}.
         guide: `words`: p(one of the value's wordings occurs) under the model's own word distributions;
             `classifier`: a noise-aware network's p(value | field, x_t), as in 2022 (`dlm train configs/e2e-semantic.yaml`).
     """
 
-    def __init__(self, field: str, value: str, *, guide: Literal["words", "classifier"] = "words") -> None:
+    def __init__(
+        self,
+        field: str | None = None,
+        value: str | None = None,
+        *,
+        fields: Mapping[str, str] | None = None,
+        guide: Literal["words", "classifier"] = "words",
+    ) -> None:
         if guide not in ("words", "classifier"):
             raise UsageError(f"semantic: guide: expected 'words' or 'classifier', got {guide!r}")
-        self.field = field_of(field)
-        self.value = value_of(self.field, value)
+        if (fields is None) == (field is None and value is None):
+            raise UsageError("semantic: give either `field` and `value`, or `fields`, such as {food: Japanese, price: absent}")
+        if fields is not None and (not isinstance(fields, Mapping) or not fields):
+            raise UsageError(f"semantic: fields: expected fields and values such as {{food: Japanese}}, got {fields!r}")
+        if fields is None and (field is None or value is None):
+            raise UsageError(f"semantic: {'field' if field is None else 'value'}: missing")
+        given = {str(field): value} if fields is None else fields
+        problems = Problems("semantic")
+        self.fields: dict[str, str] = {}
+        for key, wanted in given.items():
+            try:
+                name = field_of(key)
+                if name in self.fields:
+                    problems.add("fields", f"{name} is given twice")
+                self.fields[name] = value_of(name, wanted)  # type: ignore[arg-type]  # checked there
+            except UsageError as error:
+                problems.add("", str(error).removeprefix("semantic: "))
+        problems.raise_if_any()
         self.guide = guide
-        self._phrases = [split_words(phrase) for phrase in PHRASES[self.field][self.value]]
         self.reads = "logits" if guide == "words" else "x_t"
 
-    def _known(self, lm: LanguageModel) -> tuple[tuple[int, ...], ...]:
-        """The wordings that the vocabulary has, as word ids."""
+    def _known(self, lm: LanguageModel, field: str) -> tuple[tuple[int, ...], ...]:
+        """The wordings of a field's value (for an absent one: of all values) that the vocabulary has, as ids."""
         vocabulary = lm.tokenizer.get_vocab()
         return tuple(
-            tuple(vocabulary[word] for word in phrase) for phrase in self._phrases if all(word in vocabulary for word in phrase)
+            tuple(vocabulary[word] for word in phrase)
+            for phrase in _wordings(field, self.fields[field])
+            if all(word in vocabulary for word in phrase)
         )
 
     @staticmethod
@@ -52,23 +78,57 @@ class Semantic(Controller):
         return semantic_guide(lm)
 
     def plan(self, lm: LanguageModel) -> Plan:
-        known = self._known(lm)
-        if not known:
-            raise UsageError(f"semantic: the model's vocabulary has no wording of {self.field} = {self.value}")
+        demands, forbidden = [], frozenset[int]()
+        for field, value in self.fields.items():
+            known = self._known(lm, field)
+            if value == ABSENT:
+                forbidden |= {phrase[0] for phrase in known if len(phrase) == 1}
+            elif not known:
+                raise UsageError(f"semantic: the model's vocabulary has no wording of {field} = {value}")
+            else:
+                demands.append(known)
         if self.guide == "classifier":
             self._classifier(lm)  # a missing or unfitting guide is a fault to find now
-        return Plan(phrases=(known,))
+        return Plan(phrases=tuple(demands), forbidden=forbidden)
 
     def energy(self, state: State) -> Tensor:
         if self.guide == "classifier":
-            return self._classifier(state.lm).energy(state.x_t, state.t, self.field, self.value)
+            network = self._classifier(state.lm)
+            return sum_of([network.energy(state.x_t, state.t, field, value) for field, value in self.fields.items()])
         assert state.logits is not None
-        known = state.lm.once(f"{self!r}", lambda: self._known(state.lm))
-        return -log_prob_any(state.logits, known)
+        terms = []
+        for field, value in self.fields.items():
+            known = state.lm.once(f"{field} = {value}", lambda field=field: self._known(state.lm, field))
+            canvas = state.logits.shape[1]
+            longer = [phrase for phrase in known if 1 < len(phrase) <= canvas]  # single words are forbidden by the plan
+            if value != ABSENT:
+                terms.append(-log_prob_any(state.logits, known))
+            elif longer:
+                terms.append(-log_prob_none(state.logits, longer))
+        return sum_of(terms) if terms else state.logits.sum((1, 2)) * 0
 
     def check(self, text: str) -> Check:
         words = [word.lower() for word in split_words(text)]
-        for phrase in self._phrases:
-            if occurrences([word.lower() for word in phrase], words):
-                return Check(1.0, f"says {' '.join(phrase)!r}")
-        return Check(0.0, f"does not say {self.field} = {self.value}")
+        verdicts = [_verdict(field, value, words) for field, value in self.fields.items()]
+        wrong = [verdict for verdict in verdicts if not verdict.passed]
+        return Check(1 - len(wrong) / len(verdicts), "; ".join(verdict.why for verdict in wrong or verdicts))
+
+
+def _wordings(field: str, value: str) -> list[list[str]]:
+    """How texts say a value; for ABSENT all ways to speak of the field."""
+    phrases = PHRASES[field][value] if value != ABSENT else [*MENTIONS[field], *(p for v in PHRASES[field].values() for p in v)]
+    return [split_words(phrase) for phrase in phrases]
+
+
+def _verdict(field: str, value: str, words: list[str]) -> Check:
+    said = next((p for p in _wordings(field, value) if occurrences([word.lower() for word in p], words)), None)
+    if value == ABSENT:
+        return Check(float(said is None), f"says {' '.join(said)!r} of {field}" if said else f"does not mention {field}")
+    return Check(float(said is not None), f"says {' '.join(said)!r}" if said else f"does not say {field} = {value}")
+
+
+def sum_of(terms: list[Tensor]) -> Tensor:
+    """The sum of (batch,) tensors."""
+    import torch
+
+    return torch.stack(terms).sum(0)

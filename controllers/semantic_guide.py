@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from dlm_control.controllers.e2e import ABSENT as NOT_SAID
 from dlm_control.controllers.e2e import FIELDS, PHRASES
 from dlm_control.data import CanvasBatches, canvas_of, encode, padded, read_split
 from dlm_control.errors import UsageError
@@ -99,10 +100,10 @@ class LoadedGuide:
         self._schedule, self._network = lm.model.schedule, network.eval().requires_grad_(False)
 
     def energy(self, x_t: Tensor, t: Tensor, field: str, value: str) -> Tensor:
-        """−log p(value | field, x_t), (batch,), for x_t (batch, canvas, dim) and t (batch,)."""
+        """−log p(value | field, x_t), (batch,), for x_t (batch, canvas, dim) and t (batch,); the value may be `absent`."""
         log_probs = self._network(x_t, self._schedule.log_snr(t))[field]
         values = self._network.config.values[self._network.config.fields.index(field)]
-        energy: Tensor = -log_probs[:, 1 + values.index(value)]
+        energy: Tensor = -log_probs[:, ABSENT if value == NOT_SAID else 1 + values.index(value)]
         return energy
 
 

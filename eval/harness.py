@@ -126,7 +126,7 @@ def _human_ceiling(targets: list[Target], data: Path, metric: Any) -> dict[str, 
     per_target = []
     for target in targets:
         semantic: Any = target.controls[0]
-        matching = [row["ref"] for row in rows if f"{semantic.field}[{semantic.value}]" in row["mr"]]
+        matching = [row["ref"] for row in rows if all(f"{f}[{v}]" in row["mr"] for f, v in semantic.fields.items())]
         if matching:
             per_target.append(mean([metric(text, target) for text in matching]))
     return _figure(per_target)

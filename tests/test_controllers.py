@@ -102,6 +102,13 @@ def test_labels_read_a_meaning_representation() -> None:
         (Infill("[2] pub"), "a cheap pub", "cheap pub"),
         (Semantic("food", "Japanese"), "It serves Japanese food.", "It serves food."),
         (Semantic("family friendly", "no"), "It is not family-friendly.", "It is family-friendly."),
+        (Semantic("price", "absent"), "A pub near the river.", "A cheap pub near the river."),
+        (Semantic("price", "absent"), "A pub near the river.", "A pub whose prices are fair."),
+        (
+            Semantic(fields={"food": "Japanese", "family friendly": "no", "area": "absent"}),
+            "A Japanese pub that is not family-friendly.",
+            "A Japanese pub by the river that is not family-friendly.",
+        ),
         (Semantic("near", "Burger King"), "A pub near Burger King.", "A pub called Burger King."),
         (Semantic("customer rating", "5 out of 5"), "It is rated 5 out of 5.", "It is rated 3 out of 5."),
     ],
@@ -145,6 +152,8 @@ def test_a_plan_alone_makes_its_check_pass(controls: list[Controller], tiny_lm: 
         (lambda: Infill("a [x] b"), r"\[x\].* is no gap; expected"),
         (lambda: Infill("a [5-2] b"), r"lower bound exceeds the upper"),
         (lambda: Semantic("fodo", "Japanese"), r"unknown 'fodo', did you mean 'food'\?"),
+        (lambda: Semantic(fields={"fodo": "x", "price": "cheep"}), r"(?s)unknown 'fodo'.*did you mean 'cheap'"),
+        (lambda: Semantic("food", "Thai", fields={"food": "Thai"}), "give either"),
         (lambda: Semantic("food", "Japanesse"), r"did you mean 'Japanese'\?"),
         (lambda: Semantic("food", "Japanese", guide="magic"), r"expected 'words' or 'classifier'"),  # type: ignore[arg-type]
     ],
