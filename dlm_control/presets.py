@@ -33,9 +33,9 @@ class Preset:
     steps: int = 50
     sampler: str = "ancestral"
     spacing: str = "uniform"
-    temperature: float = 0.8
+    temperature: float = 1.2
     clamp: str = "soft"
-    evidence: float = 1.0
+    evidence: float = 0.85
     guidance: str = "tilt"
     strength: float = 0.01
     candidates: int = 1
