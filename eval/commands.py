@@ -13,7 +13,7 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder with e2e/ and control_targets/.")],
     out: Annotated[Path, typer.Option(help="Folder of the runs; one folder a suite.")],
     model: Annotated[str, typer.Option(help="Bundled name, folder or hub id.")] = "e2e",
-    preset: Annotated[str, typer.Option(help="Named preset.")] = "default",
+    preset: Annotated[str | None, typer.Option(help="Named preset, in place of the suite's.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Texts per target.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="First targets only.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -26,14 +26,18 @@ def evaluate(
     from dlm_control.tasks.suite import read_suite
 
     suites = [read_suite(name) for name in suite]
-    lm, chosen = load(model), named_preset(preset)
+    lm = load(model)
     for each in suites:
+        chosen = named_preset(preset or "default") if preset or not each.preset else named_preset(**each.preset)
         scores = run_suite(each, lm, chosen, data, out / each.name, samples, limit, seed, free)
         typer.echo(
             f"{each.name}: {scores['targets']} targets, {scores['texts']} texts, {scores['calls_per_text']:g} calls a text"
         )
         for name, value in scores.items():
-            if isinstance(value, dict):
+            if name == "groups":
+                for group, figures in value.items():
+                    typer.echo(f"  {group:28} {' '.join(f'{k} {v:.3f}' for k, v in figures.items())}")
+            elif isinstance(value, dict):
                 typer.echo(f"  {name:28} {value['mean']:.4f}  [{value['low']:.4f}, {value['high']:.4f}]  n={value['n']}")
             elif isinstance(value, float):
                 typer.echo(f"  {name:28} {value:.4f}")

@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,9 @@ def score(suite: Suite, targets: list[Target], out: Path, data: Path) -> dict[st
         elif name == "substring":
             scores[f"{name}_human"] = _human_ceiling(targets, data, METRICS[name])
     nll = teacher.nat_per_word(texts)
+    groups = _groups(targets, by_target, iter(nll))
+    if groups:
+        scores["groups"] = groups
     failed = sum(math.isnan(v) for v in nll)
     if failed:
         raise UsageError(f"{out}: {failed} texts are longer than the teacher reads")
@@ -112,6 +116,22 @@ def score(suite: Suite, targets: list[Target], out: Path, data: Path) -> dict[st
         scores[f"copied_from_train{label}"] = round(copied(side, train), 4)
         scores[f"length_distance_to_train{label}"] = round(length_distance(side, train), 3)
     return scores
+
+
+def _groups(targets: list[Target], by_target: list[list[str]], nll: Iterator[float]) -> dict[str, dict[str, float]]:
+    """For each group of targets: the mean score of each control's check, of the lowest of them, and the lm-score."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for target, texts in zip(targets, by_target, strict=True):
+        for text in texts:
+            score, figures = next(nll), found.setdefault(target.group, {})
+            checks = {control.name: control.check(text).score for control in target.controls}
+            for name, value in {**checks, "together": min(checks.values(), default=1.0), "lm_score": score}.items():
+                figures.setdefault(name, []).append(value)
+    return {
+        group: {**{name: round(mean(values), 4) for name, values in figures.items()}, "texts": len(figures["lm_score"])}
+        for group, figures in found.items()
+        if group
+    }
 
 
 def _figure(values: list[float]) -> dict[str, float]:

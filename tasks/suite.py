@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ class Suite:
         targets: name of a reader and its arguments.
         metrics: names of metrics in `dlm_control.eval.metrics`.
         samples: texts per target by default.
+        preset: how to sample, a named preset and what to change of it; the default preset if empty.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Suite:
     targets: dict[str, Any]
     metrics: tuple[str, ...]
     samples: int
+    preset: dict[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -69,8 +71,10 @@ def read_suite(source: str) -> Suite:
     wanted = {f.name for f in fields(Suite)}
     for key in given.keys() - wanted:
         problems.add(str(key), f"unknown key{suggestion(str(key), wanted)}; there are: {', '.join(sorted(wanted))}")
-    for key in sorted(wanted - given.keys()):
+    for key in sorted(wanted - given.keys() - {"preset"}):
         problems.add(key, "missing")
+    if "preset" in given and not (isinstance(given["preset"], dict) and isinstance(given["preset"].get("name"), str)):
+        problems.add("preset", f"expected a mapping such as {{name: paper, strength: 0.1}}, got {given['preset']!r}")
     targets = given.get("targets")
     if "targets" in given and not (isinstance(targets, dict) and targets.get("reader") in READERS):
         problems.add("targets.reader", f"expected one of {', '.join(READERS)}, got {targets!r}")

@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any, Literal
 
 from dlm_control.controller import Controller
 from dlm_control.controllers.infill import Infill
+from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
-from dlm_control.controllers.syntax import bare
+from dlm_control.controllers.syntax import bare, constituents
 from dlm_control.controllers.tree import SyntaxTree
 from dlm_control.errors import UsageError
 from dlm_control.words import join_words, split_words
@@ -34,12 +37,14 @@ class Target:
         controls: what is asked of the model.
         wanted: what the suite's metrics compare a text with, by kind: `value`, `words`, `given`, `tags`, `tree`, `spans`.
         reference: the human text that the target was made from, or None.
+        group: targets of one group are also scored by themselves.
     """
 
     name: str
     controls: list[Controller] = field(default_factory=list)
     wanted: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
+    group: str = ""
 
 
 def attributes(data: Path, file: str, guide: Literal["words", "classifier"]) -> Iterator[Target]:
@@ -116,6 +121,67 @@ def tags_and_attributes(data: Path, file: str) -> Iterator[Target]:
         yield Target(f"pair {number}", controls, {"tags": tuple(tags), "value": value}, join_words(words))
 
 
+def spaces(data: Path, count: int) -> Iterator[Target]:
+    """The same targets under each guide of each control: which space its energy is best a function of."""
+    folder = "control_targets"
+    for kind, guides, targets in (
+        ("pos", ("words", "counts", "x_t", "x0"), lambda guide: tag_sequences(data, f"{folder}/target_pos.json", guide)),
+        ("span", ("words", "x_t", "x0"), lambda guide: spans(data, f"{folder}/target_spans.json", guide)),
+        ("tree", ("words", "x_t", "x0"), lambda guide: trees(data, "e2e/devset.csv", count, 1, guide)),
+        ("semantic", ("words", "classifier"), lambda guide: attributes(data, f"{folder}/target_attribute.json", guide)),
+    ):
+        for guide in guides:
+            for target in islice(targets(guide), count):
+                yield replace(target, name=f"{kind} {guide}: {target.name}", group=f"{kind} {guide}")
+
+
+def combinations_of_controls(data: Path, file: str, count: int, seed: int, triples: list[list[str]]) -> Iterator[Target]:
+    """Every control alone, every pair, and some triples, on `count` targets each; those of one text come from one dev sentence.
+
+    So a text that obeys them exists: the sentence itself.
+    """
+    made = list(islice(_all_controls(data / file, seed), count))
+    names = list(made[0][1])
+    groups = [*((name,) for name in names), *combinations(names, 2), *map(tuple, triples)]
+    for group in groups:
+        for number, (sentence, controls) in enumerate(made, start=1):
+            title = " + ".join(group)
+            yield Target(f"{title}: {number}", [controls[name] for name in group], {}, sentence, title)
+
+
+def _all_controls(path: Path, seed: int) -> Iterator[tuple[str, dict[str, Controller]]]:
+    """Dev sentences with one target of each control that they obey."""
+    from dlm_control.controllers.linguistics import tags_of, tree_of
+
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = sorted({(row["ref"], row["mr"]) for row in csv.DictReader(file)})
+    rng = random.Random(seed)
+    rng.shuffle(rows)
+    for sentence, meaning in rows:
+        words = split_words(sentence)
+        said = [Semantic(field, value) for field, value in re.findall(r"(food|area|priceRange|near)\[([^\]]*)\]", meaning)]
+        true = [control for control in said if control.check(sentence).passed]
+        if not 12 <= len(words) <= 24 or not true:
+            continue
+        tree = tree_of(sentence)
+        phrases = [
+            list(phrase) for phrase in constituents(tree) if phrase.label in ("NP", "PP", "VP") and phrase.last > phrase.first
+        ]
+        kept = sorted({word for word in words if word.isalpha() and word.islower() and len(word) > 4})
+        if not phrases or not kept:
+            continue
+        start = rng.randint(1, len(words) - 7)
+        yield sentence, {
+            "semantic": rng.choice(true),
+            "pos": PartsOfSpeech(list(tags_of(sentence).universal)),
+            "tree": SyntaxTree(bare(tree)),
+            "span": Span(rng.choice(phrases)),
+            "length": Length(len(words)),
+            "infill": Infill(f"{join_words(words[:start])} [6] {join_words(words[start + 6 :])}".strip()),
+            "keyword": Keyword(rng.choice(kept)),
+        }  # fmt: skip
+
+
 def _attribute(tokens: list[str]) -> tuple[str, str]:
     colon = tokens.index(":")
     return " ".join(tokens[:colon]), " ".join(tokens[colon + 1 :])
@@ -128,7 +194,7 @@ def _without_frame(tokens: list[str]) -> list[str]:
 
 READERS: dict[str, Callable[..., Iterator[Target]]] = {
     "attributes": attributes, "lengths": lengths, "gaps": gaps, "free": free, "tag_sequences": tag_sequences, "spans": spans,
-    "trees": trees, "tags_and_attributes": tags_and_attributes,
+    "trees": trees, "tags_and_attributes": tags_and_attributes, "spaces": spaces, "combinations": combinations_of_controls,
 }  # fmt: skip
 
 

@@ -11,29 +11,52 @@ import pytest
 import torch
 
 from dlm_control import LanguageModel, UsageError
+from dlm_control.controllers.syntax import read_tree
 from dlm_control.eval import harness
 from dlm_control.eval.ablation import merged
 from dlm_control.eval.metrics import METRICS, copied, distinct, interval, length_distance
 from dlm_control.eval.teacher import Teacher
 from dlm_control.presets import preset
 from dlm_control.tasks.suite import read_suite, suites
-from dlm_control.tasks.targets import Target, attributes, gaps
+from dlm_control.tasks.targets import Target, attributes, combinations_of_controls, gaps
 
 
 def test_substring_has_its_known_holes() -> None:
-    assert METRICS["substring"]("It is not cheap.", Target("x", wanted="no")) == 1  # "not" contains "no"
-    assert METRICS["substring"]("Fast food.", Target("x", wanted="fast food")) == 0  # case counts
+    assert METRICS["substring"]("It is not cheap.", Target("x", wanted={"value": "no"})) == 1  # "not" contains "no"
+    assert METRICS["substring"]("Fast food.", Target("x", wanted={"value": "fast food"})) == 0  # case counts
 
 
 def test_lengths_count_punctuation() -> None:
-    assert METRICS["exact_length"]("A pub, near.", Target("x", wanted=5)) == 1
-    assert METRICS["length_within_2"]("A pub, near.", Target("x", wanted=8)) == 0
+    assert METRICS["exact_length"]("A pub, near.", Target("x", wanted={"words": 5})) == 1
+    assert METRICS["length_within_2"]("A pub, near.", Target("x", wanted={"words": 8})) == 0
 
 
 def test_words_kept_is_a_share() -> None:
-    target = Target("x", wanted=(["The", "Mill"], ["the", "river", "."]))
+    target = Target("x", wanted={"given": (["The", "Mill"], ["the", "river", "."])})
     assert METRICS["words_kept"]("The Mill is by the river.", target) == 1
     assert METRICS["words_kept"]("The Eagle is by the river.", target) == pytest.approx(4 / 5)
+
+
+def test_syntax_metrics_judge_by_spacy_and_benepar() -> None:
+    text = "The pub is cheap."
+    tags = Target("x", wanted={"tags": ("DET", "NOUN", "AUX", "NOUN", "PUNCT")})
+    assert METRICS["tag_match"](text, tags) == pytest.approx(4 / 5)
+    assert METRICS["tag_match"]("The pub", tags) == pytest.approx(2 / 5)
+    spans = Target("x", wanted={"spans": [(0, 1, "NP"), (0, 2, "NP")]})
+    assert METRICS["spans_exact"](text, spans) == 0.5
+    tree = read_tree("(S (NP (DT a) (NN b)) (VP (VBZ c) (ADJP (JJ d))) (. .))")
+    wanted = Target("x", wanted={"tree": tree})
+    assert METRICS["bracket_f1"](text, wanted) == 1
+    assert METRICS["bracket_f1"]("The pub", wanted) < 1  # padded with full stops
+
+
+def test_targets_of_all_controls_are_obeyed_by_the_sentence_they_come_from(tmp_path: Path) -> None:
+    file = tmp_path / "dev.csv"
+    sentence = "The Mill is a cheap pub that serves Japanese food near the large river."
+    file.write_text(f'mr,ref\n"name[The Mill], food[Japanese]",{sentence}\n')
+    targets = list(combinations_of_controls(tmp_path, "dev.csv", 1, 0, [["pos", "tree", "length"]]))
+    assert len(targets) == 7 + 21 + 1 and targets[-1].group == "pos + tree + length"
+    assert all(control.check(sentence).passed for target in targets for control in target.controls)
 
 
 def test_diversity_and_copies() -> None:
@@ -83,13 +106,13 @@ def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
 def test_targets_are_read(tmp_path: Path) -> None:
     (tmp_path / "targets.json").write_text('["price", ":", "less", "than", "£", "20"]\n["family", "friendly", ":", "no"]\n')
     price, family = attributes(tmp_path, "targets.json", "words")
-    assert (price.wanted, family.wanted) == ("less than £ 20", "no")
+    assert (price.wanted, family.wanted) == ({"value": "less than £ 20"}, {"value": "no"})
     assert price.controls[0].check("It costs less than £20.").passed
     corpus(tmp_path)
     made = list(gaps(tmp_path, "e2e/devset.csv", "e2e/trainset.csv", count=3, low=1, high=2, seed=0))
     assert len(made) == 3
     for target in made:
-        before, after = target.wanted
+        before, after = target.wanted["given"]
         assert target.controls[0].check(" ".join([*before, "word", *after])).passed
     with pytest.raises(UsageError, match="no such file; --data names the folder"):
         list(gaps(tmp_path, "nothing.csv", "e2e/trainset.csv", count=3, low=1, high=2, seed=0))
