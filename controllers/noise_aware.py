@@ -90,13 +90,14 @@ def fitting(cls: type[N], lm: LanguageModel, source: str, config_file: str) -> N
     """
 
     def loaded() -> N:
-        network = cls.from_pretrained(model_folder(source))
+        network: N = cls.from_pretrained(model_folder(source))
         if network.config.fingerprint != lm.fingerprint:
             raise UsageError(
                 f"the guide {source!r} was trained on other embeddings than {lm.source!r} has; "
                 f"train one with `dlm train {config_file}`"
             )
-        return network.eval().requires_grad_(False)
+        network.eval().requires_grad_(False)
+        return network
 
     return lm.once(source, loaded)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from dlm_control.controller import Check, Controller, Plan, State
@@ -98,7 +99,7 @@ class Semantic(Controller):
         assert state.logits is not None
         terms = []
         for field, value in self.fields.items():
-            known = state.lm.once(f"{field} = {value}", lambda field=field: self._known(state.lm, field))
+            known = state.lm.once(f"{field} = {value}", partial(self._known, state.lm, field))
             canvas = state.logits.shape[1]
             longer = [phrase for phrase in known if 1 < len(phrase) <= canvas]  # single words are forbidden by the plan
             if value != ABSENT:

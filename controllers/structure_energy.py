@@ -36,7 +36,8 @@ def words_energy(state: State, labels: Labels, complete: bool) -> Tensor:
         ratio = asked - nothing
         ratio = ratio - ratio.amax(-1, keepdim=True)
     terms = (state.log_probs + ratio).logsumexp(-1)  # (batch, canvas)
-    return -(terms * _live(state)).sum(-1)
+    energy: Tensor = -(terms * _live(state)).sum(-1)
+    return energy
 
 
 def _asked(state: State, labels: Labels, complete: bool, rows: int) -> tuple[Structure, Structure]:

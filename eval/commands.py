@@ -34,7 +34,10 @@ def evaluate(
             f"{each.name}: {scores['targets']} targets, {scores['texts']} texts, {scores['calls_per_text']:g} calls a text"
         )
         for name, value in scores.items():
-            if name == "groups":
+            if name == "failed_targets":
+                for target, error in value.items():
+                    typer.echo(f"  {target}: failed, counted as 0: {error.splitlines()[-1].removeprefix('  - ')}")
+            elif name == "groups":
                 for group, figures in value.items():
                     typer.echo(f"  {group:28} {' '.join(f'{k} {v:.3f}' for k, v in figures.items())}")
             elif isinstance(value, dict):

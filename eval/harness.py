@@ -41,7 +41,7 @@ def run_suite(
 
     Args:
         data: folder of the suite's files; its `e2e/` holds the corpus that human text and copies are looked up in.
-        out: folder of the run: `samples.jsonl`, `manifest.json`, `scores.json`.
+        out: folder of the run: `samples.jsonl`, `plan.json`, `scores.json`.
         samples: texts per target, the suite's number by default.
         limit: first targets only.
         seed: of the run.
@@ -54,7 +54,6 @@ def run_suite(
     samples = samples or suite.samples
     manifest = _manifest(suite, lm, preset, samples, len(targets), seed) | {"controls": "none" if free else "all"}
     done = _open(out, manifest)
-    started, cpu = time.perf_counter(), time.process_time()
     with (
         progress(f"eval {suite.name}", total=len(targets), start=len(done)) as bar,
         open(out / "samples.jsonl", "a", encoding="utf-8") as log,
@@ -63,36 +62,44 @@ def run_suite(
             if target.name in done:
                 continue
             indices = range(number * samples, (number + 1) * samples)
-            texts = lm.generate([] if free else target.controls, samples, seed=seed, preset=preset, indices=indices)
-            record = {"target": target.name, "texts": [s.text for s in texts], "calls": [s.calls for s in texts]}
+            record: dict[str, Any] = {"target": target.name}
+            wall, cpu = time.perf_counter(), time.process_time()
+            try:
+                made = lm.generate([] if free else target.controls, samples, seed=seed, preset=preset, indices=indices)
+                record |= {"texts": [s.text for s in made], "calls": [s.calls for s in made]}
+            except UsageError as error:  # such as controls that no text can obey
+                record |= {"texts": [], "calls": [], "error": str(error)}
+            record |= {"wall_s": round(time.perf_counter() - wall, 2), "cpu_s": round(time.process_time() - cpu, 2)}
             log.write(json.dumps(record, ensure_ascii=False) + "\n")
             log.flush()
             os.fsync(log.fileno())
             bar.advance()
-    manifest |= {"wall_s": round(time.perf_counter() - started, 1), "cpu_s": round(time.process_time() - cpu, 1)}
-    if not done:
-        _write(out / "manifest.json", manifest)
+    manifest |= {clock: round(sum(record.get(clock, 0.0) for record in _log(out)), 1) for clock in ("wall_s", "cpu_s")}
     scores = score(suite, targets, out, data)
-    _write(out / "scores.json", {"suite": suite.name, "manifest": _read(out / "manifest.json"), **scores})
+    _write(out / "scores.json", {"suite": suite.name, "manifest": manifest, **scores})
     return scores
 
 
 def score(suite: Suite, targets: list[Target], out: Path, data: Path) -> dict[str, Any]:
-    """All figures of a run, from its log."""
+    """All figures of a run, from its log. A target that could not be generated scores 0 and has no lm-score."""
     log = {r["target"]: r for r in _log(out)}
     teacher = Teacher()
     by_target = [log[target.name]["texts"] for target in targets]
     texts = [text for group in by_target for text in group]
+    if not texts:
+        raise UsageError(f"{out}: no target could be generated; the first says: {log[targets[0].name]['error']}")
     train, dev = (_corpus(data / "e2e" / file) for file in ("trainset.csv", "devset.csv"))
     human = dev[:: max(1, len(dev) // _HUMANS)][:_HUMANS]
     scores: dict[str, Any] = {
         "targets": len(targets),
         "texts": len(texts),
         "calls_per_text": mean([c for r in log.values() for c in r["calls"]]),
+        "failed_targets": {name: record["error"] for name, record in log.items() if "error" in record},
     }
     for name in suite.metrics:
         per_target = [
-            mean([METRICS[name](text, target) for text in group]) for target, group in zip(targets, by_target, strict=True)
+            mean([METRICS[name](text, target) for text in group] or [0.0])
+            for target, group in zip(targets, by_target, strict=True)
         ]
         scores[name] = _figure(per_target)
         referenced = [target for target in targets if target.reference is not None]
@@ -108,7 +115,7 @@ def score(suite: Suite, targets: list[Target], out: Path, data: Path) -> dict[st
     if failed:
         raise UsageError(f"{out}: {failed} texts are longer than the teacher reads")
     grouped = iter(nll)
-    scores["lm_score"] = _figure([mean([next(grouped) for _ in group]) for group in by_target])
+    scores["lm_score"] = _figure([mean([next(grouped) for _ in group]) for group in by_target if group])
     scores["lm_score_human"] = _figure(teacher.nat_per_word(human))
     size = min(len(texts), len(human))
     for label, side in (("", texts), ("_human", human)):

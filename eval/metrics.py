@@ -34,18 +34,20 @@ def length_within_2(text: str, target: Target) -> float:
 
 def words_kept(text: str, target: Target) -> float:
     """Share of the given words that stand where they were given: before the gap from the start, after it from the end."""
+    before: list[str]
+    after: list[str]
     before, after = target.wanted["given"]
     words = split_words(text)
-    kept: int = sum(a == b for a, b in zip(before, words, strict=False))
-    kept += sum(a == b for a, b in zip(reversed(after), reversed(words), strict=False))
+    pairs = [*zip(before, words, strict=False), *zip(reversed(after), reversed(words), strict=False)]
+    kept = sum(given == word for given, word in pairs)
     return kept / max(1, len(before) + len(after))
 
 
 def tag_match(text: str, target: Target) -> float:
     """Share of the wanted universal tags that spaCy finds in their places (Li et al. 2022, as released)."""
-    wanted = target.wanted["tags"]
+    wanted: tuple[str, ...] = target.wanted["tags"]
     found = tags_of(text).universal
-    return sum(a == b for a, b in zip(wanted, found, strict=False)) / len(wanted)
+    return sum(tag == there for tag, there in zip(wanted, found, strict=False)) / len(wanted)
 
 
 def bracket_f1(text: str, target: Target) -> float:

@@ -140,6 +140,9 @@ def test_a_torn_run_goes_on_and_scores_the_same(tiny_lm: LanguageModel, tmp_path
     def run(out: Path, limit: int | None = None) -> dict[str, object]:
         return harness.run_suite(suite, tiny_lm, sampling, tmp_path, out, None, limit, seed=0)
 
+    def texts(out: Path) -> list[list[str]]:
+        return [json.loads(line)["texts"] for line in (out / "samples.jsonl").read_text().splitlines()]
+
     whole = run(tmp_path / "whole")
     assert whole["exact_length"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 4}
     torn = tmp_path / "torn"
@@ -148,12 +151,24 @@ def test_a_torn_run_goes_on_and_scores_the_same(tiny_lm: LanguageModel, tmp_path
     lines = log.read_text().splitlines(keepends=True)
     log.write_text("".join(lines[:2]) + lines[2][:20])  # as a kill in mid-line leaves it
     assert run(torn) == whole
-    assert log.read_text() == (tmp_path / "whole" / "samples.jsonl").read_text()
+    assert texts(torn) == texts(tmp_path / "whole")
     with pytest.raises(UsageError, match="another targets"):
         run(torn, limit=2)
     log.write_text("{nonsense\n" + lines[1])
     with pytest.raises(UsageError, match=r"samples.jsonl:1: not JSON"):
         run(torn)
+
+
+def test_a_target_that_no_text_can_meet_counts_as_failed(tiny_lm: LanguageModel, tmp_path: Path) -> None:
+    corpus(tmp_path)
+    suite_file = tmp_path / "long.yaml"
+    suite_file.write_text(
+        "name: long\nversion: 1\ntargets: {reader: lengths, low: 31, high: 32}\nmetrics: [exact_length]\nsamples: 2\n"
+    )
+    out = tmp_path / "out"
+    scores = harness.run_suite(read_suite(str(suite_file)), tiny_lm, preset("default", steps=2), tmp_path, out, None, None, 0)
+    assert scores["exact_length"]["mean"] == 0.5 and scores["lm_score"]["n"] == 1
+    assert "1 to 31" in scores["failed_targets"]["32 words"]
 
 
 def test_manifest_says_what_made_the_numbers(tiny_lm: LanguageModel, tmp_path: Path) -> None:
