@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from dlm_control.controller import Check, Controller, Plan, State
+from dlm_control.controller import Check, Plan, State
+from dlm_control.controllers.structural import Structural
 from dlm_control.controllers.syntax import ANY, PENN, UNIVERSAL
 from dlm_control.errors import Problems, UsageError, suggestion
 from dlm_control.registry import register_controller
@@ -14,13 +15,14 @@ from dlm_control.words import split_words
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dlm_control.controllers.syntax_guide import Labels
     from dlm_control.language_model import LanguageModel
 
 GUIDES = ("words", "counts", "x_t", "x0")
 
 
 @register_controller("pos")
-class PartsOfSpeech(Controller):
+class PartsOfSpeech(Structural):
     """The parts of speech of a text's words, such as "PROPN AUX DET ADJ NOUN PUNCT".
 
     Args:
@@ -68,17 +70,18 @@ class PartsOfSpeech(Controller):
         size = self._first + len(self._wanted)
         return Plan(min_words=size, max_words=size if self.position is None else None, at=at)
 
-    def energy(self, state: State) -> Tensor:
-        from dlm_control.controllers import structure_energy as energies
+    def labels(self) -> tuple[Labels, bool]:
         from dlm_control.controllers.syntax_guide import Labels
 
         tags = (0,) * self._first + self._wanted
+        return (Labels(tags, (), ()) if self.tagset == "universal" else Labels((), tags, ())), False
+
+    def energy(self, state: State) -> Tensor:
+        from dlm_control.controllers.structure_energy import counts_energy
+
         if self.guide == "counts":
-            return energies.counts_energy(state, tags, self.tagset)
-        labels = Labels(tags, (), ()) if self.tagset == "universal" else Labels((), tags, ())
-        if self.guide == "words":
-            return energies.words_energy(state, labels, complete=False)
-        return energies.network_energy(state, self.guide, labels, complete=False)
+            return counts_energy(state, (0,) * self._first + self._wanted, self.tagset)
+        return super().energy(state)
 
     def check(self, text: str) -> Check:
         """spaCy's tags; the score is the share of wanted tags that stand in their places."""

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlm_control.controller import Check, Controller, Plan, State
+from dlm_control.controller import Check, Plan
+from dlm_control.controllers.structural import Structural
 from dlm_control.controllers.syntax import Constituent, check_label, constituents
 from dlm_control.errors import Problems, UsageError
 from dlm_control.registry import register_controller
 from dlm_control.words import split_words
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from dlm_control.controllers.syntax_guide import Labels
     from dlm_control.language_model import LanguageModel
 
 GUIDES = ("words", "x_t", "x0")
 
 
 @register_controller("span")
-class Span(Controller):
+class Span(Structural):
     """The words i to j are a phrase, such as [0, 2, NP].
 
     Args:
@@ -29,6 +29,8 @@ class Span(Controller):
         guide: `words`: p(phrase | word, x_t) for every word, by the structure guide; `x_t`, `x0`: a noise-aware span
             classifier's gradient in that space. The first was best at equal network calls (results/spaces).
     """
+
+    power = 2.0  # a span says little about each of its words; see CONTRIBUTING.md
 
     def __init__(self, spans: Sequence[Any], *, guide: Literal["words", "x_t", "x0"] = "words") -> None:
         if guide not in GUIDES:
@@ -53,14 +55,10 @@ class Span(Controller):
     def plan(self, lm: LanguageModel) -> Plan:
         return Plan(min_words=1 + max(span.last for span in self._wanted))
 
-    def energy(self, state: State) -> Tensor:
-        from dlm_control.controllers import structure_energy as energies
+    def labels(self) -> tuple[Labels, bool]:
         from dlm_control.controllers.syntax_guide import Labels
 
-        labels = Labels((), (), self._wanted)
-        if self.guide == "words":
-            return energies.words_energy(state, labels, complete=False)
-        return energies.network_energy(state, self.guide, labels, complete=False)
+        return Labels((), (), self._wanted), False
 
     def check(self, text: str) -> Check:
         """benepar's tree; the score is the share of spans that are phrases of it, ends and label exact."""

@@ -10,18 +10,18 @@ from torch import Tensor
 from dlm_control.controller import State
 from dlm_control.controllers.structure_guide import NOTHING_ASKED, Structure, structure_guide
 from dlm_control.controllers.syntax_guide import OTHER, Labels, Reading, chart_index, syntax_guide
+from dlm_control.denoiser import CLEAN
 
 if TYPE_CHECKING:
     from dlm_control.language_model import LanguageModel
 
-CLEAN = 0.01  # noise level at which the noise-aware network reads x0
-LEAST_SHARE = 0.02  # of a word's occurrences that bear a tag, for the word to stand where the tag is wanted
+LEAST_SHARE = 1e-4  # of a word's occurrences that bear a tag, for the word to stand where the tag is wanted
 
 TagSet = Literal["universal", "penn"]
 
 
-def words_energy(state: State, labels: Labels, complete: bool) -> Tensor:
-    """−log E_p[Π_i r_i(w_i)], (batch,), with r = p(structure | w at i, x_t) up to a constant, at most 1 at each position.
+def words_energy(state: State, labels: Labels, complete: bool, power: float = 1.0) -> Tensor:
+    """−log E_p[Π_i r_i(w_i)], (batch,), with r = p(structure | w at i, x_t)^power up to a constant, at most 1 at each position.
 
     The structure guide says r for every word from x_t, so the energy is a function of the word distributions p and conditions
     them without a gradient through any network.
@@ -33,7 +33,7 @@ def words_energy(state: State, labels: Labels, complete: bool) -> Tensor:
         asked, nothing = (
             guide(state.x_t, log_snr, structure).log_softmax(-1) for structure in _asked(state, labels, complete, rows)
         )
-        ratio = asked - nothing
+        ratio = power * (asked - nothing)
         ratio = ratio - ratio.amax(-1, keepdim=True)
     terms = (state.log_probs + ratio).logsumexp(-1)  # (batch, canvas)
     energy: Tensor = -(terms * _live(state)).sum(-1)
@@ -65,7 +65,7 @@ def tag_table(lm: LanguageModel, tagset: TagSet) -> Tensor:
 
 
 def words_bearing(lm: LanguageModel, tag: int, tagset: TagSet) -> frozenset[int]:
-    """The words that bear a tag in at least one of fifty occurrences."""
+    """The words that bear a tag in at least one of ten thousand occurrences, by smoothed counts."""
 
     def found() -> frozenset[int]:
         special = {lm.tokenizer.unk_token_id, lm.tokenizer.pad_token_id, lm.tokenizer.eos_token_id}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from dlm_control.controller import Check, Controller, Plan, State
+from dlm_control.controller import Check, Plan
+from dlm_control.controllers.structural import Structural
 from dlm_control.controllers.syntax import (
     PENN,
     Constituent,
@@ -23,7 +23,6 @@ from dlm_control.words import split_words
 
 if TYPE_CHECKING:
     from nltk import Tree
-    from torch import Tensor
 
     from dlm_control.controllers.syntax_guide import Labels
     from dlm_control.language_model import LanguageModel
@@ -32,7 +31,7 @@ GUIDES = ("words", "x_t", "x0")
 
 
 @register_controller("tree")
-class SyntaxTree(Controller):
+class SyntaxTree(Structural):
     """The syntax tree of a text, in brackets, such as "(S (NP (PRP ?)) (VP (VBZ is) (ADJP (JJ ?))) (. .))".
 
     Every leaf is one word; `?` or nothing leaves it open. Phrases may hold bare open words: "(NP ? ?)".
@@ -71,12 +70,11 @@ class SyntaxTree(Controller):
         self.tree, self.partial, self.guide = " ".join(text.split()), partial, guide
         self.reads = "logits" if guide == "words" else guide
 
-    @cached_property
-    def _labels(self) -> Labels:
+    def labels(self) -> tuple[Labels, bool]:
         from dlm_control.controllers.syntax_guide import Labels
 
         tags = tuple(0 if leaf.tag is None else 1 + PENN.index(leaf.tag) for leaf in self._leaves)
-        return Labels((), tags if any(tags) else (), tuple(self._phrases))
+        return Labels((), tags if any(tags) else (), tuple(self._phrases)), not self.partial
 
     def plan(self, lm: LanguageModel) -> Plan:
         from dlm_control.controllers.structure_energy import words_bearing
@@ -99,13 +97,6 @@ class SyntaxTree(Controller):
                     problems.add("tree", f"no word that the model knows is a {leaf.tag} (wanted at position {place})")
         problems.raise_if_any()
         return Plan(min_words=len(self._leaves), max_words=len(self._leaves), at=at)
-
-    def energy(self, state: State) -> Tensor:
-        from dlm_control.controllers import structure_energy as energies
-
-        if self.guide == "words":
-            return energies.words_energy(state, self._labels, complete=not self.partial)
-        return energies.network_energy(state, self.guide, self._labels, complete=not self.partial)
 
     def check(self, text: str) -> Check:
         """benepar's tree; the score is labelled bracket F1 as EVALB counts it, or the share of phrases found if `partial`."""

@@ -113,6 +113,14 @@ class Controller(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} reads {self.reads!r} but has no energy()")
 
+    def final_energy(self, state: State) -> Tensor:
+        """−log p(c | finished text), (batch,), as a guide judges it: what candidates are compared by (`select: energies`).
+
+        Its state holds a finished text: x_t and x0 are the embeddings of its words, t is almost 0, logits are 0 for the words
+        and −50 for all others. By default the energy of that state.
+        """
+        return self.energy(state)
+
     @abstractmethod
     def check(self, text: str) -> Check:
         """Did this finished text obey? Judged from the text alone."""

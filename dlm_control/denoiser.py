@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NEVER = -1e4  # log-probability of a word that may not stand at a position
 FLOOR = -50.0  # lowest log-probability of one that may: a control can still raise it
+CLEAN = 0.01  # noise level of a finished text
 CLAMPS = ("off", "soft", "hard")
 
 
@@ -66,6 +67,13 @@ class Denoiser:
         log_probs = self.masked(logits / self.temperature)
         x0 = prediction.x0 if prediction.logits is None and self.clamp == "off" else self.embed(log_probs)
         return State(x_t=x_t, t=levels, x0=x0, logits=log_probs, words=self.words, lm=self.lm)
+
+    def finished(self, ids: Tensor) -> State:
+        """The state of finished texts, (batch, canvas) word ids: almost no noise, no doubt about any word."""
+        embeddings = self.lm.embeddings[ids]
+        logits = torch.full((*ids.shape, self.allowed.shape[-1]), FLOOR).scatter(-1, ids[..., None], 0.0)
+        levels = torch.full((len(ids),), CLEAN)
+        return State(x_t=embeddings, t=levels, x0=embeddings, logits=logits, words=self.words, lm=self.lm)
 
     def masked(self, logits: Tensor) -> Tensor:
         """Log-probabilities (batch, canvas, vocab) over the allowed words."""

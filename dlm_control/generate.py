@@ -31,7 +31,7 @@ class Sample:
     Attributes:
         text: as written; `words`: as the model wrote them.
         checks: what each control says of it.
-        energies: −log p(control | text) as its guide saw it last, in nats.
+        energies: −log p(control | text) in nats, as the controls' guides judge the finished text.
         log_prob: sum of the words' log-probabilities in the last denoising step, in nats.
         seed, index: with the spec and the preset, they give the same text again, alone or in any batch.
         calls: network calls spent on it.
@@ -148,7 +148,7 @@ def _sample(
             guidance.keep(survivors)
             solver.keep(survivors)
         on_step(len(jobs))
-    return [_finished(lm, controls, guidance, state, row, job.index, seed, preset) for row, job in enumerate(jobs)]
+    return _finished(lm, controls, guidance.denoiser, state, [job.index for job in jobs], seed, preset)
 
 
 def _guidance(denoiser: Denoiser, controls: Sequence[Control], preset: Preset) -> Guidance:
@@ -171,23 +171,30 @@ def _checks(controls: Sequence[Control], lm: LanguageModel, ids: list[int]) -> d
 def _finished(
     lm: LanguageModel,
     controls: Sequence[Control],
-    guidance: Guidance,
+    denoiser: Denoiser,
     state: State,
-    row: int,
-    index: int,
+    indices: Sequence[int],
     seed: int,
     preset: Preset,
-) -> Sample:
-    ids = _ids(state)[row]
+) -> list[Sample]:
+    """The first rows of the last state as samples."""
     assert state.logits is not None
-    words = lm.tokenizer.convert_ids_to_tokens(ids)
-    return Sample(
-        text=lm.tokenizer.join(words),
-        words=tuple(words),
-        checks=_checks(controls, lm, ids),
-        energies={name: round(float(energy[row]), 4) for name, energy in guidance.energies.items()},
-        log_prob=round(float(state.logits[row].max(-1).values.sum()), 4),
-        seed=seed,
-        index=index,
-        calls=guidance.denoiser.calls * preset.candidates * preset.particles,
-    )
+    text = denoiser.finished(state.logits.argmax(-1))
+    energies = {c.name: c.final_energy(text) for c in controls if c.controller.reads is not None and c.weight > 0}
+    log_probs = state.logits.max(-1).values.sum(-1)
+    samples = []
+    for row, (index, ids) in enumerate(zip(indices, _ids(state), strict=False)):
+        words = lm.tokenizer.convert_ids_to_tokens(ids)
+        samples.append(
+            Sample(
+                text=lm.tokenizer.join(words),
+                words=tuple(words),
+                checks=_checks(controls, lm, ids),
+                energies={name: round(float(energy[row]), 4) for name, energy in energies.items()},
+                log_prob=round(float(log_probs[row]), 4),
+                seed=seed,
+                index=index,
+                calls=denoiser.calls * preset.candidates * preset.particles,
+            )
+        )
+    return samples

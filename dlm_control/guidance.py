@@ -44,16 +44,33 @@ class Control:
         """The controller's energy, (batch,), checked.
 
         Raises:
-            UsageError: wrong shape, NaN or not differentiable.
+            UsageError: it raised, or returned a wrong shape or a number that is not finite.
         """
-        energy: Any = self.controller.energy(state)
+        return self._asked("energy", state)
+
+    def final_energy(self, state: State) -> Tensor:
+        """The controller's energy of a finished text, (batch,), checked.
+
+        Raises:
+            UsageError: as `energy`.
+        """
+        return self._asked("final_energy", state)
+
+    def _asked(self, method: str, state: State) -> Tensor:
+        try:
+            energy: Any = getattr(self.controller, method)(state)
+        except UsageError:
+            raise
+        except Exception as error:  # a plugin's: whatever it is, say whose
+            where = f"t = {float(state.t[0]):.3f}, x_t {tuple(state.x_t.shape)}"
+            raise UsageError(f"{self._place}.{method} raised {type(error).__name__}: {error} (at {where})") from error
         if not isinstance(energy, Tensor) or energy.shape != (len(state.x_t),):
             got = tuple(energy.shape) if isinstance(energy, Tensor) else type(energy).__name__
-            raise UsageError(f"{self._place}.energy returned {got}, expected a tensor ({len(state.x_t)},)")
+            raise UsageError(f"{self._place}.{method} returned {got}, expected a tensor ({len(state.x_t)},)")
         if not torch.isfinite(energy).all():
             row = int((~torch.isfinite(energy)).nonzero()[0])
             value = float(energy[row].detach())
-            raise UsageError(f"{self._place}.energy is {value} at t = {float(state.t[row]):.3f}, item {row}")
+            raise UsageError(f"{self._place}.{method} is {value} at t = {float(state.t[row]):.3f}, item {row}")
         return energy
 
     def gradient(self, state: State, space: str) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 from dlm_control.errors import Problems, shown, suggestion
 from dlm_control.samplers import DDIM, SAMPLERS, SPACINGS
 
-SELECTIONS = ("checks", "mbr")
+SELECTIONS = ("checks", "energies", "mbr")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Preset:
         guidance: `tilt` (Bayes' rule on word distributions) or `paper` (the 2022 update).
         strength: λ of the 2022 update.
         candidates: texts drawn for each text returned.
-        select: how one of them is chosen: `checks` (most obedient, then likeliest), or `mbr` (most like the others).
+        select: how one of them is chosen: `checks` (most obedient), `energies` (most obedient by the guides, no look at the
+            checks), then likeliest; or `mbr` (most like the others).
         particles: texts that run side by side and are resampled at `resample_at` by their checks; 1 is none.
         resample_at: noise levels.
         max_calls: budget of network calls for each text returned; a preset that would exceed it is refused.
@@ -52,6 +53,7 @@ class Preset:
 PRESETS = {
     "default": Preset(),
     "fast": Preset(steps=20),
+    "rerank": Preset(steps=25, candidates=2, select="energies"),
     "paper": Preset(steps=200, sampler="ddim-eta1", temperature=1.0, clamp="hard", evidence=1.0, guidance="paper"),
 }
 

@@ -19,14 +19,20 @@ def select(candidates: Sequence[Sample], how: str) -> Sample:
     """One text of several.
 
     Args:
-        how: `checks`: the highest sum of check scores, ties broken by the denoiser's log-probability a word; `mbr`: the one
-            most like the others (highest mean F1 of 1- and 2-grams; Kumar & Byrne 2004, utility as in Li et al. 2022, §6.4).
+        how: `checks`: the highest sum of check scores, ties broken by the denoiser's log-probability a word; `energies`: the
+            lowest sum of the controls' final energies, ties broken alike, with no look at the checks; `mbr`: the one most like
+            the others (highest mean F1 of 1- and 2-grams; Kumar & Byrne 2004, utility as in Li et al. 2022, §6.4).
     """
     if how == "mbr" and len(candidates) > 2:
         grams = [_grams(candidate.words) for candidate in candidates]
         agreement = [sum(_f1(mine, other) for other in grams if other is not mine) for mine in grams]
         return candidates[max(range(len(candidates)), key=agreement.__getitem__)]
-    return max(candidates, key=lambda c: (_obedience(c.checks), c.log_prob / max(1, len(c.words))))
+
+    def quality(candidate: Sample) -> tuple[float, float]:
+        obedience = -sum(candidate.energies.values()) if how == "energies" else _obedience(candidate.checks)
+        return obedience, candidate.log_prob / max(1, len(candidate.words))
+
+    return max(candidates, key=quality)
 
 
 def resampled(checks: Sequence[Mapping[str, Check]], generator: torch.Generator, sharpness: float = 5.0) -> Tensor:

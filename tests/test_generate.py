@@ -134,8 +134,15 @@ def test_best_of_n_raises_the_score_with_n(tiny_lm: LanguageModel) -> None:
     assert sum(scores[-1]) > sum(scores[0]) + 0.3
 
 
-def sample_of(text: str, score: float = 1.0, log_prob: float = 0.0) -> Sample:
-    return Sample(text, tuple(text.split()), {"c": Check(score, "")}, {}, log_prob, 0, 0, 1)
+def sample_of(text: str, score: float = 1.0, log_prob: float = 0.0, energy: float = 0.0) -> Sample:
+    return Sample(text, tuple(text.split()), {"c": Check(score, "")}, {"c": energy}, log_prob, 0, 0, 1)
+
+
+def test_energies_choose_without_a_look_at_the_checks() -> None:
+    liked, obedient = sample_of("a b", score=0.0, energy=0.5), sample_of("a b", score=1.0, energy=2.0)
+    assert select([obedient, liked], "energies") is liked
+    likelier = sample_of("a b", log_prob=1.0, energy=0.5)
+    assert select([liked, likelier], "energies") is likelier
 
 
 def test_selection_by_checks_takes_the_most_obedient_then_the_likeliest_a_word() -> None:

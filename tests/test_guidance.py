@@ -153,6 +153,18 @@ def test_without_control_the_prior_comes_out(exact_lm: LanguageModel, by: str) -
     assert distance(drawn(exact_lm, [], by=by)) < NOISE
 
 
+@pytest.mark.parametrize("evidence", [0.3, 1.0, 2.0])
+def test_evidence_is_a_power_of_each_positions_likelihood(exact_lm: LanguageModel, evidence: float) -> None:
+    """log p(w | x_t) ∝ log prior(w) + evidence · log N(x_t; α E_w, σ²), by hand."""
+    x_t = torch.randn(2, 4, exact_lm.model.config.dim, generator=torch.Generator().manual_seed(1))
+    said = Denoiser(exact_lm, [layout(exact_lm)] * 2, evidence=evidence)(x_t, 0.6).logits
+    assert said is not None
+    alpha, sigma = exact_lm.model.schedule.alpha_sigma(torch.tensor(0.6))
+    distance = (x_t[:, :3, None] - alpha * exact_lm.embeddings[FIRST:]).square().sum(-1)
+    expected = (PRIOR.log() - evidence * distance / (2 * sigma.square())).log_softmax(-1)
+    torch.testing.assert_close(said[:, :3, FIRST:].double(), expected, atol=1e-3, rtol=1e-4)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_guided_samples_follow_the_posterior(exact_lm: LanguageModel, case: str) -> None:
     likelihood, expectation = CASES[case]
@@ -349,8 +361,8 @@ def test_paper_guidance_rests_at_the_last_ten_of_200_steps(exact_lm: LanguageMod
 
     plan = Plan(min_words=3, max_words=3)
     exact_lm.generate([Energy(energy, "x_t", plan)], preset="paper")
-    assert len(asked) == 3 * 190
-    assert min(asked) == pytest.approx(10 / 200)
+    assert len(asked) == 3 * 190 + 1  # and once of the finished text
+    assert min(asked[:-1]) == pytest.approx(10 / 200)
 
 
 # --- controllers that misbehave -----------------------------------------------------------------------------------------------
@@ -385,5 +397,5 @@ def test_reading_without_an_energy_is_named(exact_lm: LanguageModel, guidance: s
         def check(self, text: str) -> Check:
             return Check(1.0, "")
 
-    with pytest.raises(NotImplementedError, match=r"Mute reads 'x_t' but has no energy"):
+    with pytest.raises(UsageError, match=r"NotImplementedError: Mute reads 'x_t' but has no energy"):
         exact_lm.generate([Mute()], guidance=guidance, sampler="ddim-eta1", steps=4)

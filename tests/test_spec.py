@@ -235,10 +235,10 @@ def test_faulty_controls(entry: object, told: str) -> None:
         ({"controls": [], "unconditional": "yes"}, "unconditional: expected true or false, got 'yes'"),
         ({**LENGTH, "unconditional": True}, "unconditional: true, but there are 1 controls; remove one or the other"),
         ({**LENGTH, "model": ""}, "model: expected a bundled name, a folder or a hub id, got ''"),
-        ({**LENGTH, "preset": "fsat"}, "preset: unknown, did you mean 'fast'?; there are: default, fast, paper"),
+        ({**LENGTH, "preset": "fsat"}, "preset: unknown, did you mean 'fast'?; there are: default, fast, rerank, paper"),
         (
             {**LENGTH, "preset": 7},
-            "preset: expected one of default, fast, paper, or a mapping such as {name: fast, steps: 30}, got 7",
+            "preset: expected one of default, fast, rerank, paper, or a mapping such as {name: fast, steps: 30}, got 7",
         ),
         ({**LENGTH, "preset": {"stepps": 3}}, "preset.stepps: unknown key, did you mean 'steps'?"),
         ({**LENGTH, "preset": {"steps": 0}}, "preset.steps: expected a whole number above 0, got 0"),
