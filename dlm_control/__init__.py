@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dlm_control.control import Control as Control
     from dlm_control.controller import Check as Check
     from dlm_control.controller import Controller as Controller
     from dlm_control.controller import Gap as Gap
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from dlm_control.controller import State as State
     from dlm_control.errors import UsageError as UsageError
     from dlm_control.generate import Sample as Sample
-    from dlm_control.guidance import Control as Control
     from dlm_control.language_model import LanguageModel as LanguageModel
     from dlm_control.language_model import load as load
     from dlm_control.presets import Preset as Preset
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Check": "controller", "Controller": "controller", "Gap": "controller", "Plan": "controller", "State": "controller",
-    "UsageError": "errors", "Sample": "generate", "Control": "guidance", "LanguageModel": "language_model",
+    "UsageError": "errors", "Sample": "generate", "Control": "control", "LanguageModel": "language_model",
     "load": "language_model", "Preset": "presets", "register_controller": "registry",
 }  # fmt: skip
 __all__ = sorted(_HOMES)

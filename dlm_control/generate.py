@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from dlm_control.control import Control
 from dlm_control.controller import Check, State
 from dlm_control.denoiser import Denoiser
-from dlm_control.guidance import GUIDANCES, Control, Guidance, PaperGuidance
+from dlm_control.errors import UsageError
+from dlm_control.guidance import Guidance, PaperGuidance, TiltGuidance
 from dlm_control.layout import Layout, Layouts
 from dlm_control.presets import Preset
 from dlm_control.samplers import DDIM, noise_levels, sampler
 from dlm_control.selection import resampled, select
+from dlm_control.trace import Trace
 
 if TYPE_CHECKING:
     from dlm_control.language_model import LanguageModel
 
+STOP_BELOW = 0.5  # noise level from which an item may stop early
 LANES = 4  # rows of every network call, whatever is asked for: a text's arithmetic never depends on its neighbours
 
 
@@ -35,6 +39,7 @@ class Sample:
         log_prob: sum of the words' log-probabilities in the last denoising step, in nats.
         seed, index: with the spec and the preset, they give the same text again, alone or in any batch.
         calls: network calls spent on it.
+        error: what went wrong with it, where `on_error` is `skip`; it has no text then.
     """
 
     text: str
@@ -45,11 +50,12 @@ class Sample:
     seed: int
     index: int
     calls: int
+    error: str | None = None
 
     @property
     def passed(self) -> bool:
         """Every check passed."""
-        return all(check.passed for check in self.checks.values())
+        return self.error is None and all(check.passed for check in self.checks.values())
 
     def __str__(self) -> str:
         return self.text
@@ -62,15 +68,19 @@ def generate(
     seed: int,
     preset: Preset,
     on_step: Callable[[int], None] = lambda done: None,
+    skip_errors: bool = False,
+    trace: Trace | None = None,
 ) -> list[Sample]:
     """One text for each index.
 
     Args:
         indices: numbers of the items; each has random numbers of its own, made of (seed, index).
         on_step: told how many lane-steps are done, for a progress bar.
+        skip_errors: an item for which a control fails becomes a sample with an `error`, and the others live.
+        trace: told what every control does at every step.
 
     Raises:
-        UsageError: the controls contradict each other.
+        UsageError: the controls contradict each other, or a control fails.
     """
     plans = [(control.name, control.controller.plan(lm)) for control in controls if control.weight > 0]
     layouts = Layouts(plans, lm.tokenizer, lm.model.config.length_counts, lm.model.config.max_canvas)
@@ -79,11 +89,19 @@ def generate(
         _Job(i, c, layouts.draw(_generator(seed, i, c // preset.particles, "layout"))) for i in indices for c in range(copies)
     ]
     by_item: dict[int, list[Sample]] = {i: [] for i in indices}
+    run = _Run(lm, controls, seed, preset, on_step, trace)
     for chunk in _chunks(jobs, preset.particles):
-        for job, sample in zip(chunk, _sample(lm, controls, chunk, seed, preset, on_step), strict=True):
-            by_item[job.index].append(sample)
-    chosen = {i: select(candidates, preset.select) for i, candidates in by_item.items()}
+        for sample in run.surviving(chunk) if skip_errors else run.samples(chunk):
+            by_item[sample.index].append(sample)
+    chosen = {i: _chosen(candidates, preset) for i, candidates in by_item.items()}
     return [chosen[i] for i in indices]
+
+
+def _chosen(candidates: list[Sample], preset: Preset) -> Sample:
+    """One of an item's candidates that did not fail, with the calls of all of them."""
+    alive = [candidate for candidate in candidates if candidate.error is None]
+    best = select(alive, preset.select) if alive else candidates[0]
+    return replace(best, calls=sum(candidate.calls for candidate in candidates))
 
 
 @dataclass(frozen=True)
@@ -110,91 +128,113 @@ def _chunks(jobs: list[_Job], together: int) -> Iterator[list[_Job]]:
         yield from (same[i : i + LANES] for i in range(0, len(same), LANES))
 
 
-@torch.no_grad()
-def _sample(
-    lm: LanguageModel,
-    controls: Sequence[Control],
-    jobs: list[_Job],
-    seed: int,
-    preset: Preset,
-    on_step: Callable[[int], None],
-) -> list[Sample]:
-    """Texts of jobs that share a canvas. Rows left over repeat the last job and are thrown away."""
-    rows = jobs if preset.particles > 1 else jobs + [jobs[-1]] * (LANES - len(jobs))
-    generators = [_generator(seed, job.index, job.copy, "noise") for job in rows]
-    shape = (rows[0].layout.canvas, lm.model.config.dim)
+@dataclass(frozen=True)
+class _Run:
+    """What the texts of one call have in common."""
 
-    def noise() -> Tensor:
-        return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+    lm: LanguageModel
+    controls: Sequence[Control]
+    seed: int
+    preset: Preset
+    on_step: Callable[[int], None]
+    trace: Trace | None
 
-    denoiser = Denoiser(lm, [job.layout for job in rows], preset.temperature, preset.clamp, preset.evidence)
-    guidance = _guidance(denoiser, controls, preset)
-    solver = sampler(preset.sampler)
-    solver.start()
-    resample_at = list(preset.resample_at) if preset.particles > 1 else []
-    x, schedule = noise(), lm.model.schedule
-    levels = noise_levels(preset.steps, schedule, preset.spacing)
-    for t, s in zip(levels[:-1], levels[1:], strict=True):
-        state = guidance.denoise(x, t)
-        if isinstance(solver, DDIM) and guidance.needs_moments:
-            mean, deviation = solver.moments(schedule, x, t, s, state.x0)
-            x = guidance.after_step(mean + deviation * noise(), mean, deviation, t, s)
-        else:
-            x = solver.step(schedule, x, t, s, state.x0, noise)
-        if resample_at and s <= resample_at[0]:
-            resample_at.pop(0)
-            survivors = resampled([_checks(controls, lm, ids) for ids in _ids(state)], generators[0])
-            x = x[survivors]
-            guidance.keep(survivors)
-            solver.keep(survivors)
-        on_step(len(jobs))
-    return _finished(lm, controls, guidance.denoiser, state, [job.index for job in jobs], seed, preset)
+    def surviving(self, jobs: list[_Job]) -> list[Sample]:
+        """As `samples`, but where a control fails every item tries again by itself, so that only its own failure counts."""
+        try:
+            return self.samples(jobs)
+        except UsageError as error:
+            items = list(dict.fromkeys(job.index for job in jobs))
+            if len(jobs) == 1 or self.preset.particles > 1:
+                return [Sample("", (), {}, {}, 0.0, self.seed, index, 0, str(error)) for index in items]
+        return [sample for job in jobs for sample in self.surviving([job])]
 
+    @torch.no_grad()
+    def samples(self, jobs: list[_Job]) -> list[Sample]:
+        """Texts of jobs that share a canvas. Rows left over repeat the last job and are thrown away."""
+        lm, preset = self.lm, self.preset
+        rows = jobs if preset.particles > 1 else jobs + [jobs[-1]] * (LANES - len(jobs))
+        generators = [_generator(self.seed, job.index, job.copy, "noise") for job in rows]
+        shape = (rows[0].layout.canvas, lm.model.config.dim)
 
-def _guidance(denoiser: Denoiser, controls: Sequence[Control], preset: Preset) -> Guidance:
-    if preset.guidance == "paper":
-        return PaperGuidance(denoiser, controls, strength=preset.strength)
-    return GUIDANCES[preset.guidance](denoiser, controls)
+        def noise() -> Tensor:
+            return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+
+        denoiser = Denoiser(lm, [job.layout for job in rows], preset.temperature, preset.clamp, preset.evidence)
+        guidance = self._guidance(denoiser, [job.index for job in jobs])
+        solver = sampler(preset.sampler)
+        solver.start()
+        resample_at = list(preset.resample_at) if preset.particles > 1 else []
+        x, schedule = noise(), lm.model.schedule
+        levels = noise_levels(preset.steps, schedule, preset.spacing)
+        stopped: dict[int, Sample] = {}  # by row
+        earlier: list[list[int]] = []
+        for t, s in zip(levels[:-1], levels[1:], strict=True):
+            state = guidance.denoise(x, t)
+            if preset.early_stop and t <= STOP_BELOW:
+                words = _ids(state)
+                steady = {row for row in range(len(jobs)) if earlier and words[row] == earlier[row]} - stopped.keys()
+                for row, sample in self._finished(denoiser, state, jobs, steady).items():
+                    if sample.passed:
+                        stopped[row] = sample
+                if len(stopped) == len(jobs):
+                    self.on_step(len(jobs) * (preset.steps - denoiser.calls + 1))
+                    break
+                earlier = words
+            if isinstance(solver, DDIM) and guidance.needs_moments:
+                mean, deviation = solver.moments(schedule, x, t, s, state.x0)
+                x = guidance.after_step(mean + deviation * noise(), mean, deviation, t, s)
+            else:
+                x = solver.step(schedule, x, t, s, state.x0, noise)
+            if resample_at and s <= resample_at[0]:
+                resample_at.pop(0)
+                survivors = resampled([self._checks(ids) for ids in _ids(state)], generators[0])
+                x = x[survivors]
+                guidance.keep(survivors)
+                solver.keep(survivors)
+            self.on_step(len(jobs))
+        samples = stopped | self._finished(denoiser, state, jobs, set(range(len(jobs))) - stopped.keys())
+        return [samples[row] for row in range(len(jobs))]
+
+    def _guidance(self, denoiser: Denoiser, indices: list[int]) -> Guidance:
+        preset = self.preset
+        if preset.guidance == "paper":
+            return PaperGuidance(denoiser, self.controls, strength=preset.strength)
+        guidance = TiltGuidance(denoiser, self.controls, preset.scale, preset.conflict, preset.lagrangian)
+        if self.trace is not None:
+            self.trace.start(indices)
+            guidance.trace = self.trace
+        return guidance
+
+    def _checks(self, ids: list[int]) -> dict[str, Check]:
+        text = self.lm.tokenizer.join(self.lm.tokenizer.convert_ids_to_tokens(ids))
+        return {control.name: control.check(text) for control in self.controls}
+
+    def _finished(self, denoiser: Denoiser, state: State, jobs: list[_Job], wanted: set[int]) -> dict[int, Sample]:
+        """The wanted rows of a state as samples."""
+        assert state.logits is not None
+        if not wanted:
+            return {}
+        text = denoiser.finished(state.logits.argmax(-1))
+        energies = {c.name: c.final_energy(text) for c in self.controls if c.controller.reads is not None and c.weight > 0}
+        log_probs, found = state.logits.max(-1).values.sum(-1), {}
+        for row, ids in enumerate(_ids(state)):
+            if row in wanted:
+                words = self.lm.tokenizer.convert_ids_to_tokens(ids)
+                found[row] = Sample(
+                    text=self.lm.tokenizer.join(words),
+                    words=tuple(words),
+                    checks=self._checks(ids),
+                    energies={name: round(float(energy[row]), 4) for name, energy in energies.items()},
+                    log_prob=round(float(log_probs[row]), 4),
+                    seed=self.seed,
+                    index=jobs[row].index,
+                    calls=denoiser.calls,
+                )
+        return found
 
 
 def _ids(state: State) -> list[list[int]]:
     """The likeliest words of each row, up to its END."""
     assert state.logits is not None
     return [state.lm.tokenizer.until_end(row) for row in state.logits.argmax(-1).tolist()]
-
-
-def _checks(controls: Sequence[Control], lm: LanguageModel, ids: list[int]) -> dict[str, Check]:
-    text = lm.tokenizer.join(lm.tokenizer.convert_ids_to_tokens(ids))
-    return {control.name: control.controller.check(text) for control in controls}
-
-
-def _finished(
-    lm: LanguageModel,
-    controls: Sequence[Control],
-    denoiser: Denoiser,
-    state: State,
-    indices: Sequence[int],
-    seed: int,
-    preset: Preset,
-) -> list[Sample]:
-    """The first rows of the last state as samples."""
-    assert state.logits is not None
-    text = denoiser.finished(state.logits.argmax(-1))
-    energies = {c.name: c.final_energy(text) for c in controls if c.controller.reads is not None and c.weight > 0}
-    log_probs = state.logits.max(-1).values.sum(-1)
-    samples = []
-    for row, (index, ids) in enumerate(zip(indices, _ids(state), strict=False)):
-        words = lm.tokenizer.convert_ids_to_tokens(ids)
-        samples.append(
-            Sample(
-                text=lm.tokenizer.join(words),
-                words=tuple(words),
-                checks=_checks(controls, lm, ids),
-                energies={name: round(float(energy[row]), 4) for name, energy in energies.items()},
-                log_prob=round(float(log_probs[row]), 4),
-                seed=seed,
-                index=index,
-                calls=denoiser.calls * preset.candidates * preset.particles,
-            )
-        )
-    return samples

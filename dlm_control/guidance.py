@@ -4,122 +4,37 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from dlm_control.controller import Controller, State
+from dlm_control.control import Control
+from dlm_control.controller import State
 from dlm_control.denoiser import Denoiser
-from dlm_control.errors import Fault, Problems, UsageError, shown
+from dlm_control.trace import Trace
 
-
-@dataclass(frozen=True)
-class Control:
-    """A controller as one task uses it.
-
-    Attributes:
-        name: unique within the task; heads its checks and energies.
-        controller: the constraint.
-        weight: 1 is the controller's own posterior; w raises its likelihood to the power w; 0 only checks the text.
-        interval: noise levels (from, to) within [0, 1] at which it acts.
-    """
-
-    name: str
-    controller: Controller
-    weight: float = 1.0
-    interval: tuple[float, float] = (0.0, 1.0)
-
-    def __post_init__(self) -> None:
-        problems = Problems(f"control {self.name}")
-        problems.found += faults_of_use(self.weight, self.interval)
-        problems.raise_if_any()
-
-    def acts_at(self, t: float) -> bool:
-        """Does its energy steer at noise level t?"""
-        return self.controller.reads is not None and self.weight > 0 and self.interval[0] <= t <= self.interval[1]
-
-    def energy(self, state: State) -> Tensor:
-        """The controller's energy, (batch,), checked.
-
-        Raises:
-            UsageError: it raised, or returned a wrong shape or a number that is not finite.
-        """
-        return self._asked("energy", state)
-
-    def final_energy(self, state: State) -> Tensor:
-        """The controller's energy of a finished text, (batch,), checked.
-
-        Raises:
-            UsageError: as `energy`.
-        """
-        return self._asked("final_energy", state)
-
-    def _asked(self, method: str, state: State) -> Tensor:
-        try:
-            energy: Any = getattr(self.controller, method)(state)
-        except UsageError:
-            raise
-        except Exception as error:  # a plugin's: whatever it is, say whose
-            where = f"t = {float(state.t[0]):.3f}, x_t {tuple(state.x_t.shape)}"
-            raise UsageError(f"{self._place}.{method} raised {type(error).__name__}: {error} (at {where})") from error
-        if not isinstance(energy, Tensor) or energy.shape != (len(state.x_t),):
-            got = tuple(energy.shape) if isinstance(energy, Tensor) else type(energy).__name__
-            raise UsageError(f"{self._place}.{method} returned {got}, expected a tensor ({len(state.x_t)},)")
-        if not torch.isfinite(energy).all():
-            row = int((~torch.isfinite(energy)).nonzero()[0])
-            value = float(energy[row].detach())
-            raise UsageError(f"{self._place}.{method} is {value} at t = {float(state.t[row]):.3f}, item {row}")
-        return energy
-
-    def gradient(self, state: State, space: str) -> tuple[Tensor, Tensor]:
-        """Energy (batch,) and its gradient with respect to a field of the state, of that field's shape.
-
-        Raises:
-            UsageError: the energy does not depend on the field, or its gradient is not finite.
-        """
-        leaf = getattr(state, space).detach().requires_grad_()
-        with torch.enable_grad():
-            energy = self.energy(replace(state, **{space: leaf}))
-            gradient = torch.autograd.grad(energy.sum(), leaf, allow_unused=True)[0] if energy.requires_grad else None
-        if gradient is None:
-            raise UsageError(f"{self._place}.energy does not depend on state.{space}, which it says it reads")
-        if not torch.isfinite(gradient).all():
-            row = int((~torch.isfinite(gradient)).nonzero()[0][0])
-            raise UsageError(
-                f"{self._place}.energy has a gradient that is not finite at t = {float(state.t[row]):.3f}, item {row}"
-            )
-        return energy.detach(), gradient
-
-    @property
-    def _place(self) -> str:
-        return f"control {self.name}: {self.controller!r}"
-
-
-def faults_of_use(weight: object, interval: object) -> list[Fault]:
-    """What is wrong with a control's weight and interval."""
-    faults = []
-    if not _finite(weight) or cast(float, weight) < 0:
-        hint = " (a text; YAML reads 2e-1 as one and 2.0e-1 as a number)" if isinstance(weight, str) else ""
-        faults.append(Fault("weight", f"expected a number of 0 (check only) or more, got {shown(weight)}{hint}"))
-    ends: Sequence[Any] = interval if isinstance(interval, (list, tuple)) else ()
-    if not (len(ends) == 2 and all(_finite(end) for end in ends) and 0 <= ends[0] < ends[1] <= 1):
-        wanted = "two noise levels, 0 <= from < to <= 1, such as [0.1, 1.0]"
-        faults.append(Fault("interval", f"expected {wanted}, got {shown(interval)}"))
-    return faults
-
-
-def _finite(given: object) -> bool:
-    return isinstance(given, (int, float)) and not isinstance(given, bool) and abs(given) <= 1e308  # a larger int is no float
+SCALES = ("nats", "rms")
+CONFLICTS = ("sum", "project")
+SATISFIED = 0.05  # nats: p(control | state) above 95 %
+MOST_MULTIPLIER = 10.0
+LEAST_RMS = 0.05  # of a push: a weaker one is not blown up to unit size
 
 
 class Guidance(ABC):
-    """A denoiser that obeys controls."""
+    """A denoiser that obeys controls.
+
+    Attributes:
+        energies: the last energy of each control, (batch,).
+        trace: told of every step, or None.
+    """
+
+    needs_moments = False
 
     def __init__(self, denoiser: Denoiser, controls: Sequence[Control]) -> None:
         self.denoiser, self.controls = denoiser, controls
-        self.energies: dict[str, Tensor] = {}  # the last energy of each control, (batch,)
+        self.energies: dict[str, Tensor] = {}
+        self.trace: Trace | None = None
 
     @abstractmethod
     def denoise(self, x_t: Tensor, t: float) -> State:
@@ -128,8 +43,6 @@ class Guidance(ABC):
     def after_step(self, x_s: Tensor, mean: Tensor, deviation: float, t: float, s: float) -> Tensor:
         """Change the sample at level s that the sampler drew from N(mean, deviation²); nothing by default."""
         return x_s
-
-    needs_moments = False
 
     def keep(self, survivors: Tensor) -> None:
         """Follow a resampling of the batch."""
@@ -141,20 +54,87 @@ class TiltGuidance(Guidance):
     """Bayes' rule in the space of word distributions: p(w | x_t, c) ∝ p(w | x_t) · Π_c exp(weight · tilt_c(w)).
 
     No gradient passes through the denoiser, so a guided step costs one network call, and any sampler works.
+
+    Args:
+        scale: `nats`: a tilt is a log-likelihood ratio, so weight 1 is Bayes' rule for every control; `rms`: it is scaled to
+            unit root mean square over the item's words first, so weight 1 pushes equally hard for every control.
+        conflict: `sum`; or `project`: of two tilts that point against each other, each loses its part along the other (Yu et
+            al. 2020, PCGrad, under the inner product Σ p·a·b).
+        lagrangian: rate at which a control's multiplier rises, a nat of energy and a step; a control that is satisfied does not
+            push. 0 leaves all multipliers at 1.
     """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        controls: Sequence[Control],
+        scale: str = "nats",
+        conflict: str = "sum",
+        lagrangian: float = 0.0,
+    ) -> None:
+        super().__init__(denoiser, controls)
+        self.scale, self.conflict, self.lagrangian = scale, conflict, lagrangian
+        self.multipliers: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def denoise(self, x_t: Tensor, t: float) -> State:
         state = self.denoiser(x_t, t)
         assert state.logits is not None
-        tilted = state.logits
+        probs, pushes = state.logits.exp(), dict[str, Tensor]()
         for control in self.controls:
             if control.acts_at(t):
-                change, self.energies[control.name] = tilt(control, state)
-                tilted = tilted + control.weight * change
+                change, energy = tilt(control, state)
+                if self.scale == "rms":
+                    change = unit_rms(change, probs, state.words)
+                strength = control.weight_at(t) * self._multiplier(control.name, energy)
+                self.energies[control.name], pushes[control.name] = energy, strength[:, None, None] * change
+        if self.conflict == "project":
+            pushes = dict(zip(pushes, without_conflict(list(pushes.values()), probs), strict=True))
+        if self.trace is not None:
+            self.trace.record(t, state.logits, self.energies, pushes)
+        tilted = state.logits
+        for push in pushes.values():
+            tilted = tilted + push
         tilted = self.denoiser.masked(tilted)
         self.denoiser.earlier = self.denoiser.embed(tilted)
         return replace(state, logits=tilted, x0=self.denoiser.earlier)
+
+    def _multiplier(self, name: str, energy: Tensor) -> Tensor:
+        """(batch,): 1; or what dual ascent made of it, and 0 where the control is satisfied."""
+        if not self.lagrangian:
+            return torch.ones_like(energy)
+        multiplier = self.multipliers.get(name, torch.ones_like(energy))
+        self.multipliers[name] = (multiplier + self.lagrangian * energy.clamp(min=0)).clamp(max=MOST_MULTIPLIER)
+        return torch.where(energy > SATISFIED, multiplier, 0.0)
+
+    def keep(self, survivors: Tensor) -> None:
+        super().keep(survivors)
+        self.multipliers = {name: each[survivors] for name, each in self.multipliers.items()}
+
+
+def inner(a: Tensor, b: Tensor, probs: Tensor) -> Tensor:
+    """(batch,), Σ p·a·b over positions and words."""
+    return (probs * a * b).sum((1, 2))
+
+
+def unit_rms(change: Tensor, probs: Tensor, words: Tensor) -> Tensor:
+    """A change (batch, canvas, vocab) of log-probabilities, scaled to root mean square 1 an item, over its words and under p."""
+    centred = change - (probs * change).sum(-1, keepdim=True)
+    rms = (inner(centred, centred, probs) / words).sqrt()
+    return centred / rms.clamp(min=LEAST_RMS)[:, None, None]
+
+
+def without_conflict(pushes: Sequence[Tensor], probs: Tensor) -> list[Tensor]:
+    """Each push without its part against any other, (batch, canvas, vocab) each."""
+    centred = [push - (probs * push).sum(-1, keepdim=True) for push in pushes]
+    projected = []
+    for i, push in enumerate(centred):
+        for j, other in enumerate(centred):
+            if i != j:
+                along = inner(push, other, probs) / inner(other, other, probs).clamp(min=1e-12)
+                push = push - along.clamp(max=0)[:, None, None] * other
+        projected.append(push)
+    return projected
 
 
 def tilt(control: Control, state: State) -> tuple[Tensor, Tensor]:
@@ -239,4 +219,4 @@ class PaperGuidance(Guidance):
         return State(x_t=x, t=levels, x0=x, logits=None, words=self.denoiser.words, lm=self.denoiser.lm)
 
 
-GUIDANCES: dict[str, type[Guidance]] = {"tilt": TiltGuidance, "paper": PaperGuidance}
+GUIDANCES = ("tilt", "paper")

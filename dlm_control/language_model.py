@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
+from dlm_control.control import Control
 from dlm_control.controller import Controller
 from dlm_control.errors import Problems, UsageError
 from dlm_control.generate import Sample, generate
-from dlm_control.guidance import Control
 from dlm_control.hub import model_folder
 from dlm_control.model import DiffusionLM
 from dlm_control.presets import Preset, preset
 from dlm_control.progress import hush, progress
 from dlm_control.tokenizer import WordTokenizer
+from dlm_control.trace import Trace
 
 T = TypeVar("T")
 
@@ -92,6 +94,8 @@ class LanguageModel:
         seed: int = 0,
         preset: Preset | str = "default",
         indices: Sequence[int] | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        trace: Trace | None = None,
         **changes: Any,
     ) -> list[Sample]:
         """Texts that obey all controls.
@@ -102,6 +106,8 @@ class LanguageModel:
             seed: text i is a function of (controls, preset, seed, i) alone.
             preset: a name, or a Preset.
             indices: the i of each text, 0 … num_samples − 1 by default.
+            on_error: `skip` lets the other items live when a control fails for one: that one's sample says how, in `error`.
+            trace: is told what every control does at every step.
             **changes: values of the preset to replace, such as steps=20.
 
         Raises:
@@ -109,11 +115,15 @@ class LanguageModel:
         """
         if not isinstance(num_samples, int) or num_samples < 1:
             raise UsageError(f"num_samples: expected a whole number above 0, got {num_samples!r}")
+        if on_error not in ("raise", "skip"):
+            raise UsageError(f"on_error: expected 'raise' or 'skip', got {on_error!r}")
         chosen = _preset(preset, changes)
+        if trace is not None and chosen.guidance != "tilt":
+            raise UsageError(f"trace: the guidance {chosen.guidance!r} leaves no trace; use guidance: tilt")
         wanted = list(range(num_samples)) if indices is None else list(indices)
         total = len(wanted) * chosen.candidates * chosen.particles * chosen.steps
         with progress("generate", total=total) as bar:
-            return generate(self, named(controls), wanted, seed, chosen, bar.advance)
+            return generate(self, named(controls), wanted, seed, chosen, bar.advance, on_error == "skip", trace)
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.source!r}, {len(self.tokenizer)} words, {self.model.num_parameters():,} parameters)"
@@ -153,7 +163,7 @@ def named(controls: Sequence[Controller | Control]) -> list[Control]:
     for control in given:
         seen[control.name] = seen.get(control.name, 0) + 1
         name = control.name if counts[control.name] == 1 else f"{control.name}#{seen[control.name]}"
-        unique.append(Control(name, control.controller, control.weight, control.interval))
+        unique.append(replace(control, name=name))
     return unique
 
 

@@ -28,6 +28,9 @@ class Preset:
             checks), then likeliest; or `mbr` (most like the others).
         particles: texts that run side by side and are resampled at `resample_at` by their checks; 1 is none.
         resample_at: noise levels.
+        scale, conflict, lagrangian: how the tilts of several controls are made comparable and added up; see `TiltGuidance`.
+        early_stop: an item is finished once its words stay the same for a step and all checks hold, at noise levels of 0.5 or
+            less; it costs a look at the checks.
         max_calls: budget of network calls for each text returned; a preset that would exceed it is refused.
     """
 
@@ -43,6 +46,10 @@ class Preset:
     select: str = "checks"
     particles: int = 1
     resample_at: tuple[float, ...] = (0.5, 0.3, 0.15)
+    scale: str = "nats"
+    conflict: str = "sum"
+    lagrangian: float = 0.0
+    early_stop: bool = False
     max_calls: int | None = None
 
     def calls(self) -> int:
@@ -65,7 +72,7 @@ def preset(name: str, **changes: Any) -> Preset:
         UsageError: unknown name or key, or values that cannot be; all in one report.
     """
     from dlm_control.denoiser import CLAMPS  # torch takes seconds to import; the names of presets do not need it
-    from dlm_control.guidance import GUIDANCES
+    from dlm_control.guidance import CONFLICTS, GUIDANCES, SCALES
 
     problems = Problems(f"preset {name!r}")
     if name not in PRESETS:
@@ -73,7 +80,8 @@ def preset(name: str, **changes: Any) -> Preset:
     known = {f.name for f in fields(Preset)}
     for key in sorted(changes.keys() - known):
         problems.add(key, f"unknown key{suggestion(key, known)}; there are: {', '.join(sorted(known))}")
-    choices = {"sampler": SAMPLERS, "spacing": SPACINGS, "clamp": CLAMPS, "guidance": GUIDANCES, "select": SELECTIONS}
+    choices = {"sampler": SAMPLERS, "spacing": SPACINGS, "clamp": CLAMPS, "guidance": GUIDANCES, "select": SELECTIONS,
+               "scale": SCALES, "conflict": CONFLICTS}  # fmt: skip
     for key, options in choices.items():
         if key in changes and not (isinstance(changes[key], str) and changes[key] in options):
             near = suggestion(str(changes[key]), options)
@@ -84,6 +92,10 @@ def preset(name: str, **changes: Any) -> Preset:
     for key in ("temperature", "strength", "evidence"):
         if key in changes and not (_number(changes[key]) and 0 < changes[key] < float("inf")):
             problems.add(key, f"expected a number above 0, got {changes[key]!r}")
+    if "lagrangian" in changes and not (_number(changes["lagrangian"]) and 0 <= changes["lagrangian"] < float("inf")):
+        problems.add("lagrangian", f"expected a number of 0 (off) or more, got {changes['lagrangian']!r}")
+    if "early_stop" in changes and not isinstance(changes["early_stop"], bool):
+        problems.add("early_stop", f"expected true or false, got {changes['early_stop']!r}")
     if "resample_at" in changes:
         levels = changes["resample_at"]
         if not (isinstance(levels, (list, tuple)) and all(_number(t) and 0 < t < 1 for t in levels)):
@@ -97,6 +109,12 @@ def preset(name: str, **changes: Any) -> Preset:
         problems.add("sampler", f"{made.sampler!r} is deterministic: copies of a particle would never part; use {stochastic}")
     if made.guidance == "paper" and not isinstance(SAMPLERS[made.sampler](), DDIM):
         problems.add("sampler", f"the 2022 update needs a ddim step's moments, not {made.sampler!r}; use ddim or ddim-eta1")
+    only_tilt = {"scale": "nats", "conflict": "sum", "lagrangian": 0.0}
+    for key, plain in only_tilt.items():
+        if made.guidance == "paper" and getattr(made, key) != plain:
+            problems.add(key, f"the 2022 update has no {key}; leave it out, or use guidance: tilt")
+    if made.early_stop and made.particles > 1:
+        problems.add("early_stop", "particles are resampled together, none can stop before the others; give one of the two")
     if made.max_calls is not None and made.calls() > made.max_calls:
         product = f"{made.steps} steps × {made.candidates} candidates × {made.particles} particles"
         problems.add("max_calls", f"{product} = {made.calls()} network calls a text exceed the budget of {made.max_calls}")

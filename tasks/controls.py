@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from dlm_control.control import Control, faults_of_use
 from dlm_control.controller import Controller
 from dlm_control.errors import Problems, UsageError, shown, suggestion
-from dlm_control.guidance import Control, faults_of_use
 from dlm_control.registry import controller, parameters, signature
 
-USE = ("name", "weight", "interval")  # keys of every control, whatever its controller
+USE = ("name", "weight", "interval", "schedule")  # keys of every control, whatever its controller
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -49,16 +49,16 @@ def read_control(given: object, place: str, problems: Problems) -> Entry | None:
     arguments = _arguments(name, target, known)
     use = {key: arguments.pop(key) for key in USE if key in arguments}
     title = _title(use.get("name", name), place, problems)
-    weight, interval = use.get("weight", 1.0), use.get("interval", (0.0, 1.0))
-    for fault in faults_of_use(weight, interval):
+    weight, interval, schedule = use.get("weight", 1.0), use.get("interval", (0.0, 1.0)), use.get("schedule", "constant")
+    for fault in faults_of_use(weight, interval, schedule):
         problems.add(f"{place}.{fault.place}", fault.message)
     made = _construct(name, cls, arguments, place, problems)
     if made is None or len(problems.found) > before:
         return None
     defaults = {key: p.default for key, p in known.items() if p.kind not in _VARIADIC}
     canonical = {"controller": name, "arguments": defaults | arguments, "name": title, "weight": float(weight)}
-    control = Control(title, made, float(weight), (float(interval[0]), float(interval[1])))
-    return Entry(control, canonical | {"interval": control.interval})
+    control = Control(title, made, float(weight), (float(interval[0]), float(interval[1])), schedule)
+    return Entry(control, canonical | {"interval": control.interval, "schedule": schedule})
 
 
 def _entry(given: object) -> str:
@@ -105,6 +105,9 @@ def _construct(
             message = str(fault).removeprefix(f"{name}: ")  # the place says that already
             parameter, _, rest = message.partition(": ")
             problems.add(*((f"{place}.{parameter}", rest) if parameter in known else (place, f"{name}: {message}")))
+        return None
+    except Exception as error:  # a plugin's own mistake
+        problems.add(place, f"{name}: its constructor raised {type(error).__name__}: {error}")
         return None
 
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dlm_control.control import Control
 from dlm_control.errors import Problems, UsageError, shown, suggestion
-from dlm_control.guidance import Control
 from dlm_control.language_model import named
 from dlm_control.presets import PRESETS, Preset, preset
 from dlm_control.registry import include

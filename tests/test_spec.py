@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from dlm_control.control import Control
 from dlm_control.errors import UsageError
-from dlm_control.guidance import Control
 from dlm_control.language_model import LanguageModel
 from dlm_control.tasks.preflight import preflight
 from dlm_control.tasks.run import run_spec, writable
