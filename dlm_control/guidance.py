@@ -118,7 +118,7 @@ def inner(a: Tensor, b: Tensor, probs: Tensor) -> Tensor:
 
 
 def unit_rms(change: Tensor, probs: Tensor, words: Tensor) -> Tensor:
-    """A change (batch, canvas, vocab) of log-probabilities, scaled to root mean square 1 an item, over its words and under p."""
+    """A change (batch, canvas, vocab) of log-probabilities at root mean square 1 an item, over its words and under p."""
     centred = change - (probs * change).sum(-1, keepdim=True)
     rms = (inner(centred, centred, probs) / words).sqrt()
     return centred / rms.clamp(min=LEAST_RMS)[:, None, None]

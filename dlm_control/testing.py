@@ -1,0 +1,305 @@
+"""The conformance kit: does a controller keep the contract that engine and harness rely on?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from dlm_control.control import Control
+from dlm_control.controller import Controller, Plan, State
+from dlm_control.denoiser import Denoiser
+from dlm_control.errors import Fault, UsageError, shown
+from dlm_control.language_model import LanguageModel, load
+from dlm_control.layout import Layouts
+
+ITEMS = 3  # in a batch
+LEVELS = (0.001, 0.5, 1.0)  # both ends of the noise range, and its middle
+STEPS = (
+    0.3,
+    0.1,
+    0.03,
+    0.01,
+    0.003,
+)  # of finite differences; one must agree: float32 rounds the smallest, bends spoil the largest
+AGREEMENT = 0.05  # relative, of the finite difference and the gradient
+
+
+class ConformanceError(AssertionError):
+    """A controller breaks rules.
+
+    Attributes:
+        faults: `place` is the rule's name.
+    """
+
+    def __init__(self, subject: str, faults: Sequence[Fault]) -> None:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        super().__init__(f"{subject} breaks {len({f.place for f in faults})} of {len(RULES)} rules\n{listed}")
+        self.faults = tuple(faults)
+
+
+def check_controller(
+    controller: Controller,
+    *,
+    obeying: Sequence[str],
+    breaking: Sequence[str],
+    faulty: Sequence[Callable[[], object]] = (),
+    lm: LanguageModel | None = None,
+) -> None:
+    """Hold a controller to every rule of the contract.
+
+    Args:
+        controller: with some target.
+        obeying: texts that obey it, of words the language model knows; at least one.
+        breaking: texts that do not; at least one.
+        faulty: calls with bad arguments, such as `lambda: Length(-1)`; each must raise a UsageError.
+        lm: the language model; the bundled `e2e` by default.
+
+    Raises:
+        ConformanceError: rules are broken; all in one report.
+        ValueError: no obeying or no breaking text.
+    """
+    if not obeying or not breaking:
+        raise ValueError("check_controller needs at least one obeying and one breaking text")
+    case = Case(controller, tuple(obeying), tuple(breaking), tuple(faulty), lm or load())
+    faults = []
+    for name, rule in RULES.items():
+        try:
+            faults += [Fault(name, message) for message in rule(case)]
+        except UsageError as error:
+            faults.append(Fault(name, str(error)))
+        except Exception as error:
+            faults.append(Fault(name, f"raised {type(error).__name__}: {error}"))
+    if faults:
+        raise ConformanceError(repr(controller), faults)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the rules look at."""
+
+    controller: Controller
+    obeying: tuple[str, ...]
+    breaking: tuple[str, ...]
+    faulty: tuple[Callable[[], object], ...]
+    lm: LanguageModel
+
+    @property
+    def control(self) -> Control:
+        """The controller in use; it checks shapes and numbers."""
+        return Control("tested", self.controller)
+
+    @property
+    def steers(self) -> bool:
+        """Has it an energy?"""
+        return self.controller.reads is not None
+
+    def layouts(self, *plans: tuple[str, Plan]) -> Layouts:
+        """What plans leave open."""
+        config = self.lm.model.config
+        return Layouts(plans, self.lm.tokenizer, config.length_counts, config.max_canvas)
+
+    @cached_property
+    def states(self) -> list[State]:
+        """States as sampling meets them, one a noise level: noised texts, what the denoiser says of them."""
+        config, generator = self.lm.model.config, torch.Generator().manual_seed(0)
+        layouts = Layouts(
+            [("tested", self.controller.plan(self.lm))], self.lm.tokenizer, config.length_counts, config.max_canvas
+        )
+        drawn = [layouts.draw(generator)]
+        for _ in range(200):  # some of one canvas
+            another = layouts.draw(generator)
+            if another.canvas == drawn[0].canvas:
+                drawn.append(another)
+            if len(drawn) == ITEMS:
+                break
+        drawn += [drawn[0]] * (ITEMS - len(drawn))
+        words = torch.randint(3, len(self.lm.tokenizer), (ITEMS, drawn[0].canvas), generator=generator)
+        states = []
+        for t in LEVELS:
+            alpha, sigma = self.lm.model.schedule.alpha_sigma(torch.tensor(t))
+            noise = torch.randn((*words.shape, config.dim), generator=generator)
+            denoiser = Denoiser(self.lm, drawn)
+            with torch.no_grad():
+                states.append(denoiser(alpha * self.lm.embeddings[words] + sigma * noise, t))
+        return states
+
+    def gradient(self, state: State) -> tuple[Tensor, Tensor]:
+        """Energy and gradient in the space it reads."""
+        assert self.controller.reads is not None
+        return self.control.gradient(state, self.controller.reads)
+
+    def text_state(self, text: str) -> State:
+        """The state of a finished text."""
+        from dlm_control.data import canvas_of
+        from dlm_control.layout import Layout
+
+        tokenizer, most = self.lm.tokenizer, self.lm.model.config.max_canvas
+        ids = list(self.lm.ids(text, "text"))
+        canvas = canvas_of(len(ids), most)
+        row = [*ids, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * canvas][:canvas]
+        layout = Layout(len(ids), canvas, torch.ones(canvas, len(tokenizer), dtype=torch.bool))
+        return Denoiser(self.lm, [layout]).finished(torch.tensor([row]))
+
+
+Rule = Callable[[Case], Iterator[str]]
+
+
+def _named(case: Case) -> Iterator[str]:
+    """Its repr says what it is and what it wants."""
+    text = repr(case.controller)
+    if type(case.controller).__name__ not in text or " object at 0x" in text:
+        yield f"repr is {text!r}; expected the class and its target, such as Length(words=18)"
+
+
+def _judges(case: Case) -> Iterator[str]:
+    """Its check passes what obeys, fails what does not, says the same twice, and gives a reason."""
+    for text, passes in [*((text, True) for text in case.obeying), *((text, False) for text in case.breaking)]:
+        check = case.control.check(text)
+        if not check.judged:
+            continue
+        if check.passed != passes:
+            wanted = "1 (this text obeys)" if passes else "less than 1 (this text does not obey)"
+            yield f"check({text!r}) scored {check.score}, expected {wanted}"
+        if case.control.check(text) != check:
+            yield f"check({text!r}) says something else the second time"
+        if not isinstance(check.why, str) or (not passes and not check.why.strip()):
+            yield f"check({text!r}) gives no reason; expected a few words such as '17 words, wanted 18'"
+
+
+def _plans(case: Case) -> Iterator[str]:
+    """Its plan allows the texts that its check passes."""
+    plan = case.controller.plan(case.lm)
+    if not isinstance(plan, Plan):
+        yield f"plan returned {shown(plan)}, expected a Plan"
+        return
+    for text in case.obeying:
+        try:
+            case.layouts(("plan", plan), ("text", Plan(template=case.lm.ids(text, "obeying text"))))
+        except UsageError as error:
+            yield f"the check passes {text!r}, but the plan forbids it: {error}"
+
+
+def _energies(case: Case) -> Iterator[str]:
+    """Its energy is one finite number an item, on the state's device, at all noise levels."""
+    for state in case.states if case.steers else ():
+        energy = case.control.energy(state)
+        if energy.device != state.x_t.device or not energy.is_floating_point():
+            yield f"energy is {energy.dtype} on {energy.device}, expected floating point on {state.x_t.device}"
+        final = case.control.final_energy(state)
+        if final.device != state.x_t.device:
+            yield f"final_energy is on {final.device}, expected {state.x_t.device}"
+
+
+def _differentiates(case: Case) -> Iterator[str]:
+    """Its gradient is finite, and the slope that finite differences see."""
+    for state in case.states if case.steers else ():
+        _, gradient = case.gradient(state)
+        space = case.controller.reads
+        assert space is not None
+        size = gradient.flatten(1).norm(dim=1)
+        moving = size > 1e-6
+        if not moving.any():
+            continue
+        direction = gradient / size.clamp(min=1e-12)[:, None, None]
+        value = getattr(state, space)
+        with torch.no_grad():
+            errors = []
+            for step in STEPS:
+                up, down = (case.control.energy(replace(state, **{space: value + way * step * direction})) for way in (1, -1))
+                errors.append(((up - down) / (2 * step) - size).abs() / size.clamp(min=1e-6))
+        best = torch.stack(errors).min(0).values[moving]
+        if (best > AGREEMENT).any():
+            yield (
+                f"at t = {float(state.t[0]):g} the gradient by state.{space} is off by {float(best.max()):.0%} from finite "
+                "differences; is a part of energy() detached?"
+            )
+
+
+def _keeps_apart(case: Case) -> Iterator[str]:
+    """An item's energy depends on that item alone."""
+    for state in case.states if case.steers else ():
+        together = case.control.energy(state).detach()
+        for row in range(ITEMS):
+            alone = case.control.energy(_row(state, row)).detach()
+            if not torch.allclose(alone[0], together[row], rtol=1e-3, atol=1e-3):
+                there, by_itself = float(together[row]), float(alone[0])
+                yield f"at t = {float(state.t[0]):g} item {row} has energy {there:.4g} in the batch, {by_itself:.4g} alone"
+                break
+
+
+def _is_pure(case: Case) -> Iterator[str]:
+    """Its energy is the same twice, draws no global random numbers, and leaves the state as it was."""
+    for state in case.states if case.steers else ():
+        kept = {name: value.clone() for name, value in vars(state).items() if isinstance(value, Tensor)}
+        rng = torch.random.get_rng_state()
+        first, second = case.control.energy(state).detach(), case.control.energy(state).detach()
+        if not torch.equal(torch.random.get_rng_state(), rng):
+            yield "energy() draws from torch's global random numbers: the same seed would not give the same text"
+            torch.random.set_rng_state(rng)
+        elif not torch.equal(first, second):
+            yield "energy() says something else the second time"
+        changed = [name for name, value in kept.items() if not torch.equal(getattr(state, name), value)]
+        if changed:
+            yield f"energy() changes state.{', state.'.join(changed)} in place"
+            return
+
+
+def _prefers(case: Case) -> Iterator[str]:
+    """Its final energy is lower for texts that obey than for texts that do not."""
+    if not case.steers:
+        return
+    obeying, breaking = (
+        [float(case.control.final_energy(case.text_state(text))[0].detach()) for text in texts]
+        for texts in (case.obeying, case.breaking)
+    )
+    if sum(obeying) / len(obeying) >= sum(breaking) / len(breaking):
+        yield f"final energies of obeying texts {_list(obeying)} are not below those of breaking ones {_list(breaking)}"
+
+
+def _generates(case: Case) -> Iterator[str]:
+    """Texts come out under it, the same alone and in a batch."""
+    both = case.lm.generate([case.controller], 2, seed=0, steps=3)
+    alone = case.lm.generate([case.controller], 1, seed=0, steps=3, indices=[1])
+    if both[1].text != alone[0].text:
+        yield f"item 1 of seed 0 is {both[1].text!r} in a batch and {alone[0].text!r} alone"
+
+
+def _refuses(case: Case) -> Iterator[str]:
+    """Bad arguments raise a UsageError with a message."""
+    for number, call in enumerate(case.faulty):
+        try:
+            made = call()
+        except UsageError as error:
+            if len(str(error)) < 15:
+                yield f"faulty[{number}] raised UsageError({str(error)!r}); say what was given and what was expected"
+        except Exception as error:
+            yield f"faulty[{number}] raised {type(error).__name__}: {error}; expected a UsageError"
+        else:
+            yield f"faulty[{number}] made {made!r}; expected a UsageError"
+
+
+RULES: dict[str, Rule] = {
+    "repr": _named,
+    "check": _judges,
+    "plan": _plans,
+    "energy": _energies,
+    "gradient": _differentiates,
+    "batch": _keeps_apart,
+    "purity": _is_pure,
+    "preference": _prefers,
+    "generation": _generates,
+    "arguments": _refuses,
+}
+
+
+def _row(state: State, row: int) -> State:
+    tensors = {name: value[row : row + 1] for name, value in vars(state).items() if isinstance(value, Tensor)}
+    return State(**{"logits": None, "lm": state.lm, **{k: v for k, v in tensors.items() if k in State.__dataclass_fields__}})  # type: ignore[arg-type]
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3g}" for value in values)

@@ -1,0 +1,231 @@
+"""Every built-in control keeps the contract, and the kit notices a plugin that breaks any one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dlm_control import Check, Controller, Plan, State, UsageError, load
+from dlm_control.controllers.infill import Infill
+from dlm_control.controllers.keyword import Keyword
+from dlm_control.controllers.length import Length
+from dlm_control.controllers.pos import PartsOfSpeech
+from dlm_control.controllers.semantic import Semantic
+from dlm_control.controllers.span import Span
+from dlm_control.controllers.tree import SyntaxTree
+from dlm_control.registry import controllers
+from dlm_control.testing import RULES, ConformanceError, check_controller
+
+PUB = "The Mill is a cheap pub near the river ."
+TALL = "There is a coffee shop that serves Japanese food in the city centre ."
+TREE = "(S (NP ? ?) (VP ? (NP (NP ? ? ?) (PP ? (NP ? ?)))) ?)"
+
+CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
+    "length": (Length(10), PUB, TALL, lambda: Length(-1)),
+    "infill": (Infill("The [1-3] is a [*] ."), PUB, TALL, lambda: Infill("")),
+    "keyword": (Keyword("cheap"), PUB, TALL, lambda: Keyword("")),
+    "keyword absent": (Keyword("cheap", present=False), TALL, PUB, lambda: Keyword("pub", present=7)),  # type: ignore[arg-type]
+    "semantic": (Semantic("food", "Japanese"), TALL, PUB, lambda: Semantic("foood", "Japanese")),
+    "semantic classifier": (
+        Semantic("food", "Japanese", guide="classifier"), TALL, PUB, lambda: Semantic("food", "Martian"),
+    ),
+    "pos": (PartsOfSpeech("DET PROPN AUX DET ADJ NOUN ADP DET NOUN PUNCT"), PUB, TALL, lambda: PartsOfSpeech("DET NOWN")),
+    "pos counts": (PartsOfSpeech("? ? VERB", position=4, guide="counts"), TALL, PUB, lambda: PartsOfSpeech("?")),
+    "pos x_t": (PartsOfSpeech("ADJ NOUN", position=4, guide="x_t"), PUB, TALL, lambda: PartsOfSpeech([])),
+    "pos x0": (PartsOfSpeech("ADJ NOUN", position=4, guide="x0"), PUB, TALL, lambda: PartsOfSpeech("DET", position=-1)),
+    "span": (Span([3, 5, "NP"]), PUB, TALL, lambda: Span([5, 3, "NP"])),
+    "span x_t": (Span([3, 5, "NP"], guide="x_t"), PUB, TALL, lambda: Span([3, 5])),
+    "span x0": (Span([3, 5, "NP"], guide="x0"), PUB, TALL, lambda: Span("NP")),
+    "tree": (SyntaxTree(TREE), PUB, TALL, lambda: SyntaxTree("(S (NP")),
+    "tree x0": (SyntaxTree(TREE, guide="x0"), PUB, TALL, lambda: SyntaxTree("(NOWN ?)")),
+    "tree partial": (SyntaxTree("(S ? ? ? (NP ? ? ?) ? ? ? ?)", partial=True), PUB, TALL, lambda: SyntaxTree(7)),  # type: ignore[arg-type]
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_built_in_controls_keep_the_contract(case: str) -> None:
+    controller, obeying, breaking, faulty = CASES[case]
+    check_controller(controller, obeying=[obeying], breaking=[breaking], faulty=[faulty], lm=load_once())
+
+
+def test_every_built_in_control_has_a_case() -> None:
+    built_in = {name for name, entry in controllers().items() if entry.origin == "dlm-control"}
+    assert {case.split()[0] for case in CASES} == built_in
+
+
+_loaded: list[Any] = []
+
+
+def load_once() -> Any:
+    if not _loaded:
+        _loaded.append(load("e2e"))
+    return _loaded[0]
+
+
+# --- one broken plugin a rule -------------------------------------------------------------------------------------------------
+
+
+class Cheap(Controller):
+    """Sound: the word "cheap" stands first, by the word distributions. Each subclass below breaks one rule."""
+
+    reads = "logits"
+
+    def __init__(self, word: str = "cheap") -> None:
+        if not isinstance(word, str) or not word:
+            raise UsageError(f"cheap: word: expected a word, got {word!r}")
+        self.word = word
+
+    def energy(self, state: State) -> Tensor:
+        [word] = state.lm.ids(self.word, "word")
+        return -state.log_probs[:, 0, word]
+
+    def check(self, text: str) -> Check:
+        return Check(float(text.split()[0] == self.word), f"opens with {text.split()[0]!r}")
+
+
+class Nameless(Cheap):
+    __repr__ = object.__repr__
+
+
+class Lenient(Cheap):
+    def check(self, text: str) -> Check:
+        return Check(1.0, "whatever")
+
+
+class Silent(Cheap):
+    def check(self, text: str) -> Check:
+        return Check(super().check(text).score, "")
+
+
+class Overrated(Cheap):
+    def check(self, text: str) -> Check:
+        return Check(100 * super().check(text).score, "percent")
+
+
+class TooNarrow(Cheap):
+    def plan(self, lm: Any) -> Plan:
+        return Plan(max_words=2)
+
+
+class OneForAll(Cheap):
+    def energy(self, state: State) -> Tensor:
+        return super().energy(state).mean()
+
+
+class Infinite(Cheap):
+    def energy(self, state: State) -> Tensor:
+        return super().energy(state) / (state.t < 1)
+
+
+class Raising(Cheap):
+    def energy(self, state: State) -> Tensor:
+        raise KeyError("food")
+
+
+class Detached(Cheap):
+    def energy(self, state: State) -> Tensor:
+        return super().energy(state) + super().energy(state).detach() * super().energy(state)
+
+
+class Constant(Cheap):
+    def energy(self, state: State) -> Tensor:
+        return torch.zeros(len(state.x_t))
+
+
+class Leaking(Cheap):
+    def energy(self, state: State) -> Tensor:
+        return super().energy(state) + super().energy(state).mean()
+
+
+class Rolling(Cheap):
+    def energy(self, state: State) -> Tensor:
+        return super().energy(state) * (1 + torch.rand(()))
+
+
+class Writing(Cheap):
+    def energy(self, state: State) -> Tensor:
+        assert state.logits is not None
+        energy = super().energy(state)
+        state.words.add_(1)
+        return energy
+
+
+class Backwards(Cheap):
+    def energy(self, state: State) -> Tensor:
+        return 20 - super().energy(state)
+
+
+class Credulous(Cheap):
+    def __init__(self, word: str = "cheap") -> None:
+        self.word = word
+
+
+class Blunt(Cheap):
+    def __init__(self, word: str = "cheap") -> None:
+        if not word:
+            raise IndexError(word)
+        self.word = word
+
+
+class Remembering(Cheap):
+    """Its energy grows with every text it has seen."""
+
+    def __init__(self, word: str = "cheap") -> None:
+        super().__init__(word)
+        self._seen = 0
+
+    def energy(self, state: State) -> Tensor:
+        self._seen += 1
+        return super().energy(state) * self._seen
+
+
+class Fickle(Remembering):
+    """Wants another word in every run of three steps."""
+
+    def energy(self, state: State) -> Tensor:
+        self._seen += 1
+        return -state.log_probs[:, 0, 3 + self._seen // 3 % 700]
+
+
+BROKEN = {
+    Nameless: ("repr", "expected the class and its target"),
+    Lenient: ("check", "expected less than 1"),
+    Silent: ("check", "gives no reason"),
+    Overrated: ("check", "scored 100.0"),
+    TooNarrow: ("plan", "the plan forbids it"),
+    OneForAll: ("energy", r"returned \(\), expected a tensor \(3,\)"),
+    Infinite: ("energy", "energy is inf at t = 1.000"),
+    Raising: ("energy", "raised KeyError: 'food'"),
+    Constant: ("gradient", "does not depend on state.logits"),
+    Detached: ("gradient", "from finite differences"),
+    Leaking: ("batch", "in the batch"),
+    Rolling: ("purity", "global random numbers"),
+    Remembering: ("purity", "the second time"),
+    Writing: ("purity", "changes state.words in place"),
+    Backwards: ("preference", "are not below"),
+    Fickle: ("generation", "in a batch and"),
+    Credulous: ("arguments", "expected a UsageError"),
+    Blunt: ("arguments", "raised IndexError"),
+}
+
+
+@pytest.mark.parametrize("plugin", BROKEN)
+def test_a_broken_plugin_is_caught_by_the_rule_it_breaks(plugin: type[Cheap]) -> None:
+    rule, told = BROKEN[plugin]
+    with pytest.raises(ConformanceError, match=told) as error:
+        check_controller(plugin(), obeying=["cheap pub ."], breaking=[PUB], faulty=[lambda: plugin("")], lm=load_once())
+    assert rule in {fault.place for fault in error.value.faults}
+
+
+def test_the_sound_one_passes_and_every_rule_has_a_plugin_that_breaks_it() -> None:
+    check_controller(Cheap(), obeying=["cheap pub ."], breaking=[PUB], faulty=[lambda: Cheap("")], lm=load_once())
+    assert {rule for rule, _ in BROKEN.values()} == set(RULES)
+
+
+def test_the_kit_wants_texts() -> None:
+    with pytest.raises(ValueError, match="at least one obeying and one breaking"):
+        check_controller(Cheap(), obeying=[], breaking=[PUB])
