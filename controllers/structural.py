@@ -23,6 +23,11 @@ class Structural(Controller):
     guide: str
     power: ClassVar[float] = 1.0
 
+    @property
+    def calibrated(self) -> bool:  # type: ignore[override]
+        """`words` leaves p(structure | x_t) out, which no guide knows."""
+        return self.guide != "words"
+
     def labels(self) -> tuple[Labels, bool]:
         """What is wanted, and whether it is the whole tree."""
         raise NotImplementedError

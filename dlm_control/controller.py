@@ -99,10 +99,12 @@ class Controller(ABC):
         reads: the space in which its energy is a function: `x_t` (a noise-aware guide), `x0` (any differentiable function of
             clean embeddings) or `logits` (of word distributions, with no pass through the denoiser). None: it has no energy and
             acts through its plan, or through `check` and particles.
+        calibrated: is its energy −log p, or that up to a constant? Only the first can say that a control is unlikely.
         name: set by the registry.
     """
 
     reads: Space | None = None
+    calibrated: bool = True
     name: ClassVar[str] = ""
 
     def energy(self, state: State) -> Tensor:

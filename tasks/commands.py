@@ -1,4 +1,4 @@
-"""`dlm generate`, `dlm validate` and `dlm ls`. What is slow to import is imported when a command runs."""
+"""`dlm generate`, `dlm explain`, `dlm validate` and `dlm ls`. What is slow to import is imported when a command runs."""
 
 from __future__ import annotations
 
@@ -30,16 +30,48 @@ def generate(
     for file in include or []:
         include_file(file)
     from dlm_control.language_model import load
-    from dlm_control.tasks.report import show
+    from dlm_control.tasks.explain import warnings
+    from dlm_control.tasks.report import show, show_warnings
     from dlm_control.tasks.run import run_spec, writable
     from dlm_control.tasks.spec import read_spec
+    from dlm_control.trace import Trace
 
     wanted = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model, "preset": preset})
     if out is not None:
         writable(out, force)  # a refusal should not wait for the model
     lm = load(wanted.model)
     started = time.perf_counter()
-    show(run_spec(wanted, lm, out, force), time.perf_counter() - started, out)
+    trace = Trace() if wanted.preset.guidance == "tilt" else None
+    samples = run_spec(wanted, lm, out, force, trace)
+    show(samples, time.perf_counter() - started, out)
+    show_warnings(warnings(wanted.controls, trace, samples) if trace else [])
+
+
+def explain(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A YAML file.")],
+    picture: Annotated[Path | None, typer.Option(help="Draw the trace here (PNG or SVG; needs matplotlib).")] = None,
+    num_samples: Annotated[int | None, typer.Option(help="How many texts, in place of the spec's number.")] = None,
+    seed: Annotated[int | None, typer.Option(help="In place of the spec's.")] = None,
+    model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id, in place of the spec's.")] = None,
+    include: Include = None,
+) -> None:
+    """Show what every control of a spec does at every noise level: a table, a picture, a sentence."""
+    for file in include or []:
+        include_file(file)
+    from dlm_control.language_model import load
+    from dlm_control.tasks.explain import draw, rows, sentence, thinned, warnings
+    from dlm_control.tasks.report import show_trace
+    from dlm_control.tasks.run import run_spec
+    from dlm_control.tasks.spec import read_spec
+    from dlm_control.trace import Trace
+
+    wanted, trace = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model}), Trace()
+    samples = run_spec(wanted, load(wanted.model), trace=trace)
+    controls = wanted.controls
+    show_trace(thinned(rows(trace)), warnings(controls, trace, samples), sentence(controls, trace, samples))
+    if picture is not None:
+        draw(trace, picture, f"{spec.name}: {len(samples)} texts")
+        typer.echo(f"{picture}")
 
 
 def validate(

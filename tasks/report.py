@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from dlm_control.generate import Sample
+    from dlm_control.tasks.explain import Row
     from dlm_control.tasks.listing import Line
 
 
@@ -26,6 +28,9 @@ def show(samples: Sequence[Sample], seconds: float, out: Path | None) -> None:
     console = _console()
     tick, cross = ("✓", "✗") if _can_show(console, "✓✗") else ("ok", "NOT")
     for sample in samples:
+        if sample.error is not None:
+            _print(console, Text(f"{sample.index + 1:>3}  "), Text(f"failed: {sample.error}", style="red"))
+            continue
         _print(console, Text(f"{sample.index + 1:>3}  "), Text(sample.text, style="bold"))
         marks = Text("     ")
         for name, check in sample.checks.items():
@@ -35,9 +40,33 @@ def show(samples: Sequence[Sample], seconds: float, out: Path | None) -> None:
             marks.rstrip()
             _print(console, marks)
     obeying = sum(sample.passed for sample in samples)
-    controlled = any(sample.checks for sample in samples)
+    controlled = any(sample.checks or sample.error for sample in samples)
     summary = f"{obeying} of {len(samples)} obey all controls" if controlled else f"{len(samples)} texts, no controls"
+    failed = sum(sample.error is not None for sample in samples)
+    summary += f", {failed} failed" if failed else ""
     _print(console, Text(f"{summary}; {seconds:.1f} s{f'; written to {out}' if out else ''}"))
+
+
+def show_trace(table: Sequence[Row], warnings: Sequence[str], sentence: str) -> None:
+    """Print what every control did: a line for each of some noise levels, then warnings, then the sentence."""
+    console = _console()
+    width = max([len(row.control) for row in table], default=7)
+    if table:
+        head = f"{'control':{width}}  {'t':>5}  {'energy':>8}  {'share':>6}  {'changed':>7}  {'cosine':>6}"
+        _print(console, Text(head, style="bold"))
+    for row in table:
+        cosine = "" if math.isnan(row.cosine) else f"{row.cosine:.2f}"
+        numbers = f"{row.t:>5.2f}  {row.energy:>8.2f}  {row.share:>6.0%}  {row.words_changed:>7.2f}  {cosine:>6}"
+        _print(console, Text(f"{row.control:{width}}  {numbers}"))
+    for warning in warnings:
+        _print(console, Text(f"warning: {warning}", style="yellow"))
+    _print(console, Text(sentence))
+
+
+def show_warnings(warnings: Sequence[str]) -> None:
+    """Print warnings, to stderr."""
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def show_listing(kinds: Mapping[str, Sequence[Line]]) -> None:

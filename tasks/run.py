@@ -19,9 +19,12 @@ from dlm_control.generate import Sample
 from dlm_control.language_model import LanguageModel
 from dlm_control.tasks.preflight import preflight
 from dlm_control.tasks.spec import Spec
+from dlm_control.trace import Trace
 
 
-def run_spec(spec: Spec, lm: LanguageModel, out: str | Path | None = None, force: bool = False) -> list[Sample]:
+def run_spec(
+    spec: Spec, lm: LanguageModel, out: str | Path | None = None, force: bool = False, trace: Trace | None = None
+) -> list[Sample]:
     """Generate what a spec asks for.
 
     Args:
@@ -30,6 +33,7 @@ def run_spec(spec: Spec, lm: LanguageModel, out: str | Path | None = None, force
         out: JSON lines, one a text, are written here when all texts are done, and `<out>.manifest.json` beside it; None writes
             nothing.
         force: replace an `out` that exists.
+        trace: is told what every control does at every step.
 
     Raises:
         UsageError: preflight finds faults, or `out` cannot be written; nothing half-written stays behind.
@@ -37,7 +41,7 @@ def run_spec(spec: Spec, lm: LanguageModel, out: str | Path | None = None, force
     file = None if out is None else writable(out, force)
     preflight(spec, lm)
     started = time.perf_counter()
-    samples = lm.generate(spec.controls, spec.num_samples, spec.seed, spec.preset)
+    samples = lm.generate(spec.controls, spec.num_samples, spec.seed, spec.preset, on_error=spec.on_error, trace=trace)
     if file is not None:
         lines = "".join(json.dumps(record(sample), ensure_ascii=False) + "\n" for sample in samples)
         manifest = _manifest(spec, lm, samples, lines, time.perf_counter() - started)
@@ -53,7 +57,7 @@ def record(sample: Sample) -> dict[str, Any]:
     }
     return {
         "text": sample.text, "words": list(sample.words), "checks": checks, "energies": sample.energies,
-        "log_prob": sample.log_prob, "seed": sample.seed, "index": sample.index, "calls": sample.calls,
+        "log_prob": sample.log_prob, "seed": sample.seed, "index": sample.index, "calls": sample.calls, "error": sample.error,
     }  # fmt: skip
 
 
@@ -119,6 +123,7 @@ def _manifest(spec: Spec, lm: LanguageModel, samples: Sequence[Sample], lines: s
         "seed": spec.seed,
         "samples": len(samples),
         "obey_all": sum(sample.passed for sample in samples),
+        "failed": sum(sample.error is not None for sample in samples),
         "seconds": round(seconds, 2),
         "model": {"source": lm.source, "fingerprint": lm.fingerprint, "weights": lm.weights_digest},
         "versions": {

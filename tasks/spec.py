@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dlm_control.control import Control
 from dlm_control.errors import Problems, UsageError, shown, suggestion
@@ -18,7 +18,7 @@ from dlm_control.registry import include
 from dlm_control.tasks.controls import Entry, read_control
 from dlm_control.yaml_file import read_yaml
 
-KEYS = ("model", "preset", "num_samples", "seed", "include", "controls", "unconditional")
+KEYS = ("model", "preset", "num_samples", "seed", "include", "controls", "unconditional", "on_error")
 MOST_SAMPLES = 100_000
 
 
@@ -31,6 +31,7 @@ class Spec:
         preset: how to sample.
         num_samples, seed: of the texts; text i is a function of the controls, the preset, the seed and i.
         controls: what the texts must obey, with unique names.
+        on_error: `raise`, or `skip`: a control that fails costs one text, not all.
         source: the file it was read from, or what its giver calls it.
         canonical: the same as JSON in which equal specs are equal: defaults written out, keys sorted, included files hashed.
         places, lines: where each control stands, such as `controls[1]`, and the line of each place in the file; for reports.
@@ -41,6 +42,7 @@ class Spec:
     num_samples: int
     seed: int
     controls: tuple[Control, ...] = field(compare=False)
+    on_error: Literal["raise", "skip"]
     source: str
     canonical: str = field(repr=False)
     places: tuple[str, ...] = field(repr=False)
@@ -109,15 +111,18 @@ def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[s
     sampling = _preset(given.get("preset", "default"), problems)
     num_samples = _whole("num_samples", given.get("num_samples", 1), 1, MOST_SAMPLES, problems)
     seed = _whole("seed", given.get("seed", 0), 0, 2**63 - 1, problems)
+    on_error = given.get("on_error", "raise")
+    if on_error not in ("raise", "skip"):
+        problems.add("on_error", f"expected raise or skip, got {shown(on_error)}")
     included = _include(given.get("include", []), folder, problems)
     entries = _controls(given, problems)
     canonical = {
         "model": model, "preset": asdict(sampling), "num_samples": num_samples, "seed": seed, "include": included,
-        "controls": [entry.canonical for entry in entries.values()],
+        "on_error": on_error, "controls": [entry.canonical for entry in entries.values()],
     }  # fmt: skip
     text = json.dumps(canonical, sort_keys=True, ensure_ascii=False, default=repr)
     controls = tuple(named([entry.control for entry in entries.values()]))
-    return Spec(model, sampling, num_samples, seed, controls, source, text, tuple(entries), lines), problems
+    return Spec(model, sampling, num_samples, seed, controls, on_error, source, text, tuple(entries), lines), problems
 
 
 def _whole(key: str, given: object, least: int, most: int, problems: Problems) -> int:

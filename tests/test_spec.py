@@ -144,7 +144,7 @@ controls:
     assert str(caught.value).splitlines() == [
         f"{path}: 4 problems",
         f"  - {path}:1: modle: unknown key, did you mean 'model'?; there are: "
-        "model, preset, num_samples, seed, include, controls, unconditional",
+        "model, preset, num_samples, seed, include, controls, unconditional, on_error",
         f"  - {path}:2: num_samples: expected a whole number from 1 to 100000, got 0",
         f"  - {path}:4: controls[0]: unknown controller 'lenght', did you mean 'length'?; "
         + str(caught.value).split("'length'?; ")[1].splitlines()[0],
@@ -430,3 +430,20 @@ def test_a_full_disk_leaves_nothing_half_written(
         run_spec(Spec.from_mapping({**LENGTH, "preset": {"steps": 2}}), tiny_lm, out, force=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
     assert out.read_text() == "precious"
+
+
+def test_on_error_lets_the_other_texts_live(tiny_lm: LanguageModel, tmp_path: Path) -> None:
+    energy = "assert not (state.words == 7).any(), 'seven'\n        return -state.log_probs[:, 0].logsumexp(-1)"
+    own(tmp_path, "moody", "**options", f"self.reads = 'logits'\n\n    def energy(self, state):\n        {energy}")
+    file = write(
+        tmp_path,
+        "include: [moody.py]\nnum_samples: 12\non_error: skip\npreset: {steps: 2}\n"
+        "controls: [{moody: }, {length: {at_least: 6, at_most: 8}}]\n",
+    )
+    samples = run_spec(read_spec(file), tiny_lm, tmp_path / "out.jsonl")
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(records) == len(samples) == 12
+    assert 0 < sum(record["error"] is not None for record in records) < 12
+    manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
+    assert manifest["failed"] == sum("seven" in str(record["error"]) for record in records)
+    assert "on_error: expected raise or skip, got 'ignore'" in faults(**LENGTH, on_error="ignore")

@@ -1,0 +1,156 @@
+"""What happened while a spec's texts were made: a table, a picture and a sentence, from the trace of every control."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlm_control.control import Control
+from dlm_control.errors import UsageError
+from dlm_control.generate import Sample
+from dlm_control.trace import Moment, Trace
+
+UNLIKELY = 6 * math.log(10)  # nats: p < 1e-6
+CONTENT = 0.1  # nats
+APART = -0.1  # cosine
+_ROWS = 8  # of the table, for each control
+
+
+@dataclass(frozen=True)
+class Row:
+    """One control at one noise level, mean over items.
+
+    Attributes:
+        t: noise level; control: its name.
+        energy: nats; share: of the update; words_changed: positions; cosine: mean with the other controls, NaN where none push.
+    """
+
+    t: float
+    control: str
+    energy: float
+    share: float
+    words_changed: float
+    cosine: float
+
+
+def rows(trace: Trace) -> list[Row]:
+    """The trace, averaged over items; controls in their order, noise falling."""
+    grouped: dict[tuple[str, float], list[Moment]] = {}
+    for moment in trace.moments:
+        grouped.setdefault((moment.control, moment.t), []).append(moment)
+    names = list(dict.fromkeys(control for control, _ in grouped))
+    made = [
+        Row(
+            t,
+            control,
+            _mean([m.energy for m in moments]),
+            _mean([m.share for m in moments]),
+            _mean([m.words_changed for m in moments]),
+            _mean([cosine for m in moments for cosine in m.cosines.values()]),
+        )
+        for (control, t), moments in grouped.items()
+    ]
+    return sorted(made, key=lambda row: (names.index(row.control), -row.t))
+
+
+def thinned(table: Sequence[Row]) -> list[Row]:
+    """At most eight rows a control, evenly over its steps, first and last among them."""
+    kept = []
+    for control in dict.fromkeys(row.control for row in table):
+        of_control = [row for row in table if row.control == control]
+        last = len(of_control) - 1
+        kept += [of_control[i] for i in sorted({round(k * last / (_ROWS - 1)) for k in range(_ROWS)})]
+    return kept
+
+
+def warnings(controls: Sequence[Control], trace: Trace, samples: Sequence[Sample]) -> list[str]:
+    """Which controls lose: their guides see p < 1e-6 at every noise level of some text, the finished one included.
+
+    An energy that is not calibrated says that of the finished text alone.
+    """
+    found = []
+    for control in controls:
+        lowest = {sample.index: sample.energies[control.name] for sample in samples if control.name in sample.energies}
+        for moment in trace.moments:
+            if moment.control == control.name and control.controller.calibrated and moment.index in lowest:
+                lowest[moment.index] = min(lowest[moment.index], moment.energy)
+        losing = [energy for energy in lowest.values() if energy > UNLIKELY]
+        if losing:
+            best = math.exp(-min(losing))
+            found.append(
+                f"{control.name} loses in {len(losing)} of {len(lowest)} texts: its guide saw it at p = {best:.0e} at best, so "
+                "the other controls leave it hardly any text; weaken one of them, or raise its weight"
+            )
+    return found
+
+
+def sentence(controls: Sequence[Control], trace: Trace, samples: Sequence[Sample]) -> str:
+    """What happened, in one sentence."""
+    table = rows(trace)
+    outcome = f"{sum(sample.passed for sample in samples)} of {len(samples)} texts obey all controls"
+    parts = []
+    for control in controls:
+        steps = [row for row in table if row.control == control.name]
+        if not steps:
+            continue
+        busiest = max(steps, key=lambda row: row.words_changed)
+        changed = f"changed most words at t = {busiest.t:.2f}" if busiest.words_changed >= 0.05 else "changed no word by itself"
+        settled = next((row.t for row in steps if row.energy < CONTENT), None)
+        if control.controller.calibrated:
+            after = f"was content from t = {settled:.2f} on" if settled is not None else "was never content"
+            parts.append(f"{control.name} {changed} and {after}")
+        else:
+            final = _mean([sample.energies[control.name] for sample in samples if control.name in sample.energies])
+            parts.append(f"{control.name} {changed} and ended at {final:.2f} nats")
+    if not parts:
+        return f"No control steered: what was asked is fixed before sampling, or has no energy; {outcome}."
+    pulling = [row for row in table if not math.isnan(row.cosine)]
+    if pulling:
+        worst = min(pulling, key=lambda row: row.cosine)
+        apart = f"{worst.control} and the others pulled apart most at t = {worst.t:.2f}, cosine {worst.cosine:.2f}"
+        parts.append(apart if worst.cosine < APART else "none pulled against the others")
+    return f"{'; '.join(parts)}; {outcome}."
+
+
+def draw(trace: Trace, file: Path, title: str) -> None:
+    """The picture: energy, share, words changed and cosine over noise levels, a line a control.
+
+    Raises:
+        UsageError: matplotlib is missing.
+    """
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise UsageError("the picture needs matplotlib: pip install 'dlm-control[plot]'") from None
+    table = rows(trace)
+    panels: list[tuple[str, Callable[[Row], float]]] = [
+        ("energy, nats", lambda row: row.energy),
+        ("share of the update", lambda row: row.share),
+        ("words changed by it alone", lambda row: row.words_changed),
+        ("cosine with the others", lambda row: row.cosine),
+    ]
+    figure, axes = plt.subplots(2, 2, figsize=(10, 6), sharex=True, layout="constrained")
+    for axis, (label, value) in zip(axes.flat, panels, strict=True):
+        for control in dict.fromkeys(row.control for row in table):
+            of_control = [row for row in table if row.control == control]
+            axis.plot([row.t for row in of_control], [value(row) for row in of_control], label=control)
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_yscale("symlog", linthresh=0.1)
+    axes[0, 0].set_xlim(1, 0)
+    axes[1, 1].set_ylim(-1.05, 1.05)
+    axes[0, 1].legend()
+    for axis in axes[1]:
+        axis.set_xlabel("noise level t (sampling runs to the right)")
+    figure.suptitle(title)
+    figure.savefig(file, dpi=120)
+    plt.close(figure)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

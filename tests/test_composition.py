@@ -1,0 +1,278 @@
+"""Several controls at once: one scale for all, conflicts, multipliers, schedules, early stop, failures, traces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from dlm_control import Check, Control, Controller, LanguageModel, Plan, State, UsageError
+from dlm_control.control import SCHEDULES
+from dlm_control.controllers.length import Length
+from dlm_control.denoiser import Denoiser
+from dlm_control.guidance import TiltGuidance, inner, tilt, unit_rms, without_conflict
+from dlm_control.layout import Layouts
+from dlm_control.tasks.explain import draw, rows, sentence, thinned, warnings
+from dlm_control.trace import Trace
+
+
+class Toy(Controller):
+    """An energy and a check of the test's own."""
+
+    def __init__(
+        self, function: Callable[[State], Tensor], reads: str = "logits", check: Callable[[str], float] = lambda text: 1.0
+    ) -> None:
+        self._function, self._check = function, check
+        self.reads = reads  # type: ignore[assignment,misc]
+
+    def energy(self, state: State) -> Tensor:
+        return self._function(state)
+
+    def check(self, text: str) -> Check:
+        return Check(self._check(text), "a toy's opinion")
+
+
+def wants(position: int, word: int, reads: str = "logits") -> Toy:
+    return Toy(lambda state: -state.log_probs[:, position, word], reads)
+
+
+def pull(way: float) -> Toy:
+    """A control that drags all words one way."""
+    return Toy(lambda state: 5 + way * state.x0[:, :4].sum((1, 2)), "x0")
+
+
+def stretched(factor: float) -> Toy:
+    """A control of x0 whose energy is as steep as one likes."""
+    return Toy(lambda state: factor * state.x0[:, :4].square().sum((1, 2)), "x0")
+
+
+@pytest.fixture
+def at(tiny_lm: LanguageModel) -> tuple[Denoiser, Tensor]:
+    """A denoiser of three items of six words, and noise."""
+    plans, config = [("length", Plan(min_words=6, max_words=6))], tiny_lm.model.config
+    layouts = Layouts(plans, tiny_lm.tokenizer, config.length_counts, config.max_canvas)
+    drawn = [layouts.draw(torch.Generator().manual_seed(0)) for _ in range(3)]
+    shape = (3, drawn[0].canvas, config.dim)
+    return Denoiser(tiny_lm, drawn), torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+# --- one scale ----------------------------------------------------------------------------------------------------------------
+
+
+def test_unit_rms_makes_every_control_push_equally_hard(at: tuple[Denoiser, Tensor]) -> None:
+    denoiser, x = at
+    state = denoiser(x, 0.5)
+    assert state.logits is not None
+    probs = state.logits.exp()
+    for toy in (wants(0, 7), wants(3, 9), stretched(0.1), stretched(1e3)):
+        change = unit_rms(tilt(Control("toy", toy), state)[0], probs, state.words)
+        rms = (inner(change, change, probs) / state.words).sqrt()
+        torch.testing.assert_close(rms, torch.ones(3), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", ["nats", "rms"])
+def test_doubling_a_weight_doubles_the_push_of_any_control(at: tuple[Denoiser, Tensor], scale: str) -> None:
+    denoiser, x = at
+
+    def push(toy: Toy, weight: float) -> Tensor:
+        denoiser.earlier = None
+        plain = denoiser(x, 0.5)
+        state = TiltGuidance(denoiser, [Control("toy", toy, weight)], scale=scale).denoise(x, 0.5)
+        assert state.logits is not None and plain.logits is not None
+        log_ratio = (state.logits - plain.logits)[:, :6]
+        allowed = denoiser.allowed[:, :6] & (state.logits[:, :6] > -49) & (plain.logits[:, :6] > -49)
+        probs = plain.logits[:, :6].exp() * allowed
+        return torch.where(allowed, log_ratio - (probs * log_ratio.masked_fill(~allowed, 0)).sum(-1, keepdim=True), 0.0)
+
+    for toy in (stretched(0.5), stretched(50)):
+        torch.testing.assert_close(push(toy, 2.0), 2 * push(toy, 1.0), atol=2e-3, rtol=2e-3)
+
+
+# --- conflicts ----------------------------------------------------------------------------------------------------------------
+
+
+def test_projection_takes_away_only_what_pulls_against_the_other() -> None:
+    generator = torch.Generator().manual_seed(0)
+    probs = torch.randn(4, 5, 6, generator=generator).softmax(-1)
+    a, b = torch.randn(2, 4, 5, 6, generator=generator)
+    a, b = (v - (probs * v).sum(-1, keepdim=True) for v in (a, b))
+    opposed = b - 2 * a
+    first, second = without_conflict([a, opposed], probs)
+    assert (inner(a, opposed, probs) < 0).all()
+    torch.testing.assert_close(inner(first, opposed, probs), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(inner(second, a, probs), torch.zeros(4), atol=1e-4, rtol=0)
+    agreeing = b + 9 * a
+    kept = without_conflict([a, agreeing], probs)
+    torch.testing.assert_close(kept[0], a)
+    torch.testing.assert_close(kept[1], agreeing)
+
+
+# --- multipliers and schedules ------------------------------------------------------------------------------------------------
+
+
+def test_a_multiplier_rises_until_its_control_is_satisfied_and_then_stops_pushing(at: tuple[Denoiser, Tensor]) -> None:
+    denoiser, x = at
+    energy = [3.0, 3.0, 0.01]
+
+    def function(state: State) -> Tensor:
+        [value] = energy[:1]
+        soft = -(0.5 + 0.5 * state.log_probs[:, 0, 5].exp()).log()  # says something, but not everything
+        return soft - soft.detach() + value
+
+    guidance = TiltGuidance(denoiser, [Control("toy", Toy(function))], lagrangian=0.5)
+    lengths = []
+    while energy:
+        denoiser.earlier = None
+        lengths.append(guidance.denoise(x, 0.5).logits)
+        energy.pop(0)
+    assert guidance.multipliers["toy"].tolist() == pytest.approx([1 + 0.5 * 6.01] * 3)
+    denoiser.earlier = None
+    plain = denoiser(x, 0.5).logits
+    assert plain is not None
+    pushed = [float((logits - plain)[0, 0, 5]) for logits in lengths if logits is not None]
+    assert pushed[1] > pushed[0] > 0.01
+    assert pushed[2] == pytest.approx(0, abs=1e-5)
+
+
+def test_schedules_keep_the_mean_weight_and_say_where_it_goes() -> None:
+    for name, factor in SCHEDULES.items():
+        levels = [(i + 0.5) / 100 for i in range(100)]
+        assert sum(map(factor, levels)) / 100 == pytest.approx(1), name
+    toy = wants(0, 7)
+    assert Control("toy", toy, 3.0, schedule="rising").weight_at(1.0) == 0
+    assert Control("toy", toy, 3.0, schedule="falling").weight_at(1.0) == 6
+    with pytest.raises(UsageError, match=r"schedule: unknown 'risign', did you mean 'rising'"):
+        Control("toy", toy, schedule="risign")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"scale": "rsm"}, "scale: unknown 'rsm', did you mean 'rms'"),
+        ({"conflict": "fight"}, "conflict: unknown 'fight'; there are: sum, project"),
+        ({"lagrangian": -1}, "lagrangian: expected a number of 0"),
+        ({"early_stop": 1}, "early_stop: expected true or false, got 1"),
+        ({"early_stop": True, "particles": 4}, "early_stop: particles are resampled together"),
+        ({"guidance": "paper", "sampler": "ddim-eta1", "scale": "rms"}, "scale: the 2022 update has no scale"),
+    ],
+)
+def test_presets_that_cannot_be(tiny_lm: LanguageModel, changes: dict[str, object], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        tiny_lm.generate([], **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("changes", [{"scale": "rms"}, {"conflict": "project"}, {"lagrangian": 0.05}])
+def test_every_way_of_composing_reaches_both_targets(tiny_lm: LanguageModel, changes: dict[str, object]) -> None:
+    cheap, pub = tiny_lm.ids("cheap pub", "test")
+    controls: list[Controller | Control] = [
+        Control("first", wants(0, cheap), 3.0),
+        Control("second", wants(4, pub), 3.0),
+        Length(6),
+    ]
+    for sample in tiny_lm.generate(controls, 4, steps=12, **changes):  # type: ignore[arg-type]
+        assert (sample.words[0], sample.words[4]) == ("cheap", "pub")
+
+
+# --- stopping early, and failing ----------------------------------------------------------------------------------------------
+
+
+def test_an_item_stops_when_its_words_stay_and_its_checks_hold(tiny_lm: LanguageModel) -> None:
+    never = Toy(lambda state: state.log_probs[:, 0, 3] * 0, check=lambda text: 0.0)
+    steps = 60
+    free = tiny_lm.generate([Length(6)], 4, steps=steps, early_stop=True, temperature=0.2)
+    assert all(sample.passed and steps / 2 < sample.calls < steps for sample in free)
+    assert [s.calls for s in tiny_lm.generate([Length(6), never], 4, steps=steps, early_stop=True)] == [steps] * 4
+    alone = tiny_lm.generate([Length(6)], indices=[3], steps=steps, early_stop=True, temperature=0.2)
+    assert alone[0] == free[3]
+
+
+class Moody(Controller):
+    """Fails for texts of some lengths."""
+
+    reads = "logits"
+
+    def energy(self, state: State) -> Tensor:
+        if (state.words == 7).any():
+            raise RuntimeError("seven is too many")
+        return -state.log_probs[:, 0].logsumexp(-1)
+
+    def check(self, text: str) -> Check:
+        return Check(1.0, "")
+
+
+def test_a_failing_control_costs_one_item_and_no_other(tiny_lm: LanguageModel) -> None:
+    controls: list[Controller | Control] = [Moody(), Length(at_least=6, at_most=8)]
+    with pytest.raises(UsageError, match=r"control moody: Moody\(\)\.energy raised RuntimeError: seven is too many \(at t ="):
+        tiny_lm.generate(controls, 12, steps=3)
+    samples = tiny_lm.generate(controls, 12, steps=3, on_error="skip")
+    failed = [sample for sample in samples if sample.error is not None]
+    assert [sample.index for sample in samples] == list(range(12))
+    assert 0 < len(failed) < 12
+    assert all("seven is too many" in str(sample.error) and not sample.passed and not sample.text for sample in failed)
+    assert {len(sample.words) for sample in samples if sample.error is None} == {6, 8}
+    good = next(sample for sample in samples if sample.error is None)
+    assert tiny_lm.generate(controls, indices=[good.index], steps=3)[0] == good
+    with pytest.raises(UsageError, match="on_error: expected 'raise' or 'skip', got 'ignore'"):
+        tiny_lm.generate(controls, on_error="ignore")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        (lambda text: float("many"), "check raised ValueError"),
+        (lambda text: 7.0, "check scored 7.0"),
+    ],
+)
+def test_a_failing_check_is_named(tiny_lm: LanguageModel, check: Callable[[str], float], told: str) -> None:
+    toy = Toy(lambda state: state.log_probs[:, 0, 3] * 0, check=check)
+    with pytest.raises(UsageError, match=rf"control toy: Toy\(\)\.{told}"):
+        tiny_lm.generate([toy], steps=2)
+
+
+# --- traces -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_trace_tells_energies_shares_changes_and_cosines(tiny_lm: LanguageModel, tmp_path: Path) -> None:
+    named = [Control("one", pull(1)), Control("same", pull(1)), Control("other", pull(-1))]
+    controls: list[Controller | Control] = [*named, Length(6)]
+    trace = Trace()
+    samples = tiny_lm.generate(controls, 5, steps=9, trace=trace)
+    assert len(trace.moments) == 3 * 5 * 9
+    assert {moment.index for moment in trace.moments} == set(range(5))
+    for t in {moment.t for moment in trace.moments}:
+        for index in range(5):
+            three = [m for m in trace.moments if m.t == t and m.index == index]
+            assert sum(m.share for m in three) == pytest.approx(1)
+    first = trace.moments[0]
+    assert (
+        first.control == "one"
+        and first.cosines["same"] == pytest.approx(1, abs=1e-3)
+        and first.cosines["other"] == pytest.approx(-1, abs=1e-3)
+    )
+    assert any(moment.words_changed > 0 for moment in trace.moments)
+    table = rows(trace)
+    assert len(table) == 3 * 9 and [row.t for row in table[:9]] == sorted((row.t for row in table[:9]), reverse=True)
+    assert table[0].energy == pytest.approx(sum(m.energy for m in trace.moments if (m.control, m.t) == ("one", table[0].t)) / 5)
+    assert len(thinned(table)) == 3 * 8
+    said = sentence(named, trace, samples)
+    assert "pulled apart most" in said and "of 5 texts obey all controls." in said
+    draw(trace, tmp_path / "trace.png", "a test")
+    assert (tmp_path / "trace.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(UsageError, match="'paper' leaves no trace"):
+        tiny_lm.generate(controls, preset="paper", trace=Trace())
+
+
+def test_the_losing_control_is_named(tiny_lm: LanguageModel) -> None:
+    lost = Toy(lambda state: 20 - state.log_probs[:, 0, 3] * 1e-3)
+    controls = [Control("lost", lost), Control("fine", wants(0, 3)), Control("length", Length(6))]
+    trace = Trace()
+    samples = tiny_lm.generate(controls, 3, steps=4, trace=trace)
+    [warning] = warnings(controls, trace, samples)
+    assert warning.startswith("lost loses in 3 of 3 texts: its guide saw it at p = 2e-09")
+    free = sentence([controls[2]], Trace(), samples)
+    assert free.startswith("No control steered")
+    assert math.isnan(rows(trace)[0].cosine) is False
