@@ -88,7 +88,7 @@ def test_doubling_a_weight_doubles_the_push_of_any_control(at: tuple[Denoiser, T
         probs = plain.logits[:, :6].exp() * allowed
         return torch.where(allowed, log_ratio - (probs * log_ratio.masked_fill(~allowed, 0)).sum(-1, keepdim=True), 0.0)
 
-    for toy in (stretched(0.5), stretched(50)):
+    for toy in (stretched(0.05), stretched(0.5)) if scale == "nats" else (stretched(0.5), stretched(500)):
         torch.testing.assert_close(push(toy, 2.0), 2 * push(toy, 1.0), atol=2e-3, rtol=2e-3)
 
 
@@ -248,11 +248,8 @@ def test_a_trace_tells_energies_shares_changes_and_cosines(tiny_lm: LanguageMode
             three = [m for m in trace.moments if m.t == t and m.index == index]
             assert sum(m.share for m in three) == pytest.approx(1)
     first = trace.moments[0]
-    assert (
-        first.control == "one"
-        and first.cosines["same"] == pytest.approx(1, abs=1e-3)
-        and first.cosines["other"] == pytest.approx(-1, abs=1e-3)
-    )
+    assert first.control == "one"
+    assert first.cosines == pytest.approx({"same": 1, "other": -1}, abs=1e-3)
     assert any(moment.words_changed > 0 for moment in trace.moments)
     table = rows(trace)
     assert len(table) == 3 * 9 and [row.t for row in table[:9]] == sorted((row.t for row in table[:9]), reverse=True)
