@@ -1,0 +1,88 @@
+"""The guide to controllers, and the example plugins, run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+GUIDE = ROOT / "docs" / "add-a-controller.md"
+PLUGINS = ROOT / "examples" / "plugins"
+DLM = [sys.executable, "-m", "dlm_control"]
+
+
+def run(*command: object, cwd: Path, path: Path | None = None) -> str:
+    """What a command prints; it must succeed."""
+    environment = {**os.environ, "PYTHONPATH": str(path or ""), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_guide_works_from_top_to_bottom(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
+    assert [kind for kind, _, _ in blocks] == ["python", "python", "python", "yaml", "sh", "toml"]
+    printed = []
+    for kind, file, content in blocks:
+        if file:
+            (tmp_path / file).write_text(content, encoding="utf-8")
+        elif kind == "python":
+            printed.append(run(sys.executable, "-c", content, cwd=tmp_path, path=tmp_path))
+        elif kind == "sh":
+            for line in content.splitlines():
+                printed.append(run(*DLM, *line.split()[1:], cwd=tmp_path))
+    kit, composed, valid, generated, explained = printed
+    assert kit == ""
+    assert composed.count("'near-end': True") >= 3
+    assert valid == "near.yaml: ok\n"
+    assert re.search(r"[34] of 4 obey all controls", generated)
+    assert "near-end changed most words" in explained
+
+
+def test_a_black_box_control_is_obeyed_by_particles(tmp_path: Path) -> None:
+    spec = (PLUGINS / "regex.yaml").read_text().replace("[regex.py]", f"['{PLUGINS / 'regex.py'}']")
+    (tmp_path / "regex.yaml").write_text(spec)
+    told = run(*DLM, "generate", tmp_path / "regex.yaml", cwd=tmp_path)
+    (tmp_path / "plain.yaml").write_text(re.sub(r"preset: .*\n", "", spec))
+    plain = run(*DLM, "generate", tmp_path / "plain.yaml", cwd=tmp_path)
+    obeying, without = (int(re.findall(r"(\d) of 4 obey", text)[0]) for text in (told, plain))
+    assert obeying == 4 > without
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sentiment package, as pip installs it."""
+    target = tmp_path_factory.mktemp("site")
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--target", target]
+    source = tmp_path_factory.mktemp("source") / "package"  # pip builds in place, and the clone should stay clean
+    run("cp", "-r", PLUGINS / "dlm-control-sentiment", source, cwd=target)
+    run(sys.executable, "-m", "pip", "install", *options, source, cwd=target)
+    return target
+
+
+def test_an_installed_package_composes_from_yaml(installed: Path, tmp_path: Path) -> None:
+    assert re.search(r"sentiment +dlm-control-sentiment +label", run(*DLM, "ls", "controllers", cwd=tmp_path, path=installed))
+    obeying = {}
+    for label in ("positive", "negative"):
+        spec = (PLUGINS / "dlm-control-sentiment" / "example.yaml").read_text().replace("positive", label)
+        (tmp_path / "spec.yaml").write_text(spec)
+        obeying[label] = run(*DLM, "generate", "spec.yaml", "--num-samples", 8, cwd=tmp_path, path=installed)
+        assert re.search(r"[78] of 8 obey all controls", obeying[label])
+    assert obeying["positive"] != obeying["negative"]
+    (tmp_path / "spec.yaml").write_text("controls: [{sentiment: cheerful}]")
+    done = subprocess.run(
+        [*DLM, "validate", "spec.yaml"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "unknown 'cheerful'; e2e-rating knows: negative, positive" in done.stderr
+
+
+def test_the_package_keeps_the_contract(installed: Path, tmp_path: Path) -> None:
+    tests = PLUGINS / "dlm-control-sentiment" / "tests"
+    told = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, cwd=tmp_path, path=installed)
+    assert "3 passed" in told
