@@ -7,12 +7,13 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, islice
 from pathlib import Path
 from typing import Any, Literal
 
+from dlm_control.control import Control
 from dlm_control.controller import Controller
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.keyword import Keyword
@@ -41,7 +42,7 @@ class Target:
     """
 
     name: str
-    controls: list[Controller] = field(default_factory=list)
+    controls: Sequence[Controller | Control] = ()
     wanted: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
     group: str = ""
@@ -100,6 +101,20 @@ def spans(data: Path, file: str, guide: Literal["words", "x_t", "x0"]) -> Iterat
         wanted = [tuple(span) for span in record["spans"]]
         text = join_words(_without_frame(record["words_"]))
         yield Target(f"span {number}", [Span(record["spans"], guide=guide)], {"spans": wanted}, text)
+
+
+def weighted_spans(data: Path, file: str, count: int, seed: int, weights: list[float]) -> Iterator[Target]:
+    """A random constituent of each of `count` sentences of a CSV's `ref` column, asked for at every weight: for tuning."""
+    from dlm_control.controllers.linguistics import tree_of
+
+    sentences = sorted(set(_refs(data / file)))
+    rng = random.Random(seed)
+    rng.shuffle(sentences)
+    wanted = [(sentence, list(rng.choice(constituents(tree_of(sentence))))) for sentence in sentences[:count]]
+    for weight in weights:
+        for number, (sentence, span) in enumerate(wanted, start=1):
+            control = Control("span", Span(span), weight)
+            yield Target(f"weight {weight:g}: span {number}", [control], {"spans": [span]}, sentence, f"weight {weight:g}")
 
 
 def trees(data: Path, file: str, count: int, seed: int, guide: Literal["words", "x_t", "x0"]) -> Iterator[Target]:
@@ -194,7 +209,8 @@ def _without_frame(tokens: list[str]) -> list[str]:
 
 READERS: dict[str, Callable[..., Iterator[Target]]] = {
     "attributes": attributes, "lengths": lengths, "gaps": gaps, "free": free, "tag_sequences": tag_sequences, "spans": spans,
-    "trees": trees, "tags_and_attributes": tags_and_attributes, "spaces": spaces, "combinations": combinations_of_controls,
+    "weighted_spans": weighted_spans, "trees": trees, "tags_and_attributes": tags_and_attributes, "spaces": spaces,
+    "combinations": combinations_of_controls,
 }  # fmt: skip
 
 
