@@ -141,11 +141,7 @@ class GuideRecipe(Recipe):
     def _read(self, data: str, split: str, max_canvas: int) -> tuple[list[list[int]], list[Any]]:
         rows = read_split(data, split, (self.text_column, *self.columns))
         texts = [str(text) for text in rows[self.text_column]]
-        sentences, unfit = encode(self.lm.tokenizer, texts, max_canvas)
-        if unfit:
-            raise UsageError(
-                f"--data {data}: {len(unfit)} texts are empty or longer than the canvas, the first in row {unfit[0]}"
-            )
+        sentences = encode(self.lm.tokenizer, texts, max_canvas, data, f"{self.lm_source} has no longer canvas: remove them")
         values = zip(*(rows[column] for column in self.columns), strict=True)
         return sentences, [self.labelled(dict(zip(self.columns, map(str, each), strict=True))) for each in values]
 

@@ -64,10 +64,26 @@ def read_split(source: str, split: str, columns: Sequence[str]) -> Dataset:
     return data
 
 
-def encode(tokenizer: WordTokenizer, texts: Sequence[str], max_canvas: int) -> tuple[list[list[int]], list[int]]:
-    """Word ids of each text with END behind them, and the places of texts that are empty or do not fit the canvas."""
+def encode(tokenizer: WordTokenizer, texts: Sequence[str], max_canvas: int, source: str, remedy: str) -> list[list[int]]:
+    """Word ids of each text with END behind them.
+
+    Args:
+        tokenizer: of the words.
+        texts: of a corpus.
+        max_canvas: positions at most.
+        source: of the texts; remedy: what to do about texts that do not fit; both for the error message.
+
+    Raises:
+        UsageError: texts are empty or do not fit the canvas.
+    """
     ids = [[*tokenizer.word_ids(text), tokenizer.eos_token_id] for text in texts]
-    return ids, [i for i, sentence in enumerate(ids) if not 1 < len(sentence) <= max_canvas]
+    unfit = [i for i, sentence in enumerate(ids) if not 1 < len(sentence) <= max_canvas]
+    if unfit:
+        raise UsageError(
+            f"--data {source}: {len(unfit)} of {len(texts)} texts are empty or longer than {max_canvas - 1} words "
+            f"(row {unfit[0]}: {texts[unfit[0]][:60]!r}); {remedy}"
+        )
+    return ids
 
 
 def canvas_of(length: int, max_canvas: int, spare: int = 0) -> int:

@@ -68,23 +68,15 @@ class DiffusionLMRecipe(Recipe):
                 f"recipe.model.head: {config.head!r} cannot be trained by this objective; "
                 f"it takes {', '.join(self.objective.heads)}"
             )
-        self.sentences = self._encoded(data, texts, config.max_canvas)
+        remedy = "raise recipe.model.max_canvas or remove them"
+        self.sentences = encode(self.tokenizer, texts, config.max_canvas, data, remedy)
         lengths = [len(sentence) - 1 for sentence in self.sentences]
         config.length_counts = np.bincount(lengths, minlength=config.max_canvas).tolist()
         torch.manual_seed(seed)
         self.model = DiffusionLM(config)
         self.batches = CanvasBatches(lengths, config.max_canvas, self.tokens, seed, multiple=math.lcm(8, processes))
         held_out = [str(text) for text in read_split(data, "validation", [self.text_column])[self.text_column]]
-        self.held_out = self._encoded(data, held_out, config.max_canvas)[:512]
-
-    def _encoded(self, data: str, texts: list[str], max_canvas: int) -> list[list[int]]:
-        sentences, unfit = encode(self.tokenizer, texts, max_canvas)
-        if unfit:
-            raise UsageError(
-                f"--data {data}: {len(unfit)} of {len(texts)} texts are empty or longer than {max_canvas - 1} words "
-                f"(row {unfit[0]}: {texts[unfit[0]][:60]!r}); raise recipe.model.max_canvas or remove them"
-            )
-        return sentences
+        self.held_out = encode(self.tokenizer, held_out, config.max_canvas, data, remedy)[:512]
 
     def batch(self, step: int, rank: int, world: int) -> Tensor:
         rows, canvas = self.batches[step]

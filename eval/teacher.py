@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from dlm_control.data import CanvasBatches, encode, padded, read_split
-from dlm_control.errors import UsageError
 from dlm_control.hub import model_folder
 from dlm_control.objectives import Draws
 from dlm_control.progress import hush
@@ -51,9 +50,10 @@ class TeacherRecipe(Recipe):
     def setup(self, data: str, seed: int, processes: int) -> None:
         texts = [str(text) for text in read_split(data, "train", [self.text_column])[self.text_column]]
         self.tokenizer = WordTokenizer.train(texts, self.min_count)
-        self.sentences = self._encoded(data, texts)
+        remedy = "raise recipe.max_words or remove them"
+        self.sentences = encode(self.tokenizer, texts, self.max_words, data, remedy)
         held_out = [str(text) for text in read_split(data, "validation", [self.text_column])[self.text_column]]
-        self.held_out = self._encoded(data, held_out)
+        self.held_out = encode(self.tokenizer, held_out, self.max_words, data, remedy)
         torch.manual_seed(seed)
         end = self.tokenizer.eos_token_id
         config = GPT2Config(
@@ -63,15 +63,6 @@ class TeacherRecipe(Recipe):
         self.model = GPT2LMHeadModel(config)
         lengths = [len(sentence) - 1 for sentence in self.sentences]
         self.batches = CanvasBatches(lengths, self.max_words, self.tokens, seed, multiple=8 * processes)
-
-    def _encoded(self, data: str, texts: list[str]) -> list[list[int]]:
-        sentences, unfit = encode(self.tokenizer, texts, self.max_words)
-        if unfit:
-            raise UsageError(
-                f"--data {data}: {len(unfit)} of {len(texts)} texts are empty or longer than {self.max_words - 1} words "
-                f"(row {unfit[0]}: {texts[unfit[0]][:60]!r}); raise recipe.max_words or remove them"
-            )
-        return sentences
 
     def batch(self, step: int, rank: int, world: int) -> Tensor:
         rows, canvas = self.batches[step]

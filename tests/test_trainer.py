@@ -275,10 +275,11 @@ def test_a_canvas_has_room_for_end_in_steps_of_four(words: int, spare: int, canv
 
 def test_sentences_are_encoded_and_padded() -> None:
     tokenizer = WordTokenizer.train(["a b c"], min_count=1)
-    ids, unfit = encode(tokenizer, ["a b", "", "a b c", "c x"], max_canvas=3)
-    assert ids == [[3, 4, 2], [2], [3, 4, 5, 2], [5, 0, 2]]
-    assert unfit == [1, 2]
-    assert padded([ids[0], ids[3]], 5, 1).tolist() == [[3, 4, 2, 1, 1], [5, 0, 2, 1, 1]]
+    ids = encode(tokenizer, ["a b", "c x"], 3, "my.csv", "remove them")
+    assert ids == [[3, 4, 2], [5, 0, 2]]
+    assert padded(ids, 5, 1).tolist() == [[3, 4, 2, 1, 1], [5, 0, 2, 1, 1]]
+    with pytest.raises(UsageError, match=r"my.csv: 2 of 3 texts are empty or longer than 2 words \(row 1: ''\); remove them"):
+        encode(tokenizer, ["a b", "", "a b c"], 3, "my.csv", "remove them")
 
 
 # --- Muon ---------------------------------------------------------------------------------------------------------------------
