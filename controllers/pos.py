@@ -31,7 +31,7 @@ class PartsOfSpeech(Structural):
         tagset: `universal` or `penn`; by default the one that knows all tags, universal where both do.
         guide: `words`: p(tags | word, x_t) for every word, by the structure guide; `counts`: p(tag | word) from counts;
             `x_t`, `x0`: a noise-aware tagger's gradient in that space. The first was best at equal network calls
-            (results/spaces).
+            (docs/composition.md).
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class Span(Structural):
         spans: one [first, last, label] or a list of them; words are counted from 0, the last one belongs to the phrase. A unary
             chain is one label, as the parser gives it: S::VP is not VP.
         guide: `words`: p(phrase | word, x_t) for every word, by the structure guide; `x_t`, `x0`: a noise-aware span
-            classifier's gradient in that space. The first was best at equal network calls (results/spaces).
+            classifier's gradient in that space. The first was best at equal network calls (docs/composition.md).
     """
 
     power = 2.0  # a span says little about each of its words; see CONTRIBUTING.md

@@ -40,7 +40,7 @@ class SyntaxTree(Structural):
         tree: brackets, or an nltk.Tree.
         partial: True asks for these phrases and allows others among them; False asks for this tree.
         guide: `words`: p(tree | word, x_t) for every word, by the structure guide; `x_t`, `x0`: a noise-aware span classifier's
-            gradient in that space. The first was best at equal network calls (results/spaces).
+            gradient in that space. The first was best at equal network calls (docs/composition.md).
     """
 
     def __init__(self, tree: str | Tree, *, partial: bool = False, guide: Literal["words", "x_t", "x0"] = "words") -> None:

@@ -77,23 +77,26 @@ def explain(
 def validate(
     specs: Annotated[list[Path], typer.Argument(metavar="SPEC...", help="YAML files.")],
     model: Annotated[str | None, typer.Option(help="Check against this model, in place of the spec's.")] = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Sample four texts too, and warn of controls that lose.")] = False,
     include: Include = None,
 ) -> None:
-    """Report all faults of specs, contradictions included."""
+    """Report all faults of specs, contradictions included; with --probe, what is merely unlikely too."""
     for file in include or []:
         include_file(file)
     from dlm_control.tasks.preflight import validator
+    from dlm_control.tasks.report import show_warnings
 
-    faultless = validator()
+    faultless = validator(probe)
     faults = 0
     for spec in specs:
         try:
-            faultless(spec, model)
+            warnings = faultless(spec, model)
         except UsageError as error:
             faults += 1
             typer.echo(str(error), err=True)
         else:
             typer.echo(f"{spec}: ok")
+            show_warnings(warnings)
     if faults:
         raise typer.Exit(2)
 

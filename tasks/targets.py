@@ -127,12 +127,14 @@ def trees(data: Path, file: str, count: int, seed: int, guide: Literal["words", 
         yield Target(f"tree {number}", [SyntaxTree(bare(tree), guide=guide)], {"tree": tree}, sentence)
 
 
-def tags_and_attributes(data: Path, file: str) -> Iterator[Target]:
+def tags_and_attributes(data: Path, file: str, guides: Literal["words", "noise-aware"]) -> Iterator[Target]:
     """A tag sequence and a field's value, from JSON lines with `pos`, `attr` and `words_` (the 2022 targets)."""
     for number, record in enumerate(map(json.loads, _lines(data / file)), start=1):
         tags, words = _without_frame(record["pos"]), _without_frame(record["words_"])
         name, value = _attribute(record["attr"])
-        controls = [Semantic(name, _PRICES.get(value, value)), PartsOfSpeech(tags)]
+        by_words = guides == "words"
+        semantic = Semantic(name, _PRICES.get(value, value), guide="words" if by_words else "classifier")
+        controls = [semantic, PartsOfSpeech(tags, guide="words" if by_words else "x_t")]
         yield Target(f"pair {number}", controls, {"tags": tuple(tags), "value": value}, join_words(words))
 
 

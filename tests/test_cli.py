@@ -309,3 +309,14 @@ def test_a_config_that_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(12, "12 s"), (720, "12 min"), (6300, "1 h 45 min"), (7260, "2 h 01 min")])
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_validate_can_probe_for_controls_that_lose(tmp_path: Path) -> None:
+    """No rule says that these contradict each other; the guide does."""
+    text = "preset: {steps: 10}\ncontrols:\n  - tree: '(S (NP ? ?) (VP ? (NP (NP ? ? ?) (PP ? (NP ? ? ?)))) ?)'\n"
+    fine = spec(tmp_path, text, "fine.yaml")
+    lonely = spec(tmp_path, text + "  - infill: '[1] is . It is . It is . It is'\n", "lonely.yaml")
+    told = dlm("validate", fine, lonely, "--probe")
+    assert told.exit_code == 0 and "fine.yaml: ok" in told.output and "lonely.yaml: ok" in told.output
+    assert told.output.count("warning") == 1
+    assert "warning: tree loses in 4 of 4 texts: its guide saw it at p = " in told.output
