@@ -59,12 +59,14 @@ def explain(
     for file in include or []:
         include_file(file)
     from dlm_control.language_model import load
-    from dlm_control.tasks.explain import draw, rows, sentence, thinned, warnings
+    from dlm_control.tasks.explain import draw, drawable, rows, sentence, thinned, warnings
     from dlm_control.tasks.report import show_trace
-    from dlm_control.tasks.run import run_spec
+    from dlm_control.tasks.run import run_spec, writable
     from dlm_control.tasks.spec import read_spec
     from dlm_control.trace import Trace
 
+    if picture is not None:
+        drawable(writable(picture, force=True, option="--picture"))  # a refusal should not wait for the texts
     wanted, trace = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model}), Trace()
     samples = run_spec(wanted, load(wanted.model), trace=trace)
     controls = wanted.controls

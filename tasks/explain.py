@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from dlm_control.generate import Sample
 from dlm_control.trace import Moment, Trace
 
 UNLIKELY = 6 * math.log(10)  # nats: p < 1e-6
+PICTURES = (".png", ".svg", ".pdf")
 CONTENT = 0.1  # nats
 APART = -0.1  # cosine
 _ROWS = 8  # of the table, for each control
@@ -114,19 +116,29 @@ def sentence(controls: Sequence[Control], trace: Trace, samples: Sequence[Sample
     return f"{'; '.join(parts)}; {outcome}."
 
 
+def drawable(file: Path) -> None:
+    """
+    Raises:
+        UsageError: matplotlib is missing, or the file's ending is no picture's.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("the picture needs matplotlib: pip install 'dlm-control[plot]'")
+    if file.suffix not in PICTURES:
+        raise UsageError(f"--picture {file}: expected a name that ends with {', '.join(PICTURES)}")
+
+
 def draw(trace: Trace, file: Path, title: str) -> None:
     """The picture: energy, share, words changed and cosine over noise levels, a line a control.
 
     Raises:
-        UsageError: matplotlib is missing.
+        UsageError: as `drawable`.
     """
-    try:
-        import matplotlib
+    drawable(file)
+    import matplotlib
 
-        matplotlib.use("Agg")
-        import matplotlib.pyplot as plt
-    except ImportError:
-        raise UsageError("the picture needs matplotlib: pip install 'dlm-control[plot]'") from None
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
     table = rows(trace)
     panels: list[tuple[str, Callable[[Row], float]]] = [
         ("energy, nats", lambda row: row.energy),

@@ -61,7 +61,7 @@ def record(sample: Sample) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def writable(out: str | Path, force: bool) -> Path:
+def writable(out: str | Path, force: bool, option: str = "--out") -> Path:
     """The file that an output path stands for, once it is known that it can be written; nothing stays behind.
 
     Raises:
@@ -70,18 +70,18 @@ def writable(out: str | Path, force: bool) -> Path:
     try:
         file = Path(os.path.realpath(out))
         if not file.parent.is_dir():
-            raise UsageError(f"--out {out}: no folder {file.parent}; make it first")
+            raise UsageError(f"{option} {out}: no folder {file.parent}; make it first")
         for each in (file, _beside(file)):
             if each.exists() and not each.is_file():
                 kind = "a folder" if each.is_dir() else "no plain file"
-                raise UsageError(f"--out {out}: {each} is {kind}; give the name of a file")
+                raise UsageError(f"{option} {out}: {each} is {kind}; give the name of a file")
         if file.exists() and not force:
-            raise UsageError(f"--out {out}: exists; --force replaces it")
+            raise UsageError(f"{option} {out}: exists; --force replaces it")
         trial = _temporary(_beside(file))  # the longest name
         trial.touch(exist_ok=False)
         trial.unlink()
     except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written: {error.strerror}") from None
+        raise UsageError(f"{option} {out}: cannot be written: {error.strerror}") from None
     return file
 
 

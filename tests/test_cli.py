@@ -320,3 +320,15 @@ def test_validate_can_probe_for_controls_that_lose(tmp_path: Path) -> None:
     assert told.exit_code == 0 and "fine.yaml: ok" in told.output and "lonely.yaml: ok" in told.output
     assert told.output.count("warning") == 1
     assert "warning: tree loses in 4 of 4 texts: its guide saw it at p = " in told.output
+
+
+def test_explain_tells_and_draws(tmp_path: Path, tiny_folder: Path) -> None:
+    file, picture = spec(tmp_path), tmp_path / "why.svg"
+    told = dlm("explain", file, "--model", tiny_folder, "--picture", picture)
+    assert told.exit_code == 0 and "keyword changed most words at t = " in told.output
+    assert "<svg" in picture.read_text()
+    for wrong, why in ((tmp_path / "why.doc", "ends with .png, .svg, .pdf"), (tmp_path / "no" / "why.png", "no folder")):
+        refused = dlm("explain", file, "--model", tiny_folder, "--picture", wrong)
+        assert refused.exit_code == 2 and why in refused.output and "changed" not in refused.output
+    paper = dlm("explain", spec(tmp_path, "preset: paper\n" + SPEC.replace("preset: {steps: 3}\n", "")), "--model", tiny_folder)
+    assert paper.exit_code == 2 and "'paper' leaves no trace" in paper.output
