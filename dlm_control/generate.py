@@ -141,9 +141,12 @@ class _Run:
 
     def surviving(self, jobs: list[_Job]) -> list[Sample]:
         """As `samples`, but where a control fails every item tries again by itself, so that only its own failure counts."""
+        traced = len(self.trace.moments) if self.trace else 0
         try:
             return self.samples(jobs)
         except UsageError as error:
+            if self.trace:
+                del self.trace.moments[traced:]
             items = list(dict.fromkeys(job.index for job in jobs))
             if len(jobs) == 1 or self.preset.particles > 1:
                 return [Sample("", (), {}, {}, 0.0, self.seed, index, 0, str(error)) for index in items]

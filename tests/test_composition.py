@@ -208,7 +208,9 @@ def test_a_failing_control_costs_one_item_and_no_other(tiny_lm: LanguageModel) -
     controls: list[Controller | Control] = [Moody(), Length(at_least=6, at_most=8)]
     with pytest.raises(UsageError, match=r"control moody: Moody\(\)\.energy raised RuntimeError: seven is too many \(at t ="):
         tiny_lm.generate(controls, 12, steps=3)
-    samples = tiny_lm.generate(controls, 12, steps=3, on_error="skip")
+    trace = Trace()
+    samples = tiny_lm.generate(controls, 12, steps=3, on_error="skip", trace=trace)
+    assert len(trace.moments) == 3 * sum(sample.error is None for sample in samples)
     failed = [sample for sample in samples if sample.error is not None]
     assert [sample.index for sample in samples] == list(range(12))
     assert 0 < len(failed) < 12
