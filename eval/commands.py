@@ -1,4 +1,4 @@
-"""`dlm eval` and `dlm ablate`. What is slow to import is imported when a command runs."""
+"""`dlm eval`, `dlm compare` and `dlm ablate`. What is slow to import is imported when a command runs."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ def evaluate(
             if name == "failed_targets":
                 for target, error in value.items():
                     typer.echo(f"  {target}: failed, counted as 0: {error.splitlines()[-1].removeprefix('  - ')}")
+            elif name == "by_target":
+                continue
             elif name == "groups":
                 for group, figures in value.items():
                     typer.echo(f"  {group:28} {' '.join(f'{k} {v:.3f}' for k, v in figures.items())}")
@@ -44,6 +46,20 @@ def evaluate(
                 typer.echo(f"  {name:28} {value['mean']:.4f}  [{value['low']:.4f}, {value['high']:.4f}]  n={value['n']}")
             elif isinstance(value, float):
                 typer.echo(f"  {name:28} {value:.4f}")
+
+
+def compare(
+    one: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run, as `dlm eval` leaves it.")],
+    other: Annotated[Path, typer.Argument(metavar="DIR", help="Another run of the same suite.")],
+) -> None:
+    """Compare two runs of a suite, target by target: differences, intervals, and a paired permutation test."""
+    from dlm_control.eval.compare import compared
+
+    typer.echo(f"{'metric':14} {'first':>8} {'second':>8} {'second − first':>28} {'p':>7} {'detectable':>10} {'n':>5}")
+    for row in compared(one, other):
+        means = f"{row.first:>8.4f} {row.second:>8.4f}"
+        difference = f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
+        typer.echo(f"{row.metric:14} {means} {difference:>28} {row.p:>7.4f} {row.detectable:>10.4f} {row.n:>5}")
 
 
 def ablate(

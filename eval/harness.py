@@ -96,12 +96,14 @@ def score(suite: Suite, targets: list[Target], out: Path, data: Path) -> dict[st
         "calls_per_text": mean([c for r in log.values() for c in r["calls"]]),
         "failed_targets": {name: record["error"] for name, record in log.items() if "error" in record},
     }
+    by_metric: dict[str, dict[str, float]] = {}
     for name in suite.metrics:
         per_target = [
             mean([METRICS[name](text, target) for text in group] or [0.0])
             for target, group in zip(targets, by_target, strict=True)
         ]
         scores[name] = _figure(per_target)
+        by_metric[name] = dict(zip((target.name for target in targets), per_target, strict=True))
         referenced = [target for target in targets if target.reference is not None]
         if referenced:
             scores[f"{name}_human"] = _figure([METRICS[name](str(target.reference), target) for target in referenced])
@@ -115,13 +117,16 @@ def score(suite: Suite, targets: list[Target], out: Path, data: Path) -> dict[st
     if failed:
         raise UsageError(f"{out}: {failed} texts are longer than the teacher reads")
     grouped = iter(nll)
-    scores["lm_score"] = _figure([mean([next(grouped) for _ in group]) for group in by_target if group])
+    fluency = {t.name: mean([next(grouped) for _ in group]) for t, group in zip(targets, by_target, strict=True) if group}
+    scores["lm_score"] = _figure(list(fluency.values()))
+    by_metric["lm_score"] = fluency
     scores["lm_score_human"] = _figure(teacher.nat_per_word(human))
     size = min(len(texts), len(human))
     for label, side in (("", texts), ("_human", human)):
         scores[f"distinct_3{label}"] = round(distinct(side, 3, size), 4)
         scores[f"copied_from_train{label}"] = round(copied(side, train), 4)
         scores[f"length_distance_to_train{label}"] = round(length_distance(side, train), 3)
+    scores["by_target"] = {name: {t: round(value, 4) for t, value in values.items()} for name, values in by_metric.items()}
     return scores
 
 

@@ -14,6 +14,7 @@ from dlm_control import LanguageModel, UsageError
 from dlm_control.controllers.syntax import read_tree
 from dlm_control.eval import harness
 from dlm_control.eval.ablation import merged
+from dlm_control.eval.compare import compared
 from dlm_control.eval.metrics import METRICS, copied, distinct, interval, length_distance
 from dlm_control.eval.teacher import Teacher
 from dlm_control.presets import preset
@@ -145,6 +146,9 @@ def test_a_torn_run_goes_on_and_scores_the_same(tiny_lm: LanguageModel, tmp_path
 
     whole = run(tmp_path / "whole")
     assert whole["exact_length"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 4}
+    by_target: dict[str, dict[str, float]] = whole["by_target"]  # type: ignore[assignment]
+    assert by_target["exact_length"] == {f"{n} words": 1.0 for n in (3, 4, 5, 6)}
+    assert by_target["lm_score"].keys() == by_target["exact_length"].keys()
     torn = tmp_path / "torn"
     run(torn)
     log = torn / "samples.jsonl"
@@ -179,6 +183,42 @@ def test_manifest_says_what_made_the_numbers(tiny_lm: LanguageModel, tmp_path: P
     assert manifest["weights"] == tiny_lm.weights_digest
     assert manifest["preset"]["steps"] == 2
     assert {"command", "versions", "suite_digest", "wall_s"} <= manifest.keys()
+
+
+def run_folder(folder: Path, values: list[float], digest: str = "d") -> Path:
+    folder.mkdir()
+    by_target = {"score": {f"t{i}": value for i, value in enumerate(values)}}
+    scores = {"manifest": {"suite": "s", "suite_digest": digest}, "by_target": by_target}
+    (folder / "scores.json").write_text(json.dumps(scores))
+    return folder
+
+
+def test_paired_comparison_agrees_with_enumeration(tmp_path: Path) -> None:
+    """Of 2⁶ sign flips of six equal gains, two are as extreme; of a gain and its opposite all are."""
+    one = run_folder(tmp_path / "one", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    [row] = compared(one, run_folder(tmp_path / "better", [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]))
+    assert (row.metric, row.n) == ("score", 6)
+    assert (row.first, row.second, row.difference) == pytest.approx((0.35, 0.45, 0.1))
+    assert row.p == pytest.approx(2 / 64, abs=0.01) and row.detectable == pytest.approx(0, abs=1e-9)
+    [row] = compared(one, run_folder(tmp_path / "swapped", [0.2, 0.1, 0.3, 0.4, 0.5, 0.6]))
+    assert row.p == pytest.approx(1, abs=1e-3) and row.low < 0 < row.high
+    gaps = [0.1, -0.1, 0, 0, 0, 0]
+    deviation = math.sqrt(sum(g * g for g in gaps) / 5)
+    assert row.detectable == pytest.approx(2.8 * deviation / math.sqrt(6))
+
+
+def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
+    one = run_folder(tmp_path / "one", [0.1])
+    with pytest.raises(UsageError, match="different suites: suite_digest d and e"):
+        compared(one, run_folder(tmp_path / "other", [0.1], digest="e"))
+    with pytest.raises(UsageError, match=r"holds no scores\.json"):
+        compared(one, tmp_path)
+    (one / "scores.json").write_text("{}")
+    with pytest.raises(UsageError, match="no figures of single targets"):
+        compared(one, one)
+    (one / "scores.json").write_text("{")
+    with pytest.raises(UsageError, match="is not JSON"):
+        compared(one, one)
 
 
 def test_arms_of_an_ablation_are_merged_deeply() -> None:
