@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dlm_control.controllers.noise_aware import GuideConfig, GuideRecipe, Trunk, fitting
+from dlm_control.controllers.noise_aware import GuideConfig, Trunk, fitting
 from dlm_control.controllers.syntax import PENN, UNIVERSAL
-from dlm_control.controllers.syntax_guide import OTHER, Labels, common_labels, read_labels
+from dlm_control.controllers.syntax_guide import OTHER, AnnotatedGuideRecipe, Labels, common_labels
 from dlm_control.data import canvas_of, padded
 from dlm_control.language_model import LanguageModel
 from dlm_control.objectives import Draws, noised
@@ -125,21 +125,11 @@ def structure_guide(lm: LanguageModel) -> StructureGuide:
     return fitting(StructureGuide, lm, "e2e-structure", "configs/e2e-structure.yaml")
 
 
-class StructureGuideRecipe(GuideRecipe):
-    """Train a structure guide on noised sentences that `dlm annotate` has tagged and parsed.
-
-    Args:
-        least: a constituent label must be seen so often.
-        **kwargs: of GuideRecipe.
-    """
+class StructureGuideRecipe(AnnotatedGuideRecipe):
+    """Train a structure guide."""
 
     kind = "structure-guide"
-    columns = ("pos", "penn", "tree")
     model: StructureGuide
-
-    def __init__(self, least: int = 20, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.least = least
 
     def network(self, sizes: dict[str, Any]) -> StructureGuide:
         guide = StructureGuide(StructureGuideConfig(labels=common_labels(self.labels, self.least), **sizes))
@@ -156,9 +146,6 @@ class StructureGuideRecipe(GuideRecipe):
         counts[:, 0] = 0
         counts += 0.1 * counts.sum(0) / counts.sum()
         return (counts / counts.sum(1, keepdim=True)).float()
-
-    def labelled(self, row: dict[str, str]) -> Labels:
-        return read_labels(row)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         """Cross-entropy of the words, given noisy ones and a random part of the structure."""

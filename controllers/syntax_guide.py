@@ -116,27 +116,32 @@ def chart_index(labels: Sequence[str]) -> dict[str, int]:
     return {label: 1 + i for i, label in enumerate(labels)}
 
 
-class SyntaxGuideRecipe(GuideRecipe):
-    """Train a syntax guide on noised sentences that `dlm annotate` has tagged and parsed.
+class AnnotatedGuideRecipe(GuideRecipe):
+    """What recipes of guides share that learn from sentences `dlm annotate` has tagged and parsed.
 
     Args:
         least: a constituent label must be seen so often.
         **kwargs: of GuideRecipe.
     """
 
-    kind = "syntax-guide"
     columns = ("pos", "penn", "tree")
-    model: SyntaxGuide
 
     def __init__(self, least: int = 20, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.least = least
 
-    def network(self, sizes: dict[str, Any]) -> SyntaxGuide:
-        return SyntaxGuide(SyntaxGuideConfig(labels=common_labels(self.labels, self.least), **sizes))
-
     def labelled(self, row: dict[str, str]) -> Labels:
         return read_labels(row)
+
+
+class SyntaxGuideRecipe(AnnotatedGuideRecipe):
+    """Train a syntax guide."""
+
+    kind = "syntax-guide"
+    model: SyntaxGuide
+
+    def network(self, sizes: dict[str, Any]) -> SyntaxGuide:
+        return SyntaxGuide(SyntaxGuideConfig(labels=common_labels(self.labels, self.least), **sizes))
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         """−log p of tags and of chart cells, each a mean over words or cells, at noise levels drawn per sentence."""
