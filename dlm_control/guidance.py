@@ -61,7 +61,7 @@ class TiltGuidance(Guidance):
         conflict: `sum`; or `project`: of two tilts that point against each other, each loses its part along the other (Yu et
             al. 2020, PCGrad, under the inner product Σ p·a·b).
         lagrangian: rate at which a control's multiplier rises, a nat of energy and a step; a control that is satisfied does not
-            push. 0 leaves all multipliers at 1.
+            push (one whose energy is not calibrated never is). 0 leaves all multipliers at 1.
     """
 
     def __init__(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dlm_control.control import Control
 from dlm_control.controller import Controller, Plan, State
+from dlm_control.data import canvas_of
 from dlm_control.denoiser import Denoiser
 from dlm_control.errors import Fault, UsageError, shown
 from dlm_control.language_model import LanguageModel, load
-from dlm_control.layout import Layouts
+from dlm_control.layout import Layout, Layouts
 
 ITEMS = 3  # in a batch
 LEVELS = (0.001, 0.5, 1.0)  # both ends of the noise range, and its middle
@@ -106,9 +108,7 @@ class Case:
     def states(self) -> list[State]:
         """States as sampling meets them, one a noise level: noised texts, what the denoiser says of them."""
         config, generator = self.lm.model.config, torch.Generator().manual_seed(0)
-        layouts = Layouts(
-            [("tested", self.controller.plan(self.lm))], self.lm.tokenizer, config.length_counts, config.max_canvas
-        )
+        layouts = self.layouts(("tested", self.controller.plan(self.lm)))
         drawn = [layouts.draw(generator)]
         for _ in range(200):  # some of one canvas
             another = layouts.draw(generator)
@@ -134,9 +134,6 @@ class Case:
 
     def text_state(self, text: str) -> State:
         """The state of a finished text."""
-        from dlm_control.data import canvas_of
-        from dlm_control.layout import Layout
-
         tokenizer, most = self.lm.tokenizer, self.lm.model.config.max_canvas
         ids = list(self.lm.ids(text, "text"))
         canvas = canvas_of(len(ids), most)
@@ -297,8 +294,10 @@ RULES: dict[str, Rule] = {
 
 
 def _row(state: State, row: int) -> State:
-    tensors = {name: value[row : row + 1] for name, value in vars(state).items() if isinstance(value, Tensor)}
-    return State(**{"logits": None, "lm": state.lm, **{k: v for k, v in tensors.items() if k in State.__dataclass_fields__}})  # type: ignore[arg-type]
+    """One item of a state, as a batch of its own."""
+    whole = {field.name: getattr(state, field.name) for field in fields(state)}
+    one: dict[str, Any] = {name: value[row : row + 1] for name, value in whole.items() if isinstance(value, Tensor)}
+    return replace(state, **one)
 
 
 def _list(values: Sequence[float]) -> str:

@@ -75,9 +75,7 @@ def _difference(metric: str, first: list[float], second: list[float]) -> Differe
 def _scores(folder: Path) -> dict[str, Any]:
     file = folder / "scores.json"
     if not file.is_file():
-        raise UsageError(
-            f"compare: {folder} holds no scores.json; give the folder of one suite's run, such as results/bundled/pos"
-        )
+        raise UsageError(f"compare: {folder} holds no scores.json; give the folder of one suite's run, such as runs/pos")
     try:
         scores: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
