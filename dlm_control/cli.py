@@ -52,7 +52,10 @@ def build() -> typer.Typer:
             origin = point.dist.name if point.dist else "?"
             typer.echo(f"dlm: the command {name!r} of {origin} does not import and is left out: {error!r}", err=True)
         else:
-            app.command(name)(function)
+            if isinstance(function, typer.Typer):  # commands below this one
+                app.add_typer(function, name=name)
+            else:
+                app.command(name)(function)
     return app
 
 

@@ -82,6 +82,7 @@ def generate(
     Raises:
         UsageError: the controls contradict each other, or a control fails.
     """
+    controls = [_under(preset, control) for control in controls]
     plans = [(control.name, control.controller.plan(lm)) for control in controls if control.weight > 0]
     layouts = Layouts(plans, lm.tokenizer, lm.model.config.length_counts, lm.model.config.max_canvas)
     copies = preset.candidates * preset.particles
@@ -95,6 +96,18 @@ def generate(
             by_item[sample.index].append(sample)
     chosen = {i: _chosen(candidates, preset) for i, candidates in by_item.items()}
     return [chosen[i] for i in indices]
+
+
+def _under(preset: Preset, control: Control) -> Control:
+    """A control with the weight and the interval that a preset leaves it."""
+    (low, high), (least, most) = control.interval, preset.interval
+    interval = (max(low, least), min(high, most))
+    if interval[0] >= interval[1]:
+        raise UsageError(
+            f"control {control.name}: its interval {list(control.interval)} and the preset's {list(preset.interval)} have no "
+            "noise level in common; widen one"
+        )
+    return replace(control, weight=control.weight * preset.weight, interval=interval)
 
 
 def _chosen(candidates: list[Sample], preset: Preset) -> Sample:

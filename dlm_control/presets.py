@@ -28,6 +28,8 @@ class Preset:
             checks), then likeliest; or `mbr` (most like the others).
         particles: texts that run side by side and are resampled at `resample_at` by their checks; 1 is none.
         resample_at: noise levels.
+        weight: factor of every control's weight.
+        interval: noise levels (from, to) outside of which no control steers, whatever its own interval.
         scale, conflict, lagrangian: how the tilts of several controls are made comparable and added up; see `TiltGuidance`.
         early_stop: an item is finished once its words stay the same for a step and all checks hold, at noise levels of 0.5 or
             less; it costs a look at the checks.
@@ -46,6 +48,8 @@ class Preset:
     select: str = "checks"
     particles: int = 1
     resample_at: tuple[float, ...] = (0.5, 0.3, 0.15)
+    weight: float = 1.0
+    interval: tuple[float, float] = (0.0, 1.0)
     scale: str = "nats"
     conflict: str = "sum"
     lagrangian: float = 0.0
@@ -89,11 +93,17 @@ def preset(name: str, **changes: Any) -> Preset:
     for key in ("steps", "candidates", "particles", "max_calls"):
         if key in changes and not _whole(changes[key]) and not (key == "max_calls" and changes[key] is None):
             problems.add(key, f"expected a whole number above 0, got {changes[key]!r}")
-    for key in ("temperature", "strength", "evidence"):
+    for key in ("temperature", "strength", "evidence", "weight"):
         if key in changes and not (_number(changes[key]) and 0 < changes[key] < float("inf")):
             problems.add(key, f"expected a number above 0, got {changes[key]!r}")
     if "lagrangian" in changes and not (_number(changes["lagrangian"]) and 0 <= changes["lagrangian"] < float("inf")):
         problems.add("lagrangian", f"expected a number of 0 (off) or more, got {changes['lagrangian']!r}")
+    if "interval" in changes:
+        ends = changes["interval"]
+        if not (isinstance(ends, (list, tuple)) and len(ends) == 2 and all(map(_number, ends)) and 0 <= ends[0] < ends[1] <= 1):
+            problems.add("interval", f"expected two noise levels, 0 <= from < to <= 1, such as [0.1, 1.0], got {shown(ends)}")
+        else:
+            changes["interval"] = (float(ends[0]), float(ends[1]))
     if "early_stop" in changes and not isinstance(changes["early_stop"], bool):
         problems.add("early_stop", f"expected true or false, got {changes['early_stop']!r}")
     if "resample_at" in changes:

@@ -3,53 +3,81 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+_DATA = typer.Option(help="Folder with e2e/ and control_targets/; `smoke` needs none.")
+_DIR = typer.Argument(metavar="DIR", help="Folder of a run, as `dlm eval` leaves it.")
+_JUDGE = typer.Option("--judge", help="smollm2: fluency by a model that never saw the corpus; mauve. Repeatable.")
 
 
 def evaluate(
     suite: Annotated[list[str], typer.Argument(help="Names of bundled suites, or suite files.")],
-    data: Annotated[Path, typer.Option(help="Folder with e2e/ and control_targets/.")],
     out: Annotated[Path, typer.Option(help="Folder of the runs; one folder a suite.")],
-    model: Annotated[str, typer.Option(help="Bundled name, folder or hub id.")] = "e2e",
-    preset: Annotated[str | None, typer.Option(help="Named preset, in place of the suite's.")] = None,
+    data: Annotated[Path | None, _DATA] = None,
+    generator: Annotated[str, typer.Option(help="diffusion, or a baseline; `dlm ls` names them.")] = "diffusion",
+    model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id; for baselines their folder.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Of the diffusion model: a name, or a file that `dlm tune` wrote.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of the generator, such as steps=20.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Texts per target.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="First targets only.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     free: Annotated[bool, typer.Option("--free", help="Leave out all controls, for comparison.")] = False,
+    judge: Annotated[list[str] | None, _JUDGE] = None,
 ) -> None:
-    """Run benchmark suites and score them; a killed run goes on where it stopped."""
-    from dlm_control.eval.harness import run_suite
-    from dlm_control.language_model import load
-    from dlm_control.presets import preset as named_preset
-    from dlm_control.tasks.suite import read_suite
+    """Run benchmark suites and score them; a killed run goes on where it stopped.
 
-    suites = [read_suite(name) for name in suite]
-    lm = load(model)
+    `accelerate launch -m dlm_control eval …` shares the targets among processes.
+    """
+    from dlm_control.eval.generator import generator as made
+    from dlm_control.eval.harness import run_suite
+    from dlm_control.eval.judges import check_judges
+    from dlm_control.eval.metrics import METRICS
+    from dlm_control.eval.settings import read_settings
+    from dlm_control.tasks.suite import read_suites
+
+    check_judges(judge or ())
+    suites = [each for name in suite for each in read_suites(name, METRICS)]
+    given = read_settings(settings or ()) | ({"preset": preset} if preset else {}) | ({"free": True} if free else {})
     for each in suites:
-        chosen = named_preset(preset or "default") if preset or not each.preset else named_preset(**each.preset)
-        scores = run_suite(each, lm, chosen, data, out / each.name, samples, limit, seed, free)
-        typer.echo(
-            f"{each.name}: {scores['targets']} targets, {scores['texts']} texts, {scores['calls_per_text']:g} calls a text"
-        )
-        for name, value in scores.items():
-            if name == "failed_targets":
-                for target, error in value.items():
-                    typer.echo(f"  {target}: failed, counted as 0: {error.splitlines()[-1].removeprefix('  - ')}")
-            elif name == "by_target":
-                continue
-            elif name == "groups":
-                for group, figures in value.items():
-                    typer.echo(f"  {group:28} {' '.join(f'{k} {v:.3f}' for k, v in figures.items())}")
-            elif isinstance(value, dict):
-                typer.echo(f"  {name:28} {value['mean']:.4f}  [{value['low']:.4f}, {value['high']:.4f}]  n={value['n']}")
-            elif isinstance(value, float):
-                typer.echo(f"  {name:28} {value:.4f}")
+        writer = made(generator, each, model, given)
+        scores = run_suite(each, writer, data, out / each.name, samples, limit, seed, generator, judge or ())
+        if scores is not None:
+            _print(each.name, scores)
+
+
+def score(
+    run: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
+    data: Annotated[Path | None, _DATA] = None,
+    judge: Annotated[list[str] | None, _JUDGE] = None,
+) -> None:
+    """Score finished runs again, from their logs."""
+    from dlm_control.eval.judges import check_judges
+    from dlm_control.eval.scoring import score_run
+
+    check_judges(judge or ())
+    for folder in run:
+        _print(str(folder), score_run(folder, data=data, judges=judge or ()))
+
+
+def _print(title: str, scores: dict[str, Any]) -> None:
+    typer.echo(f"{title}: {scores['targets']} targets, {scores['texts']} texts, {scores['calls_per_text']:g} calls a text")
+    for target, error in scores["failed_targets"].items():
+        typer.echo(f"  {target}: failed, counted as 0: {error.splitlines()[-1].removeprefix('  - ')}")
+    for name, value in scores.items():
+        if isinstance(value, dict) and "low" in value:
+            typer.echo(f"  {name:32} {value['mean']:.4f}  [{value['low']:.4f}, {value['high']:.4f}]  n={value['n']}")
+        elif isinstance(value, float):
+            typer.echo(f"  {name:32} {value:.4f}")
+    for group, figures in scores.get("groups", {}).items():
+        typer.echo(f"  {group:32} {' '.join(f'{k} {v:.3f}' for k, v in figures.items())}")
+    for name, judged in scores["independence"].items():
+        typer.echo(f"  {name} is judged by {judged}")
 
 
 def compare(
-    one: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run, as `dlm eval` leaves it.")],
+    one: Annotated[Path, _DIR],
     other: Annotated[Path, typer.Argument(metavar="DIR", help="Another run of the same suite.")],
 ) -> None:
     """Compare two runs of a suite, target by target: differences, intervals, and a paired permutation test."""
@@ -60,6 +88,38 @@ def compare(
         means = f"{row.first:>8.4f} {row.second:>8.4f}"
         difference = f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
         typer.echo(f"{row.metric:14} {means} {difference:>28} {row.p:>7.4f} {row.detectable:>10.4f} {row.n:>5}")
+
+
+def report(
+    run: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs, or folders of such folders.")],
+    out: Annotated[Path, typer.Option(help="The page; the same as Markdown lies beside it.")] = Path("report.html"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a page that exists.")] = False,
+) -> None:
+    """Write one self-contained page: tables beside the printed ones of 2022, curves, every text, and the manifests."""
+    from dlm_control.eval.report import write_report
+
+    for file in write_report(run, out, force):
+        typer.echo(str(file))
+
+
+def tune(
+    suite: Annotated[list[str], typer.Argument(help="Suites whose targets are made from training sentences, such as `tune`.")],
+    data: Annotated[Path, _DATA],
+    out: Annotated[Path, typer.Option(help="The preset file; every trial lies beside it as <out>.trials.jsonl.")],
+    space: Annotated[
+        Path | None, typer.Option(help="YAML of keys and the values to try; by default the project's own.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Bundled name, folder or hub id.")] = "e2e",
+    budget: Annotated[float, typer.Option(help="Nats a word by which texts may be less likely than human text.")] = 0.3,
+    calls: Annotated[int, typer.Option(min=1, help="Network calls a text may cost.")] = 50,
+    trials: Annotated[int, typer.Option(min=1, help="Presets to try.")] = 16,
+    limit: Annotated[int | None, typer.Option(min=1, help="Targets of each suite in the first round.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Search presets on targets made from training sentences, under a fluency budget; write the best as a file."""
+    from dlm_control.eval.tuning import tune_presets
+
+    typer.echo(tune_presets(suite, data, out, space, model, budget, calls, trials, limit, seed))
 
 
 def ablate(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from dlm_control.controllers.linguistics import parse, tags_of, tree_of
 from dlm_control.controllers.syntax import Constituent, bracket_counts, constituents, f1
+from dlm_control.eval import slots
 from dlm_control.tasks.targets import Target
 from dlm_control.words import split_words
 
@@ -20,6 +21,12 @@ def substring(text: str, target: Target) -> float:
 def said(text: str, target: Target) -> float:
     """1 if the controller's own check finds a wording of the value (guide and check share their list of wordings)."""
     return target.controls[0].check(text).score
+
+
+def realised(text: str, target: Target) -> float:
+    """Share of the wanted fields whose value is said, and no other of theirs, by the patterns of `eval.slots` (strict)."""
+    fields: dict[str, str] = target.wanted["fields"]
+    return sum(slots.realised(field, value, text) for field, value in fields.items()) / len(fields)
 
 
 def exact_length(text: str, target: Target) -> float:
@@ -50,6 +57,13 @@ def tag_match(text: str, target: Target) -> float:
     return sum(tag == there for tag, there in zip(wanted, found, strict=False)) / len(wanted)
 
 
+def tags_strict(text: str, target: Target) -> float:
+    """As `tag_match`, over the longer of the two sequences: a text of another length loses (strict)."""
+    wanted: tuple[str, ...] = target.wanted["tags"]
+    found = tags_of(text).universal
+    return sum(tag == there for tag, there in zip(wanted, found, strict=False)) / max(len(wanted), len(found))
+
+
 def bracket_f1(text: str, target: Target) -> float:
     """Labelled bracket F1 of benepar's tree and the wanted one (texts cut, or padded with full stops, to it)."""
     wanted = target.wanted["tree"]
@@ -58,16 +72,29 @@ def bracket_f1(text: str, target: Target) -> float:
     return f1(*bracket_counts(wanted, parse([words])[0] if len(words) != len(split_words(text)) else tree_of(text)))
 
 
+def tree_strict(text: str, target: Target) -> float:
+    """Labelled bracket F1 of benepar's tree of the whole text and the wanted one, nothing cut or padded (strict).
+
+    Brackets are compared by their first and last word; where the lengths differ, those behind the difference are lost.
+    """
+    wanted, found = target.wanted["tree"], tree_of(text)
+    if len(wanted.leaves()) == len(found.leaves()):
+        return f1(*bracket_counts(wanted, found))
+    sides = [
+        Counter((c.first, c.last, part) for c in constituents(tree) for part in c.label.split("::")) for tree in (wanted, found)
+    ]
+    return f1((sides[0] & sides[1]).total(), sides[0].total(), sides[1].total())
+
+
 def spans_exact(text: str, target: Target) -> float:
     """Share of the wanted spans that are constituents of benepar's tree, ends and label exact."""
     there = set(constituents(tree_of(text)))
     return sum(Constituent(*span) in there for span in target.wanted["spans"]) / len(target.wanted["spans"])
 
 
-METRICS: dict[str, Callable[[str, Target], float]] = {
-    metric.__name__: metric
-    for metric in (substring, said, exact_length, length_within_2, words_kept, tag_match, bracket_f1, spans_exact)
-}
+_ALL = (substring, said, realised, exact_length, length_within_2, words_kept, tag_match, tags_strict, bracket_f1, tree_strict,
+        spans_exact)  # fmt: skip
+METRICS: dict[str, Callable[[str, Target], float]] = {metric.__name__: metric for metric in _ALL}
 
 
 def distinct(texts: Sequence[str], n: int, size: int | None = None) -> float:
@@ -83,6 +110,18 @@ def distinct(texts: Sequence[str], n: int, size: int | None = None) -> float:
         words = split_words(text)
         grams.update(zip(*(words[i:] for i in range(n)), strict=False))
     return len(grams) / max(1, grams.total())
+
+
+def self_bleu(texts: Sequence[str], count: int = 100) -> float:
+    """Mean BLEU-4 of each of the first `count` texts against the others of them (Zhu et al. 2018); less is more diverse."""
+    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+    parted = [split_words(text) for text in texts[:count]]
+    smooth = SmoothingFunction().method1
+    scores = [
+        sentence_bleu(parted[:i] + parted[i + 1 :], words, smoothing_function=smooth) for i, words in enumerate(parted) if words
+    ]
+    return float(mean(scores)) if len(parted) > 1 else 0.0
 
 
 def copied(texts: Sequence[str], corpus: Sequence[str]) -> float:

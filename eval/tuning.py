@@ -1,0 +1,178 @@
+"""Choosing a preset on targets of training sentences, under a budget of fluency and of network calls."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlm_control.errors import Problems, UsageError, shown
+from dlm_control.eval.metrics import METRICS, mean
+from dlm_control.eval.teacher import Teacher
+from dlm_control.language_model import LanguageModel, load
+from dlm_control.presets import Preset, preset
+from dlm_control.progress import progress
+from dlm_control.tasks.run import write_whole
+from dlm_control.tasks.suite import read_suites
+from dlm_control.tasks.targets import Target
+from dlm_control.yaml_file import read_yaml
+
+# How often candidates are drawn and which steps that leaves are decided by --calls.
+SPACE: dict[str, list[Any]] = {
+    "candidates": [1, 2, 3],
+    "temperature": [0.9, 1.0, 1.1, 1.2],
+    "evidence": [0.7, 0.85, 1.0],
+    "clamp": ["off", "soft"],
+    "weight": [0.75, 1.0, 1.5, 2.0],
+    "interval": [[0.0, 1.0], [0.0, 0.95], [0.05, 1.0]],
+}
+STRICT = {"fields": "realised", "tags": "tags_strict", "tree": "tree_strict", "spans": "spans_exact", "words": "exact_length"}
+_FIRST, _KEPT = 8, 4  # targets of a group in the first round; one preset in so many goes on to the second
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A preset and how it did.
+
+    Attributes:
+        changes: of the default preset.
+        round: 1 on few targets of each group, 2 on all.
+        success: mean over groups of the mean strict score.
+        by_group: those means.
+        lm_score: nats a word.
+        texts: how many.
+    """
+
+    changes: dict[str, Any]
+    round: int
+    success: float
+    by_group: dict[str, float]
+    lm_score: float
+    texts: int
+
+
+def tune_presets(
+    suites: Sequence[str], data: Path, out: Path, space: Path | None, model: str, budget: float, calls: int, trials: int,
+    limit: int | None, seed: int,
+) -> str:  # fmt: skip
+    """Random search with one halving (Jamieson & Talwalkar 2016): many presets on few targets, the best quarter on all.
+
+    Args:
+        suites: whose targets are searched on.
+        data: folder of their files.
+        out: the preset file.
+        space: a YAML file of keys and values to try.
+        model: what writes.
+        budget: nats a word that texts may be above the targets' own human sentences.
+        calls: network calls for a text at most.
+        trials: presets in the first round; the default is always one.
+        limit: targets of a group in the first round.
+        seed: of the search and the texts.
+
+    Returns:
+        What was chosen, in a line.
+
+    Raises:
+        UsageError: a faulty space, or no preset within the budget.
+    """
+    lm, teacher = load(model), Teacher()
+    given = SPACE if space is None else _read_space(space)
+    targets = [target for name in suites for suite in read_suites(name, METRICS) for target in suite.read_targets(data)]
+    human = mean(teacher.nat_per_word([str(target.reference) for target in targets if target.reference]))
+    few = [target for _, group in _by_group(targets) for target in group[: limit or _FIRST]]
+    drawn = _drawn(given, trials, calls, seed)
+    with progress("tune", total=len(drawn) + max(1, len(drawn) // _KEPT)) as bar:
+        first = []
+        for changes in drawn:
+            first.append(_tried(lm, teacher, changes, few, 1, seed))
+            bar.advance(1)
+        kept = sorted(first, key=lambda trial: _merit(trial, human + budget))[: max(1, len(drawn) // _KEPT)]
+        second = []
+        for trial in kept:
+            second.append(_tried(lm, teacher, trial.changes, targets, 2, seed + 1))
+            bar.advance(1)
+    best = min(second, key=lambda trial: _merit(trial, human + budget))
+    told = (
+        f"success {best.success:.4f}, lm-score {best.lm_score:.3f} (human {human:.3f}, budget {budget:g}), {best.texts} texts"
+    )
+    if best.lm_score > human + budget:
+        raise UsageError(f"tune: no preset stays within {budget:g} nat of human text; the best has {told}; raise --budget")
+    heading = f"# Written by `dlm {' '.join(sys.argv[1:])}`\n# {told}; weights {lm.weights_digest}\n"
+    write_whole(
+        {
+            out: heading + yaml.safe_dump({"name": "default", **best.changes}, sort_keys=False, allow_unicode=True),
+            out.with_name(f"{out.name}.trials.jsonl"): "".join(
+                json.dumps({**vars(trial), "human": round(human, 4)}) + "\n" for trial in [*first, *second]
+            ),
+        }
+    )
+    return f"{out}: {json.dumps(best.changes)}: {told}"
+
+
+def _tried(
+    lm: LanguageModel, teacher: Teacher, changes: dict[str, Any], targets: Sequence[Target], number: int, seed: int
+) -> Trial:
+    chosen = preset("default", **changes)
+    scores: dict[str, list[float]] = {}
+    texts = []
+    for place, target in enumerate(targets):
+        [text] = [sample.text for sample in lm.generate(target.controls, 1, seed=seed, preset=chosen, indices=[place])]
+        texts.append(text)
+        of_kinds = [METRICS[metric](text, target) for kind, metric in STRICT.items() if kind in target.wanted]
+        scores.setdefault(target.group or "all", []).append(mean(of_kinds))
+    by_group = {group: round(mean(values), 4) for group, values in scores.items()}
+    fluency = mean(teacher.nat_per_word(texts))
+    return Trial(changes, number, round(mean(list(by_group.values())), 4), by_group, round(fluency, 4), len(texts))
+
+
+def _merit(trial: Trial, most: float) -> tuple[bool, float, float]:
+    """Sorts the best first: those within the budget, then by success, then by fluency."""
+    return trial.lm_score > most, -trial.success, trial.lm_score
+
+
+def _drawn(space: dict[str, list[Any]], trials: int, calls: int, seed: int) -> list[dict[str, Any]]:
+    """The default, then others at random, none twice; steps are what the budget of calls leaves for each candidate."""
+    everything = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+    random.Random(seed).shuffle(everything)
+    chosen = [_whole({}, calls), *(_whole(changes, calls) for changes in everything)]
+    different = [changes for i, changes in enumerate(chosen) if changes not in chosen[:i]]
+    return different[:trials]
+
+
+def _whole(changes: dict[str, Any], calls: int) -> dict[str, Any]:
+    candidates = int(changes.get("candidates", 1))
+    more: dict[str, Any] = {"steps": min(changes.get("steps", calls), calls // candidates)}
+    return {**changes, **more, **({"select": "energies"} if candidates > 1 else {})}
+
+
+def _by_group(targets: Sequence[Target]) -> list[tuple[str, list[Target]]]:
+    found: dict[str, list[Target]] = {}
+    for target in targets:
+        found.setdefault(target.group or "all", []).append(target)
+    return list(found.items())
+
+
+def _read_space(path: Path) -> dict[str, list[Any]]:
+    given = read_yaml(path).content
+    problems = Problems(str(path))
+    known = Preset.__dataclass_fields__
+    for key, values in given.items():
+        if key not in known:
+            problems.add(str(key), f"unknown key; there are: {', '.join(known)}")
+        elif not isinstance(values, list) or not values:
+            problems.add(str(key), f"expected a list of values to try, got {shown(values)}")
+        else:
+            for value in values:
+                try:
+                    preset("default", **{key: value})
+                except UsageError as error:
+                    problems.adopt("", error)
+    problems.raise_if_any()
+    return given
