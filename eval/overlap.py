@@ -43,7 +43,7 @@ def filled(text: str, before: Sequence[str], after: Sequence[str]) -> str:
 
 
 def _sacrebleu(written: Sequence[str], human: Sequence[Sequence[str]]) -> dict[str, float]:
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     width = max(map(len, human))
     streams = [[texts[i] if i < len(texts) else texts[0] for texts in human] for i in range(width)]

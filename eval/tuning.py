@@ -17,7 +17,7 @@ from dlm_control.errors import Problems, UsageError, shown
 from dlm_control.eval.metrics import METRICS, mean
 from dlm_control.eval.teacher import Teacher
 from dlm_control.language_model import LanguageModel, load
-from dlm_control.presets import Preset, preset
+from dlm_control.presets import PRESETS, Preset, preset
 from dlm_control.progress import progress
 from dlm_control.tasks.run import write_whole
 from dlm_control.tasks.suite import read_suites
@@ -147,9 +147,11 @@ def _drawn(space: dict[str, list[Any]], trials: int, calls: int, seed: int) -> l
 
 
 def _whole(changes: dict[str, Any], calls: int) -> dict[str, Any]:
-    candidates = int(changes.get("candidates", 1))
-    more: dict[str, Any] = {"steps": min(changes.get("steps", calls), calls // candidates)}
-    return {**changes, **more, **({"select": "energies"} if candidates > 1 else {})}
+    if not changes and PRESETS["default"].calls() <= calls:
+        return {}
+    candidates = int(changes.get("candidates", PRESETS["default"].candidates))
+    steps = min(changes.get("steps", calls), calls // candidates)
+    return {**changes, "steps": steps, **({"select": "energies"} if candidates > 1 else {})}
 
 
 def _by_group(targets: Sequence[Target]) -> list[tuple[str, list[Target]]]:

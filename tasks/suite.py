@@ -12,7 +12,7 @@ from typing import Any
 
 from dlm_control.errors import Problems, UsageError, shown, suggestion
 from dlm_control.presets import PRESETS
-from dlm_control.tasks.targets import READERS, WORDS, Guides, Target
+from dlm_control.tasks.targets import NEED_NO_FILES, READERS, WORDS, Guides, Target
 from dlm_control.yaml_file import read_yaml
 
 
@@ -54,10 +54,10 @@ class Suite:
         """
         if self.bundled:
             data = suites()[self.name].parent
-        if data is None:
+        if data is None and self.targets["reader"] not in NEED_NO_FILES:
             raise UsageError(f"suite {self.name}: needs --data, the folder with its files; `smoke` needs none")
         arguments = {key: value for key, value in self.targets.items() if key != "reader"}
-        targets = list(READERS[self.targets["reader"]](data, guides, **arguments))
+        targets = list(READERS[self.targets["reader"]](data or Path(), guides, **arguments))
         if not targets:
             raise UsageError(f"suite {self.name}: there are no targets in {data} ({shown(arguments)})")
         return targets

@@ -356,6 +356,9 @@ def semantic_rows(data: Path, target: Target) -> list[str]:
     return [row["ref"] for row in rows if all(f"{field}[{value}]" in row["mr"] for field, value in fields.items())]
 
 
+NEED_NO_FILES = ("free", "lengths")  # readers
+
+
 def refs(path: Path) -> list[str]:
     """The sentences of a CSV file."""
     return [row["ref"] for row in _rows(path, ["ref"])]

@@ -74,7 +74,7 @@ def test_ls_shows_parameters_defaults_origin_and_purpose() -> None:
 
 def test_ls_shows_presets_and_samplers() -> None:
     shown = dlm("ls").stdout
-    assert "fast     steps=20; the rest as in default" in shown
+    assert "fast     steps=20, candidates=1; the rest as in default" in shown
     assert "dpmpp-2m      deterministic, order 2" in shown
 
 

@@ -183,10 +183,12 @@ def test_every_way_of_composing_reaches_both_targets(tiny_lm: LanguageModel, cha
 def test_an_item_stops_when_its_words_stay_and_its_checks_hold(tiny_lm: LanguageModel) -> None:
     never = Toy(lambda state: state.log_probs[:, 0, 3] * 0, check=lambda text: 0.0)
     steps = 60
-    free = tiny_lm.generate([Length(6)], 4, steps=steps, early_stop=True, temperature=0.2)
+    free = tiny_lm.generate([Length(6)], 4, steps=steps, early_stop=True, preset="single", temperature=0.2)
     assert all(sample.passed and steps / 2 < sample.calls < steps for sample in free)
-    assert [s.calls for s in tiny_lm.generate([Length(6), never], 4, steps=steps, early_stop=True)] == [steps] * 4
-    alone = tiny_lm.generate([Length(6)], indices=[3], steps=steps, early_stop=True, temperature=0.2)
+    assert [s.calls for s in tiny_lm.generate([Length(6), never], 4, steps=steps, early_stop=True, preset="single")] == [
+        steps
+    ] * 4
+    alone = tiny_lm.generate([Length(6)], indices=[3], steps=steps, early_stop=True, preset="single", temperature=0.2)
     assert alone[0] == free[3]
 
 
@@ -207,9 +209,9 @@ class Moody(Controller):
 def test_a_failing_control_costs_one_item_and_no_other(tiny_lm: LanguageModel) -> None:
     controls: list[Controller | Control] = [Moody(), Length(at_least=6, at_most=8)]
     with pytest.raises(UsageError, match=r"control moody: Moody\(\)\.energy raised RuntimeError: seven is too many \(at t ="):
-        tiny_lm.generate(controls, 12, steps=3)
+        tiny_lm.generate(controls, 12, preset="single", steps=3)
     trace = Trace()
-    samples = tiny_lm.generate(controls, 12, steps=3, on_error="skip", trace=trace)
+    samples = tiny_lm.generate(controls, 12, preset="single", steps=3, on_error="skip", trace=trace)
     assert len(trace.moments) == 3 * sum(sample.error is None for sample in samples)
     failed = [sample for sample in samples if sample.error is not None]
     assert [sample.index for sample in samples] == list(range(12))
@@ -217,7 +219,7 @@ def test_a_failing_control_costs_one_item_and_no_other(tiny_lm: LanguageModel) -
     assert all("seven is too many" in str(sample.error) and not sample.passed and not sample.text for sample in failed)
     assert {len(sample.words) for sample in samples if sample.error is None} == {6, 8}
     good = next(sample for sample in samples if sample.error is None)
-    assert tiny_lm.generate(controls, indices=[good.index], steps=3)[0] == good
+    assert tiny_lm.generate(controls, indices=[good.index], preset="single", steps=3)[0] == good
     with pytest.raises(UsageError, match="on_error: expected 'raise' or 'skip', got 'ignore'"):
         tiny_lm.generate(controls, on_error="ignore")  # type: ignore[arg-type]
 
@@ -242,7 +244,7 @@ def test_a_trace_tells_energies_shares_changes_and_cosines(tiny_lm: LanguageMode
     named = [Control("one", pull(1)), Control("same", pull(1)), Control("other", pull(-1))]
     controls: list[Controller | Control] = [*named, Length(6)]
     trace = Trace()
-    samples = tiny_lm.generate(controls, 5, steps=9, trace=trace)
+    samples = tiny_lm.generate(controls, 5, preset="single", steps=9, trace=trace)
     assert len(trace.moments) == 3 * 5 * 9
     assert {moment.index for moment in trace.moments} == set(range(5))
     for t in {moment.t for moment in trace.moments}:
@@ -269,7 +271,7 @@ def test_the_losing_control_is_named(tiny_lm: LanguageModel) -> None:
     lost = Toy(lambda state: 20 - state.log_probs[:, 0, 3] * 1e-3)
     controls = [Control("lost", lost), Control("fine", wants(0, 3)), Control("length", Length(6))]
     trace = Trace()
-    samples = tiny_lm.generate(controls, 3, steps=4, trace=trace)
+    samples = tiny_lm.generate(controls, 3, preset="single", steps=4, trace=trace)
     [warning] = warnings(controls, trace, samples)
     assert warning.startswith("lost loses in 3 of 3 texts: its guide saw it at p = 2e-09")
     free = sentence([controls[2]], Trace(), samples)

@@ -15,7 +15,7 @@ from dlm_control.presets import PRESETS, preset
 from dlm_control.samplers import SAMPLERS, SPACINGS
 from dlm_control.selection import resampled, select
 
-FAST = preset("fast", steps=5)
+FAST = preset("fast", steps=5, select="checks")
 
 
 class Words(Controller):
@@ -176,7 +176,9 @@ def test_particles_obey_more_at_equal_calls(tiny_lm: LanguageModel, name: str) -
     judge = [Words(8, 8), Prefers(("river", "pub", "Fox", "the", "."), None)]
 
     def mean_score(**changes: Any) -> float:
-        samples = tiny_lm.generate(judge, 20, preset=preset("default", steps=12), sampler=name, particles=8, **changes)
+        samples = tiny_lm.generate(
+            judge, 20, preset=preset("single", steps=12, select="checks"), sampler=name, particles=8, **changes
+        )
         assert all(sample.calls == 12 * 8 for sample in samples)
         return sum(sample.checks["prefers"].score for sample in samples) / len(samples)
 
@@ -243,5 +245,5 @@ def test_samples_say_how_they_did(tiny_lm: LanguageModel) -> None:
     plain = tiny_lm.generate([Words(5, 5), Words(5, 9)], preset=FAST)[0]
     assert plain.checks.keys() == {"words#1", "words#2"} and plain.passed
     assert str(plain) == plain.text == tiny_lm.tokenizer.join(plain.words)
-    failed = tiny_lm.generate([Prefers(("river",), None)], preset=Preset(steps=5))[0]
+    failed = tiny_lm.generate([Prefers(("river",), None)], preset=Preset(steps=5, candidates=1))[0]
     assert not failed.passed and failed.checks["prefers"].score < 1

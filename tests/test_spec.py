@@ -78,7 +78,7 @@ controls:
 
 def test_defaults() -> None:
     spec = Spec.from_mapping(LENGTH)
-    assert (spec.model, spec.num_samples, spec.seed, spec.preset.steps) == ("e2e", 1, 0, 50)
+    assert (spec.model, spec.num_samples, spec.seed, spec.preset.steps) == ("e2e", 1, 0, 16)
 
 
 def test_equal_specs_have_equal_digests_however_they_are_written(tmp_path: Path) -> None:
@@ -235,10 +235,10 @@ def test_faulty_controls(entry: object, told: str) -> None:
         ({"controls": [], "unconditional": "yes"}, "unconditional: expected true or false, got 'yes'"),
         ({**LENGTH, "unconditional": True}, "unconditional: true, but there are 1 controls; remove one or the other"),
         ({**LENGTH, "model": ""}, "model: expected a bundled name, a folder or a hub id, got ''"),
-        ({**LENGTH, "preset": "fsat"}, "preset: unknown, did you mean 'fast'?; there are: default, fast, rerank, paper"),
+        ({**LENGTH, "preset": "fsat"}, "preset: unknown, did you mean 'fast'?; there are: default, fast, single, paper"),
         (
             {**LENGTH, "preset": 7},
-            "preset: expected one of default, fast, rerank, paper, or a mapping such as {name: fast, steps: 30}, got 7",
+            "preset: expected one of default, fast, single, paper, or a mapping such as {name: fast, steps: 30}, got 7",
         ),
         ({**LENGTH, "preset": {"stepps": 3}}, "preset.stepps: unknown key, did you mean 'steps'?"),
         ({**LENGTH, "preset": {"steps": 0}}, "preset.steps: expected a whole number above 0, got 0"),
@@ -250,7 +250,10 @@ def test_faulty_controls(entry: object, told: str) -> None:
             {**LENGTH, "preset": {"name": "paper", "sampler": "ancestral"}},
             "preset.sampler: the 2022 update needs a ddim step's",
         ),
-        ({**LENGTH, "preset": {"candidates": 4, "max_calls": 100}}, "= 200 network calls a text exceed the budget of 100"),
+        (
+            {**LENGTH, "preset": {"steps": 50, "candidates": 4, "max_calls": 100}},
+            "= 200 network calls a text exceed the budget of 100",
+        ),
         ({**LENGTH, "include": "own.py"}, "include: expected a list of Python files, got 'own.py'"),
         ({**LENGTH, "include": ["gone.py"]}, "include[0]: include gone.py: no such Python file"),
     ],
@@ -376,7 +379,7 @@ def test_run_writes_texts_and_a_manifest(tiny_lm: LanguageModel, tmp_path: Path)
     samples = run_spec(spec, tiny_lm, tmp_path / "out.jsonl")
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [r["text"] for r in records] == [s.text for s in samples]
-    assert [(r["index"], r["seed"], r["calls"], len(r["words"])) for r in records] == [(i, 0, 3, 9) for i in range(3)]
+    assert [(r["index"], r["seed"], r["calls"], len(r["words"])) for r in records] == [(i, 0, 9, 9) for i in range(3)]
     assert records[0]["checks"]["length"] == {"score": 1.0, "why": "9 words, wanted 9", "passed": True}
     assert set(records[0]["energies"]) == {"keyword"}
     manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
@@ -437,7 +440,7 @@ def test_on_error_lets_the_other_texts_live(tiny_lm: LanguageModel, tmp_path: Pa
     own(tmp_path, "moody", "**options", f"self.reads = 'logits'\n\n    def energy(self, state):\n        {energy}")
     file = write(
         tmp_path,
-        "include: [moody.py]\nnum_samples: 12\non_error: skip\npreset: {steps: 2}\n"
+        "include: [moody.py]\nnum_samples: 12\non_error: skip\npreset: {steps: 2, candidates: 1}\n"
         "controls: [{moody: }, {length: {at_least: 6, at_most: 8}}]\n",
     )
     samples = run_spec(read_spec(file), tiny_lm, tmp_path / "out.jsonl")

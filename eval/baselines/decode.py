@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GPT2LMHeadModel
+from transformers import DynamicCache, GPT2ForTokenClassification, GPT2LMHeadModel
 
 from dlm_control.errors import UsageError
 from dlm_control.eval.baselines.prompts import TOKENS
@@ -24,7 +25,7 @@ MOST_WORDS = 95  # in a text
 class Network:
     """A GPT-2 over words, and perhaps the tokens of prompts behind them."""
 
-    model: GPT2LMHeadModel
+    model: Any
     tokenizer: WordTokenizer
 
     def prompt_ids(self, tokens: Sequence[str]) -> list[int]:
@@ -46,8 +47,8 @@ def network(folder: Path) -> Network:
             "trains it, DATA being what `dlm annotate` wrote; --model names the folder that holds them"
         )
     hush()
-    model = GPT2LMHeadModel.from_pretrained(folder).eval().requires_grad_(False)
-    return Network(model, WordTokenizer.from_pretrained(folder))
+    kind = GPT2ForTokenClassification if "discriminator" in folder.name else GPT2LMHeadModel
+    return Network(kind.from_pretrained(folder).eval().requires_grad_(False), WordTokenizer.from_pretrained(folder))
 
 
 class Stream:
@@ -59,22 +60,55 @@ class Stream:
     """
 
     def __init__(self, read: Network, prompt: Sequence[str], rows: int) -> None:
-        self.read, self.calls, self.cache = read, 0, None
+        self.read, self.calls = read, 0
+        self.cache: Any = None
         self.push(torch.tensor([read.prompt_ids(prompt)] * rows))
 
     @torch.no_grad()
     def push(self, ids: Tensor) -> None:
         """Read ids (rows, any number)."""
-        if self.cache is None and ids.shape[1] > self.read.model.config.n_positions - MOST_WORDS - 1:
-            raise UsageError(f"baselines: a prompt of {ids.shape[1]} tokens leaves no room for a text")
+        self.check_room(ids)
         out = self.read.model(ids, past_key_values=self.cache, use_cache=True)
         self.cache, self.calls = out.past_key_values, self.calls + 1
         self.logits: Tensor = out.logits[:, -1, : len(self.read.tokenizer)]
 
+    def check_room(self, ids: Tensor) -> None:
+        """
+        Raises:
+            UsageError: the prompt leaves no room for a text.
+        """
+        if self.cache is None and ids.shape[1] > self.read.model.config.n_positions - MOST_WORDS - 1:
+            raise UsageError(f"baselines: a prompt of {ids.shape[1]} tokens leaves no room for a text")
+
+
+class Judge(Stream):
+    """A discriminator that reads the words of several texts side by side, and every candidate for their next ones."""
+
+    @torch.no_grad()
+    def push(self, ids: Tensor) -> None:
+        self.check_room(ids)
+        self.cache = self.read.model(ids, past_key_values=self.cache, use_cache=True).past_key_values
+        self.calls += 1
+
+    @torch.no_grad()
+    def verdicts(self, candidates: Tensor) -> Tensor:
+        """Log-probability that a text which goes on so will obey, (rows, candidates).
+
+        Args:
+            candidates: (rows, candidates), word ids.
+        """
+        rows, count = candidates.shape
+        copies = DynamicCache()
+        for i, layer in enumerate(self.cache.layers):
+            copies.update(layer.keys.repeat_interleave(count, 0), layer.values.repeat_interleave(count, 0), i)
+        logits = self.read.model(candidates.reshape(-1, 1), past_key_values=copies, use_cache=True).logits[:, -1, 0]
+        self.calls += 1
+        return torch.nn.functional.logsigmoid(logits).view(rows, count)
+
 
 def sample(
     streams: Sequence[Stream],
-    combine: Callable[[Sequence[Tensor]], Tensor],
+    combine: Callable[[], Tensor],
     generators: Sequence[torch.Generator],
     top_k: int = 0,
 ) -> list[list[int]]:
@@ -82,7 +116,7 @@ def sample(
 
     Args:
         streams: that read the texts.
-        combine: log-probabilities (rows, words) up to a constant, of the streams' logits.
+        combine: log-probabilities (rows, words) of the next words, up to a constant, by what the streams have read.
         generators: random numbers of each row.
         top_k: only so many of the likeliest words are drawn from; 0 is all.
     """
@@ -91,7 +125,7 @@ def sample(
     texts: list[list[int]] = [[] for _ in generators]
     alive = [True] * len(generators)
     for place in range(MOST_WORDS):
-        scores = combine([stream.logits for stream in streams])
+        scores = combine()
         scores[:, never] = -torch.inf
         if place == 0:
             scores[:, end] = -torch.inf  # a text has at least one word

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from dlm_control.control import Control
 from dlm_control.controller import Controller
 from dlm_control.errors import UsageError
-from dlm_control.eval.baselines.decode import Network, Stream, generators, network, sample, written
+from dlm_control.eval.baselines.decode import Judge, Network, Stream, generators, network, sample, written
 from dlm_control.eval.baselines.prompts import prompt_of
 from dlm_control.eval.generator import Generator, Output
 from dlm_control.tasks.suite import Suite
@@ -49,7 +50,7 @@ class Free(Baseline):
 
     def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
         stream = Stream(self.lm, [], len(indices))
-        return self.outputs(sample([stream], _only, generators(seed, indices)), 1)
+        return self.outputs(sample([stream], partial(_mean, [stream]), generators(seed, indices)), 1)
 
 
 class Reject(Baseline):
@@ -67,7 +68,7 @@ class Reject(Baseline):
 
     def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
         stream = Stream(self.lm, [], len(indices) * self.draws)
-        drawn = self.outputs(sample([stream], _only, generators(seed, indices, self.draws)), 1)
+        drawn = self.outputs(sample([stream], partial(_mean, [stream]), generators(seed, indices, self.draws)), 1)
         found = []
         for i in range(0, len(drawn), self.draws):
             group = drawn[i : i + self.draws]
@@ -94,15 +95,14 @@ class Finetuned(Baseline):
         tuned = self.network(f"finetuned-{kind}")
         if not self.beams:
             stream = Stream(tuned, prompt, len(indices))
-            return self.outputs(sample([stream], _only, generators(seed, indices)), 1)
+            return self.outputs(sample([stream], partial(_mean, [stream]), generators(seed, indices)), 1)
         return self.outputs([self._searched(tuned, prompt)] * len(indices), self.beams)
 
     def _searched(self, tuned: Network, prompt: Sequence[str]) -> list[int]:
         ids = torch.tensor([tuned.prompt_ids(prompt)])
         tokenizer = tuned.tokenizer
         never = [tokenizer.pad_token_id, tokenizer.unk_token_id, *range(len(tokenizer), tuned.model.config.vocab_size)]
-        model: Any = tuned.model
-        whole = model.generate(
+        whole = tuned.model.generate(
             ids, attention_mask=torch.ones_like(ids), num_beams=self.beams, do_sample=False, max_new_tokens=95,
             min_new_tokens=2, suppress_tokens=never, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
         )  # fmt: skip
@@ -115,7 +115,7 @@ class Experts(Baseline):
     def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
         prompts = _prompts(target)
         streams = [Stream(self.network(f"finetuned-{kind}"), prompt, len(indices)) for kind, prompt in prompts]
-        return self.outputs(sample(streams, _mean, generators(seed, indices)), len(streams))
+        return self.outputs(sample(streams, partial(_mean, streams), generators(seed, indices)), len(streams))
 
 
 class Fudge(Baseline):
@@ -125,30 +125,30 @@ class Fudge(Baseline):
         suite: not used.
         model: folder of the networks.
         strength: λ, the power of each discriminator's probability; by default 2022's for its kind of control.
-        before: only so many of the LM's likeliest words are considered.
+        before: only so many of the LM's likeliest words are considered (2022: 200 of a larger vocabulary).
         top_k: only so many of the best are drawn from.
     """
 
     def __init__(
-        self, suite: Suite, model: str | None = None, strength: float | None = None, before: int = 200, top_k: int = 10
+        self, suite: Suite, model: str | None = None, strength: float | None = None, before: int = 50, top_k: int = 10
     ) -> None:
         super().__init__(suite, model, strength=strength, before=before, top_k=top_k)
         self.strength, self.before, self.top_k = strength, before, top_k
 
     def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
         prompts = _prompts(target)
+        lm = Stream(self.lm, [], len(indices))
+        judges = [Judge(self.network(f"discriminator-{kind}"), prompt, len(indices)) for kind, prompt in prompts]
         powers = [self.strength or STRENGTHS[kind] for kind, _ in prompts]
-        streams = [Stream(self.network(f"discriminator-{kind}"), prompt, len(indices)) for kind, prompt in prompts]
 
-        def combine(logits: Sequence[Tensor]) -> Tensor:
-            likely = logits[0].log_softmax(-1)
-            likely = likely.masked_fill(likely < likely.topk(self.before).values[:, -1:], -torch.inf)
-            for power, verdict in zip(powers, logits[1:], strict=True):
-                likely = likely + power * torch.nn.functional.logsigmoid(verdict)
-            return likely
+        def combined() -> Tensor:
+            likely, candidates = lm.logits.log_softmax(-1).topk(self.before)
+            for power, judge in zip(powers, judges, strict=True):
+                likely = likely + power * judge.verdicts(candidates)
+            return torch.full_like(lm.logits, -torch.inf).scatter(1, candidates, likely)
 
-        everyone = [Stream(self.lm, [], len(indices)), *streams]
-        return self.outputs(sample(everyone, combine, generators(seed, indices), self.top_k), len(everyone))
+        texts = sample([lm, *judges], combined, generators(seed, indices), self.top_k)
+        return self.outputs(texts, 1 + 2 * len(judges))
 
 
 def _prompts(target: Target, most: int | None = None) -> list[tuple[str, list[str]]]:
@@ -169,12 +169,8 @@ def _obedience(target: Target, text: str) -> float:
     return sum(control.check(text).score for control in target.controls)
 
 
-def _only(logits: Sequence[Tensor]) -> Tensor:
-    return logits[0].log_softmax(-1)
-
-
-def _mean(logits: Sequence[Tensor]) -> Tensor:
-    return torch.stack([each.log_softmax(-1) for each in logits]).mean(0)
+def _mean(streams: Sequence[Stream]) -> Tensor:
+    return torch.stack([stream.logits.log_softmax(-1) for stream in streams]).mean(0)
 
 
 def _digest(read: Network) -> str:

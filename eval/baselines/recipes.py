@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import GPT2LMHeadModel
+from transformers import GPT2Config, GPT2ForTokenClassification, GPT2LMHeadModel, PreTrainedModel
 
 from dlm_control.data import CanvasBatches, encode, padded, read_split
 from dlm_control.errors import UsageError
@@ -22,13 +22,6 @@ from dlm_control.recipe import Loss, Recipe
 from dlm_control.tokenizer import WordTokenizer
 
 _HELD_OUT = 512  # sentences that `evaluate` looks at
-
-
-def prompted(folder: Path, words: int) -> GPT2LMHeadModel:
-    """A language model with embeddings for the tokens of prompts behind those of its words."""
-    model: GPT2LMHeadModel = GPT2LMHeadModel.from_pretrained(folder)
-    model.resize_token_embeddings(words + len(TOKENS), mean_resizing=False)
-    return model
 
 
 class _PromptedRecipe(Recipe):
@@ -47,7 +40,7 @@ class _PromptedRecipe(Recipe):
         self.ids = {token: self.first + i for i, token in enumerate(TOKENS)}
         torch.manual_seed(seed)
         self.model = self.built(folder)
-        self.longest = self.model.config.n_positions
+        self.longest = int(GPT2Config.from_pretrained(folder).n_positions)
         self.rows, self.sentences = self._read(data, "train")
         self.held_rows, self.held_sentences = self._read(data, "validation")
         self.held_rows, self.held_sentences = self.held_rows[:_HELD_OUT], self.held_sentences[:_HELD_OUT]
@@ -55,7 +48,7 @@ class _PromptedRecipe(Recipe):
         self.seed = seed
         self.batches = CanvasBatches(lengths, self.longest, self.tokens, seed, multiple=8 * processes)
 
-    def built(self, folder: Path) -> GPT2LMHeadModel:
+    def built(self, folder: Path) -> Any:
         """The network before training."""
         raise NotImplementedError
 
@@ -66,7 +59,7 @@ class _PromptedRecipe(Recipe):
         return self._batch([self.rows[i] for i in share], [self.sentences[i] for i in share], canvas, rng)
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        assert isinstance(model, GPT2LMHeadModel)
+        assert isinstance(model, PreTrainedModel)
         model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -94,15 +87,14 @@ class _PromptedRecipe(Recipe):
         raise NotImplementedError
 
     def _sequences(self, prompts: list[list[str]], sentences: list[list[int]], canvas: int) -> tuple[Tensor, Tensor]:
-        """(batch, canvas) ids of prompt, END, text; the next word at each place of a text, −100 elsewhere."""
+        """(batch, canvas) ids of prompt, END, text and END; (batch, canvas) bool, the text and its END."""
         end = self.tokenizer.eos_token_id
         wholes = [[*(self.ids[t] for t in p), end, *s] for p, s in zip(prompts, sentences, strict=True)]
-        canvas = max(canvas, max(map(len, wholes)))
-        ids = padded(wholes, canvas, self.tokenizer.pad_token_id)
-        following = torch.full_like(ids, -100)
+        ids = padded(wholes, max(canvas, *map(len, wholes)), self.tokenizer.pad_token_id)
+        words_there = torch.zeros_like(ids, dtype=torch.bool)
         for row, (prompt, sentence) in enumerate(zip(prompts, sentences, strict=True)):
-            following[row, len(prompt) : len(prompt) + len(sentence)] = torch.tensor(sentence)
-        return ids[:, :-1], following[:, :-1]
+            words_there[row, len(prompt) + 1 : len(prompt) + 1 + len(sentence)] = True
+        return ids, words_there
 
 
 class FinetunedRecipe(_PromptedRecipe):
@@ -118,15 +110,18 @@ class FinetunedRecipe(_PromptedRecipe):
     kind = "finetuned"
 
     def built(self, folder: Path) -> GPT2LMHeadModel:
-        return prompted(folder, self.first)
+        model: GPT2LMHeadModel = GPT2LMHeadModel.from_pretrained(folder)
+        model.resize_token_embeddings(self.first + len(TOKENS), mean_resizing=False)
+        return model
 
     def _batch(self, rows: list[dict[str, str]], sentences: list[list[int]], canvas: int, rng: random.Random) -> Any:
         prompts = [drawn(self.control, row, len(s) - 1, rng) for row, s in zip(rows, sentences, strict=True)]
         return self._sequences(prompts, sentences, canvas)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
-        ids, following = batch
-        logits = model(ids).logits[:, :, : self.first]
+        ids, words_there = batch
+        following = ids.masked_fill(~words_there, -100)[:, 1:]
+        logits = model(ids[:, :-1]).logits[:, :, : self.first]
         return Loss(F.cross_entropy(logits.flatten(0, 1), following.flatten(), ignore_index=-100), {})
 
     @torch.no_grad()
@@ -135,7 +130,7 @@ class FinetunedRecipe(_PromptedRecipe):
         total, words = 0.0, 0
         for i in range(0, len(self.held_rows), 32):
             batch = self._batch(self.held_rows[i : i + 32], self.held_sentences[i : i + 32], 0, random.Random(i))
-            counted = int((batch[1] >= 0).sum())
+            counted = int(batch[1].sum())
             total, words = total + float(self.loss(model, batch, Draws(0, 0, 0, 1)).total) * counted, words + counted
         return {"nat_per_word": total / words}
 
@@ -143,8 +138,8 @@ class FinetunedRecipe(_PromptedRecipe):
 class DiscriminatorRecipe(_PromptedRecipe):
     """A future discriminator (Yang & Klein 2021, FUDGE): will a text that begins like this obey the control?
 
-    One logit for every next word at every place, so that all candidates of a step cost one call. It is trained on human texts
-    with their own controls (half) and with controls that they do not obey.
+    The language model with one logit at every place, trained on human texts with their own controls (half) and with controls
+    that they do not obey.
 
     Args:
         control: semantic, pos, tree, span or length.
@@ -155,12 +150,11 @@ class DiscriminatorRecipe(_PromptedRecipe):
 
     kind = "discriminator"
 
-    def built(self, folder: Path) -> GPT2LMHeadModel:
-        """The language model with a new output layer: its features, all logits 0."""
-        model = prompted(folder, self.first)
-        model.config.tie_word_embeddings = False
-        model.lm_head = nn.Linear(model.config.n_embd, model.config.vocab_size, bias=False)
-        nn.init.zeros_(model.lm_head.weight)
+    def built(self, folder: Path) -> GPT2ForTokenClassification:
+        config = GPT2Config.from_pretrained(folder, num_labels=1)
+        config.classifier_dropout = 0.0
+        model: GPT2ForTokenClassification = GPT2ForTokenClassification.from_pretrained(folder, config=config)
+        model.resize_token_embeddings(self.first + len(TOKENS), mean_resizing=False)
         return model
 
     def _batch(self, rows: list[dict[str, str]], sentences: list[list[int]], canvas: int, rng: random.Random) -> Any:
@@ -171,15 +165,14 @@ class DiscriminatorRecipe(_PromptedRecipe):
             obeyed.append(rng.random() < 0.5)
             others = drawn(self.control, other, len(sentences[(i + 1) % len(rows)]) - 1, rng)
             prompts.append(right if obeyed[-1] else wrong(self.control, row, words, others, rng))
-        return *self._sequences(prompts, sentences, canvas), torch.tensor(obeyed, dtype=torch.float32)
+        ids, words_there = self._sequences(prompts, sentences, canvas)
+        return ids, words_there, torch.tensor(obeyed, dtype=torch.float32)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
-        ids, following, obeyed = batch
-        counted = following >= 0
-        logits = model(ids).logits.gather(-1, following.clamp(min=0)[..., None])[..., 0]
-        wanted = obeyed[:, None].expand_as(logits)
-        nll = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        return Loss(nll[counted].mean(), {})
+        ids, words_there, obeyed = batch
+        logits = model(ids).logits[..., 0]
+        nll = F.binary_cross_entropy_with_logits(logits, obeyed[:, None].expand_as(logits), reduction="none")
+        return Loss(nll[words_there].mean(), {})
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -187,10 +180,8 @@ class DiscriminatorRecipe(_PromptedRecipe):
         right, whole = [], []
         for i in range(0, len(self.held_rows), 32):
             batch = self._batch(self.held_rows[i : i + 32], self.held_sentences[i : i + 32], 0, random.Random(i))
-            ids, following, obeyed = batch
-            logits = model(ids).logits.gather(-1, following.clamp(min=0)[..., None])[..., 0]
-            verdict = (logits > 0) == (obeyed[:, None] > 0)
-            counted = following >= 0
-            right.append(verdict[counted].float())
-            whole.append(verdict[counted & (following == self.tokenizer.eos_token_id)].float())
+            ids, words_there, obeyed = batch
+            verdict = (model(ids).logits[..., 0] > 0) == (obeyed[:, None] > 0)
+            right.append(verdict[words_there].float())
+            whole.append(verdict[words_there & (ids == self.tokenizer.eos_token_id)].float())
         return {"accuracy": float(torch.cat(right).mean()), "accuracy_at_end": float(torch.cat(whole).mean())}

@@ -1,0 +1,167 @@
+"""`dlm report`: one page that holds everything there is to know of some runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from dlm_control.errors import UsageError
+from dlm_control.eval.plots import curves
+from dlm_control.eval.printed import METRIC, TABLE_2, TABLE_4
+from dlm_control.tasks.run import writable, write_whole
+
+_QUALITIES = ("distinct_1", "distinct_3", "self_bleu", "copied_from_train", "bleu_4", "rouge_l", "cider", "bert_score_minilm",
+              "mauve_minilm")  # fmt: skip
+_ORDER = list(METRIC)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Scores of one suite by one generator.
+
+    Attributes:
+        label: what the page calls the generator: the folder that the run's folder lies in.
+        suite: its name.
+        scores: what `scores.json` holds.
+        texts: what `texts.jsonl` holds, by target; empty where it is not there.
+    """
+
+    label: str
+    suite: str
+    scores: dict[str, Any]
+    texts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics of obedience."""
+        return [name for name in self.scores["by_target"] if name != "lm_score"]
+
+    def percent(self, metric: str) -> str:
+        """A metric, its interval and count."""
+        found = self.scores.get(metric)
+        if found is None:
+            return "–"
+        low, high = found["low"] * 100, found["high"] * 100
+        return f"{found['mean'] * 100:.1f} [{low:.1f}, {high:.1f}]"
+
+    def number(self, key: str) -> str:
+        """A figure that is no percentage."""
+        found = self.scores.get(key)
+        if isinstance(found, dict):
+            return f"{found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+        return "–" if found is None else f"{found:.3g}"
+
+
+def write_report(folders: Sequence[Path], out: Path, force: bool) -> list[Path]:
+    """Write a page and the same as Markdown.
+
+    Args:
+        folders: of runs, or folders of such folders; JSON files of `dlm bench` below them become curves.
+        out: the page.
+        force: replace it.
+
+    Returns:
+        Both files.
+
+    Raises:
+        UsageError: a folder holds no run, or the page cannot be written.
+    """
+    from jinja2 import Environment
+
+    page = writable(out, force)
+    runs = read_runs(folders)
+    benches = [
+        json.loads(file.read_text(encoding="utf-8")) for folder in folders for file in sorted(folder.rglob("bench-*.json"))
+    ]
+    suites = sorted({run.suite for run in runs}, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99, name))
+    context = {
+        "runs": runs, "suites": suites, "table_2": _paper_table(runs, TABLE_2), "table_4": _paper_table(runs, TABLE_4),
+        "curves": [curves(bench) for bench in benches], "qualities": _QUALITIES, "slug": _slug, "json": _pretty,
+    }  # fmt: skip
+    folder = Path(str(files("dlm_control.eval"))) / "templates"
+    texts = {}
+    for target, name, escape in ((page, "report.html.j2", True), (page.with_suffix(".md"), "report.md.j2", False)):
+        environment = Environment(autoescape=escape, trim_blocks=True, lstrip_blocks=True)
+        template = environment.from_string((folder / name).read_text(encoding="utf-8"))
+        texts[target] = template.render(context)
+    write_whole(texts)
+    return list(texts)
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Every run in or below some folders.
+
+    Raises:
+        UsageError: a folder holds none.
+    """
+    runs = []
+    for folder in folders:
+        found = sorted(folder.rglob("scores.json"))
+        if not found:
+            raise UsageError(f"report: {folder} holds no scores.json, nor does a folder below it; `dlm eval` writes them")
+        for file in found:
+            try:
+                scores = json.loads(file.read_text(encoding="utf-8"))
+            except json.JSONDecodeError as error:
+                raise UsageError(f"report: {file} is not JSON: {error}") from None
+            if "by_target" not in scores:
+                continue  # of a suite without metrics
+            runs.append(Run(file.parent.parent.name, scores["suite"], scores, _texts(file.parent / "texts.jsonl")))
+    return runs
+
+
+def _texts(file: Path) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            found.setdefault(record["target"], []).append(record)
+    return found
+
+
+def _paper_table(runs: Sequence[Run], printed: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Rows of a title and a cell for each suite: ours, then those that the paper prints."""
+    rows = []
+    for label in dict.fromkeys(run.label for run in runs):
+        ours = {run.suite: run for run in runs if run.label == label}
+        if ours.keys() & printed.keys():
+            rows.append((label, [_cell(ours.get(suite), suite) for suite in printed]))
+    ceilings = [next((run for run in runs if run.suite == suite), None) for suite in printed]
+    rows.append(("human text", [_ceiling(run, suite) for run, suite in zip(ceilings, printed, strict=True)]))
+    for method in dict.fromkeys(name for methods in printed.values() for name in methods):
+        cells = [" / ".join(f"{value:g}" for value in methods.get(method, ())) or "–" for methods in printed.values()]
+        rows.append((f"printed 2022: {method}", cells))
+    return rows
+
+
+def _cell(run: Run | None, suite: str) -> str:
+    if run is None:
+        return "–"
+    values = [f"{run.scores[metric]['mean'] * 100:.1f}" for metric in METRIC[suite]]
+    return " / ".join([*values, f"{run.scores['lm_score']['mean']:.2f}"]) + f" ({run.scores['targets']} × {_samples(run)})"
+
+
+def _samples(run: Run) -> int:
+    return int(run.scores["manifest"]["samples_per_target"])
+
+
+def _ceiling(run: Run | None, suite: str) -> str:
+    if run is None:
+        return "–"
+    values = [run.scores.get(f"{metric}_human") for metric in METRIC[suite]]
+    lm = run.scores.get("lm_score_human")
+    parts = ["–" if value is None else f"{value['mean'] * 100:.1f}" for value in values]
+    return " / ".join([*parts, "–" if lm is None else f"{lm['mean']:.2f}"])
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"\W+", "-", text)
+
+
+def _pretty(content: Any) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False)
