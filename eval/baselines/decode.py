@@ -87,7 +87,7 @@ class Judge(Stream):
     @torch.no_grad()
     def push(self, ids: Tensor) -> None:
         self.check_room(ids)
-        self.cache = self.read.model(ids, past_key_values=self.cache, use_cache=True).past_key_values
+        self.cache = self.read.model.transformer(ids, past_key_values=self.cache, use_cache=True).past_key_values
         self.calls += 1
 
     @torch.no_grad()
@@ -101,9 +101,11 @@ class Judge(Stream):
         copies = DynamicCache()
         for i, layer in enumerate(self.cache.layers):
             copies.update(layer.keys.repeat_interleave(count, 0), layer.values.repeat_interleave(count, 0), i)
-        logits = self.read.model(candidates.reshape(-1, 1), past_key_values=copies, use_cache=True).logits[:, -1, 0]
+        states = self.read.model.transformer(
+            candidates.reshape(-1, 1), past_key_values=copies, use_cache=True
+        ).last_hidden_state
         self.calls += 1
-        return torch.nn.functional.logsigmoid(logits).view(rows, count)
+        return torch.nn.functional.logsigmoid(self.read.model.score(states)).view(rows, count)
 
 
 def sample(

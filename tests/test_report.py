@@ -1,0 +1,68 @@
+"""One page that needs nothing else, and says whose numbers are whose."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlm_control import UsageError
+from dlm_control.eval.plots import curves
+from dlm_control.eval.report import write_report
+
+
+def run(folder: Path, suite: str, metric: str, mean: float, texts: bool = True) -> None:
+    folder.mkdir(parents=True)
+    figure = {"mean": mean, "low": mean - 0.05, "high": min(1.0, mean + 0.05), "n": 2}
+    scores: dict[str, Any] = {
+        "suite": suite, "targets": 2,
+        "manifest": {"command": f"dlm eval {suite}", "samples_per_target": 1, "seed": 0, "weights": "abc", "cpu_s": 3},
+        "texts": 2, "calls_per_text": 48.0, "failed_targets": {"food=<b>": "no such value"},
+        metric: figure, f"{metric}_human": figure,
+        "lm_score": {**figure, "mean": 1.8}, "lm_score_human": {**figure, "mean": 1.65},
+        "lm_perplexity": 6.05, "distinct_3": 0.4, "independence": {metric: "another network"},
+        "by_target": {metric: {"t1": 1.0, "t2": 0.0}, "lm_score": {"t1": 1.7, "t2": 1.9}},
+    }  # fmt: skip
+    (folder / "scores.json").write_text(json.dumps(scores))
+    if texts:
+        line = {"target": "t2", "text": "A <script> pub.", metric: 0.0, "lm_score": 1.9, "failed": ["does not say & so"]}
+        (folder / "texts.jsonl").write_text(json.dumps(line) + "\n")
+
+
+def test_the_page_holds_tables_curves_texts_and_manifests_and_loads_nothing(tmp_path: Path) -> None:
+    run(tmp_path / "ours" / "semantic", "semantic", "substring", 0.95)
+    run(tmp_path / "fudge" / "pos", "pos", "tag_match", 0.25, texts=False)
+    bench = {"title": "Steps", "told": "More is more.", "command": "dlm bench", "x": "x", "y": "y",
+             "series": {"default": [{"x": 1, "y": 2, "label": "5"}, {"x": 2, "y": 3}]}}  # fmt: skip
+    (tmp_path / "ours" / "bench-steps.json").write_text(json.dumps(bench))
+    page, markdown = write_report([tmp_path / "ours", tmp_path / "fudge"], tmp_path / "report.html", force=False)
+    html, text = page.read_text(), markdown.read_text()
+    assert not re.search(r"<(script|link|img|iframe)|@import|src=", html)
+    for part in ("95.0 / 1.80 (2 × 1)", "printed 2022: Diffusion-LM", "81.2 / 2.55", "95.0 [90.0, 100.0]", "must not be"):
+        assert part in html and part in text
+    assert "<svg" in html and "A &lt;script&gt; pub." in html and "does not say &amp; so" in html
+    assert "food=&lt;b&gt;: failed, counted as 0" in html and "Texts are not kept" in html
+    assert "| fudge | 25.0 [20.0, 30.0] | 1.80" in text
+    with pytest.raises(UsageError, match="exists; --force replaces it"):
+        write_report([tmp_path / "ours"], page, force=False)
+
+
+def test_folders_without_runs_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no scores\.json, nor does a folder below"):
+        write_report([tmp_path], tmp_path / "report.html", force=False)
+    run(tmp_path / "x" / "pos", "pos", "tag_match", 0.5)
+    (tmp_path / "x" / "pos" / "scores.json").write_text("{")
+    with pytest.raises(UsageError, match="is not JSON"):
+        write_report([tmp_path], tmp_path / "report.html", force=False)
+
+
+def test_without_matplotlib_a_curve_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(paint: object) -> str:
+        raise UsageError("matplotlib is not installed; pip install 'dlm-control[plot]'")
+
+    monkeypatch.setattr("dlm_control.eval.plots.svg", missing)
+    curve = curves({"title": "T", "told": "", "command": "c", "series": {}, "x": "", "y": ""})
+    assert curve["svg"] == "" and "pip install" in curve["missing"]
