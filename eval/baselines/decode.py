@@ -105,7 +105,7 @@ class Judge(Stream):
             candidates.reshape(-1, 1), past_key_values=copies, use_cache=True
         ).last_hidden_state
         self.calls += 1
-        return torch.nn.functional.logsigmoid(self.read.model.score(states)).view(rows, count)
+        return torch.nn.functional.logsigmoid(self.read.model.classifier(states)).view(rows, count)
 
 
 def sample(
