@@ -68,12 +68,27 @@ def recipe(kind: str, settings: dict[str, Any]) -> Recipe:
     Raises:
         UsageError: an unknown kind or setting.
     """
-    known = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if kind not in known:
-        raise UsageError(f"kind: unknown recipe {kind!r}{suggestion(kind, known)}; there are: {', '.join(sorted(known))}")
-    cls = known[kind].load()
-    try:
-        made: Recipe = cls(**settings)
-    except TypeError as error:
-        raise UsageError(f"recipe: {error}; {cls.__doc__}") from None
+    made: Recipe = installed(GROUP, kind, "kind: unknown recipe", "recipe", **settings)
     return made
+
+
+def installed(group: str, name: str, unknown: str, place: str, *arguments: Any, **settings: Any) -> Any:
+    """An object of the class that an entry point names.
+
+    Args:
+        group: of entry points.
+        name: of one.
+        unknown, place: head the messages about unknown names and settings.
+        *arguments, **settings: of the constructor.
+
+    Raises:
+        UsageError: no such entry point, or no such setting.
+    """
+    known = {entry.name: entry for entry in entry_points(group=group)}
+    if name not in known:
+        raise UsageError(f"{unknown} {name!r}{suggestion(name, known)}; there are: {', '.join(sorted(known))}")
+    cls = known[name].load()
+    try:
+        return cls(*arguments, **settings)
+    except TypeError as error:
+        raise UsageError(f"{place}: {error}; {cls.__doc__}") from None

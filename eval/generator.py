@@ -6,13 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlm_control.errors import UsageError, suggestion
 from dlm_control.language_model import LanguageModel, load
 from dlm_control.presets import PRESETS, preset
+from dlm_control.recipe import installed
 from dlm_control.tasks.suite import Suite
 from dlm_control.tasks.targets import NOISE_AWARE, WORDS, Guides, Target
 from dlm_control.yaml_file import read_yaml
@@ -105,14 +104,7 @@ def generator(name: str, suite: Suite, model: Any, settings: dict[str, Any]) -> 
     Raises:
         UsageError: an unknown name or setting.
     """
-    known = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name not in known:
-        raise UsageError(f"--generator: unknown {name!r}{suggestion(name, known)}; there are: {', '.join(sorted(known))}")
-    cls = known[name].load()
-    try:
-        made: Generator = cls(suite, model, **settings)
-    except TypeError as error:
-        raise UsageError(f"--generator {name}: {error}; {cls.__doc__}") from None
+    made: Generator = installed(GROUP, name, "--generator: unknown", f"--generator {name}", suite, model, **settings)
     return made
 
 

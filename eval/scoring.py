@@ -94,7 +94,7 @@ def score_run(
     for judge in judges:
         from dlm_control.eval.judges import JUDGES
 
-        scores |= JUDGES[judge](texts, corpora[1] if corpora else None)
+        scores |= JUDGES[judge](texts, corpora)
     scores["independence"] = shared_labels(suite.metrics, plan)
     scores["by_target"] = {name: {t: round(v, 4) for t, v in found.items()} for name, found in by_metric.items()}
     clocks = {clock: round(sum(record.get(clock, 0.0) for record in records.values()), 1) for clock in ("wall_s", "cpu_s")}

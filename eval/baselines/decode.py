@@ -123,27 +123,49 @@ def sample(
         top_k: only so many of the likeliest words are drawn from; 0 is all.
     """
     tokenizer = streams[0].read.tokenizer
-    end, never = tokenizer.eos_token_id, [tokenizer.pad_token_id, tokenizer.unk_token_id]
-    texts: list[list[int]] = [[] for _ in generators]
-    alive = [True] * len(generators)
-    for place in range(MOST_WORDS):
-        scores = combine()
-        scores[:, never] = -torch.inf
-        if place == 0:
-            scores[:, end] = -torch.inf  # a text has at least one word
-        if top_k:
-            scores = scores.masked_fill(scores < scores.topk(min(top_k, scores.shape[1])).values[:, -1:], -torch.inf)
-        noise = torch.stack([torch.rand(scores.shape[1], generator=g) for g in generators])
-        words = (scores - (-noise.clamp(min=1e-20).log()).log()).argmax(-1)  # the Gumbel trick
-        for row, word in enumerate(words.tolist()):
-            alive[row] = alive[row] and word != end
-            if alive[row]:
-                texts[row].append(word)
-        if not any(alive):
+    texts = Texts(tokenizer, generators, top_k)
+    for _ in range(MOST_WORDS):
+        words = texts.drawn(combine())
+        if not any(texts.alive):
             break
         for stream in streams:
             stream.push(words[:, None])
-    return texts
+    return texts.words
+
+
+class Texts:
+    """Texts that grow by a word at a time.
+
+    Args:
+        tokenizer: of the words.
+        generators: random numbers of each text.
+        top_k: only so many of the likeliest words are drawn from; 0 is all.
+
+    Attributes:
+        words: ids of each text so far.
+        alive: which have not ended.
+    """
+
+    def __init__(self, tokenizer: WordTokenizer, generators: Sequence[torch.Generator], top_k: int) -> None:
+        self.tokenizer, self.generators, self.top_k = tokenizer, generators, top_k
+        self.words: list[list[int]] = [[] for _ in generators]
+        self.alive = [True] * len(generators)
+
+    def drawn(self, scores: Tensor) -> Tensor:
+        """Draw each text's next word, (rows,), from log-probabilities (rows, words) up to a constant."""
+        banned = [self.tokenizer.pad_token_id, self.tokenizer.unk_token_id]
+        scores = scores.clone()
+        scores[:, banned if any(self.words) else [*banned, self.tokenizer.eos_token_id]] = -torch.inf
+        if self.top_k:
+            least = scores.topk(min(self.top_k, scores.shape[1])).values[:, -1:]
+            scores = scores.masked_fill(scores < least, -torch.inf)
+        noise = torch.stack([torch.rand(scores.shape[1], generator=g) for g in self.generators])
+        words = (scores - (-noise.clamp(min=1e-20).log()).log()).argmax(-1)  # the Gumbel trick
+        for row, word in enumerate(words.tolist()):
+            self.alive[row] = self.alive[row] and word != self.tokenizer.eos_token_id
+            if self.alive[row]:
+                self.words[row].append(word)
+        return words
 
 
 def generators(seed: int, indices: Sequence[int], draws: int = 1) -> list[torch.Generator]:

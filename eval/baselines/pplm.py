@@ -15,7 +15,7 @@ from transformers import DynamicCache
 
 from dlm_control.data import CanvasBatches, encode, padded, read_split
 from dlm_control.errors import UsageError
-from dlm_control.eval.baselines.decode import MOST_WORDS, generators, network
+from dlm_control.eval.baselines.decode import MOST_WORDS, Texts, generators, network
 from dlm_control.eval.baselines.generators import Baseline, _prompts
 from dlm_control.eval.baselines.prompts import MEANINGS, said
 from dlm_control.eval.generator import Output
@@ -117,14 +117,11 @@ class PPLM(Baseline):
         if any(kind != "semantic" for kind, _ in prompts):
             raise UsageError(f"pplm: {prompts[0][0]} controls are not attributes; it knows semantic ones")
         wanted = [MEANINGS.index(token) for _, [token] in prompts]
-        rng, model, tokenizer = generators(seed, indices), self.lm.model, self.lm.tokenizer
-        end, never = tokenizer.eos_token_id, [tokenizer.pad_token_id, tokenizer.unk_token_id]
-        rows, calls = len(indices), 0
-        last = torch.full((rows, 1), end)
+        model, rows, calls = self.lm.model, len(indices), 0
+        texts = Texts(self.lm.tokenizer, generators(seed, indices), self.top_k)
+        last = torch.full((rows, 1), self.lm.tokenizer.eos_token_id)
         past: list[tuple[Tensor, Tensor]] = []
         hidden_sum = torch.zeros(rows, model.config.n_embd)
-        texts: list[list[int]] = [[] for _ in indices]
-        alive = [True] * rows
         for place in range(MOST_WORDS):
             pushed = self._pushed(last, past, hidden_sum, place, wanted) if past else past
             with torch.no_grad():
@@ -133,21 +130,11 @@ class PPLM(Baseline):
             calls += 2 + (2 * self.updates if past else 0)
             past = [(layer.keys, layer.values) for layer in plain.past_key_values.layers]
             hidden_sum = hidden_sum + plain.hidden_states[-1][:, -1]
-            scores = self.blend * moved.logits[:, -1].log_softmax(-1) + (1 - self.blend) * plain.logits[:, -1].log_softmax(-1)
-            scores[:, never] = -torch.inf
-            if place == 0:
-                scores[:, end] = -torch.inf
-            scores = scores.masked_fill(scores < scores.topk(self.top_k).values[:, -1:], -torch.inf)
-            noise = torch.stack([torch.rand(scores.shape[1], generator=g) for g in rng])
-            words = (scores - (-noise.clamp(min=1e-20).log()).log()).argmax(-1)
-            for row, word in enumerate(words.tolist()):
-                alive[row] = alive[row] and word != end
-                if alive[row]:
-                    texts[row].append(word)
-            if not any(alive):
+            shares = ((self.blend, moved), (1 - self.blend, plain))
+            last = texts.drawn(sum(share * out.logits[:, -1].log_softmax(-1) for share, out in shares))[:, None]
+            if not any(texts.alive):
                 break
-            last = words[:, None]
-        return [Output(output.text, calls) for output in self.outputs(texts, 1)]
+        return [Output(output.text, calls) for output in self.outputs(texts.words, 1)]
 
     def _pushed(
         self, last: Tensor, past: list[tuple[Tensor, Tensor]], hidden_sum: Tensor, seen: int, wanted: list[int]

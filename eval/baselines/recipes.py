@@ -139,7 +139,7 @@ class DiscriminatorRecipe(_PromptedRecipe):
     """A future discriminator (Yang & Klein 2021, FUDGE): will a text that begins like this obey the control?
 
     The language model with one logit at every place, trained on human texts with their own controls (half) and with controls
-    that they do not obey.
+    that they do not obey. Whole texts count as much as all prefixes together: only they show some controls, such as lengths.
 
     Args:
         control: semantic, pos, tree, span or length.
@@ -172,7 +172,8 @@ class DiscriminatorRecipe(_PromptedRecipe):
         ids, words_there, obeyed = batch
         logits = model(ids).logits[..., 0]
         nll = F.binary_cross_entropy_with_logits(logits, obeyed[:, None].expand_as(logits), reduction="none")
-        return Loss(nll[words_there].mean(), {})
+        whole = words_there & (ids == self.tokenizer.eos_token_id)
+        return Loss(nll[words_there].mean() + nll[whole].mean(), {"whole": nll[whole].mean()})
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
