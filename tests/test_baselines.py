@@ -152,7 +152,9 @@ def test_every_baseline_writes_for_every_kind(folder: Path, kind: str) -> None:
     for maker in makers:
         outputs = maker.texts(target, range(2), seed=0)
         assert len(outputs) == 2 and all(output.text and output.calls > 0 for output in outputs)
-        assert maker.provenance()["weights"]
+        assert "ar-lm" in maker.provenance()["weights"]
+    assert f"finetuned-{kind}" in makers[0].provenance()["weights"]
+    assert f"discriminator-{kind}" in makers[1].provenance()["weights"]
 
 
 def test_two_equal_experts_are_one(folder: Path) -> None:

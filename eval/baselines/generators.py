@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,20 +25,26 @@ STRENGTHS = {"semantic": 8.0, "pos": 20.0, "tree": 20.0, "span": 20.0, "length":
 
 
 class Baseline(Generator):
-    """A generator that stands on the networks of one folder, where `dlm train configs/baselines/*.yaml` left them."""
+    """A generator that stands on the networks of one folder, where `dlm train configs/baselines/*.yaml` left them.
+
+    Attributes:
+        beside: pattern of the networks that it may use beside the language model.
+    """
+
+    beside: ClassVar[str] = ""
 
     def __init__(self, suite: Suite, model: str | None = None, **settings: Any) -> None:
         self.folder, self.settings = Path(model or FOLDER), settings
-        self.used: dict[str, Network] = {}
         self.lm = self.network("ar-lm")
 
     def network(self, name: str) -> Network:
         """A network of the folder."""
-        self.used[name] = network(self.folder / name)
-        return self.used[name]
+        return network(self.folder / name)
 
     def provenance(self) -> dict[str, Any]:
-        return {"model": "ar-lm", "weights": _digest(self.lm), "settings": self.settings}
+        used = [self.folder / "ar-lm", *(sorted(self.folder.glob(self.beside)) if self.beside else ())]
+        weights = {folder.name: _digest(file) for folder in used for file in sorted(folder.glob("*.safetensors"))}
+        return {"model": "ar-lm", "weights": weights, "settings": self.settings}
 
     def outputs(self, texts: Sequence[Sequence[int]], networks: int) -> list[Output]:
         """Texts, each charged a call a word (END included) and network."""
@@ -86,6 +92,8 @@ class Finetuned(Baseline):
         beams: 0 samples; 4 searches as in 2022, and then all texts of a target are one.
     """
 
+    beside = "finetuned-*"
+
     def __init__(self, suite: Suite, model: str | None = None, beams: int = 0) -> None:
         super().__init__(suite, model, beams=beams)
         self.beams = beams
@@ -112,6 +120,8 @@ class Finetuned(Baseline):
 class Experts(Baseline):
     """Product of experts: the mean of the log-probabilities of one fine-tuned LM a control ("FT-PoE")."""
 
+    beside = "finetuned-*"
+
     def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
         prompts = _prompts(target)
         streams = [Stream(self.network(f"finetuned-{kind}"), prompt, len(indices)) for kind, prompt in prompts]
@@ -128,6 +138,8 @@ class Fudge(Baseline):
         before: only so many of the LM's likeliest words are considered (2022: 200 of a larger vocabulary).
         top_k: only so many of the best are drawn from.
     """
+
+    beside = "discriminator-*"
 
     def __init__(
         self, suite: Suite, model: str | None = None, strength: float | None = None, before: int = 50, top_k: int = 10
@@ -173,8 +185,6 @@ def _mean(streams: Sequence[Stream]) -> Tensor:
     return torch.stack([stream.logits.log_softmax(-1) for stream in streams]).mean(0)
 
 
-def _digest(read: Network) -> str:
-    digest = hashlib.sha256()
-    for _, tensor in sorted(read.model.state_dict().items()):
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _digest(file: Path) -> str:
+    with open(file, "rb") as weights:
+        return hashlib.file_digest(weights, "sha256").hexdigest()[:16]

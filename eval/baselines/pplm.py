@@ -99,6 +99,8 @@ class PPLM(Baseline):
         top_k: only so many of the likeliest words are drawn from.
     """
 
+    beside = "attribute-head"
+
     def __init__(
         self, suite: Suite, model: str | None = None, updates: int = 30, step: float = 0.04, kl: float = 0.01,
         blend: float = 0.9, top_k: int = 10,
