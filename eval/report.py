@@ -74,14 +74,14 @@ def write_report(folders: Sequence[Path], out: Path, force: bool) -> list[Path]:
     from jinja2 import Environment
 
     page = writable(out, force)
-    runs = read_runs(folders)
+    runs, left_out = read_runs(folders)
     benches = [
         json.loads(file.read_text(encoding="utf-8")) for folder in folders for file in sorted(folder.rglob("bench-*.json"))
     ]
     suites = sorted({run.suite for run in runs}, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99, name))
     context = {
         "runs": runs, "suites": suites, "table_2": paper_table(runs, TABLE_2), "table_4": paper_table(runs, TABLE_4),
-        "curves": [curves(bench) for bench in benches], "qualities": _QUALITIES, "slug": _slug, "json": _pretty,
+        "curves": [curves(bench) for bench in benches], "qualities": _QUALITIES, "slug": _slug, "json": _pretty, "left_out": left_out,
     }  # fmt: skip
     folder = Path(str(files("dlm_control.eval"))) / "templates"
     texts = {}
@@ -93,13 +93,13 @@ def write_report(folders: Sequence[Path], out: Path, force: bool) -> list[Path]:
     return list(texts)
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Every run in or below some folders.
+def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """Every run in or below some folders, and those left out because an older version scored them.
 
     Raises:
         UsageError: a folder holds none.
     """
-    runs = []
+    runs, left_out = [], list[str]()
     for folder in folders:
         found = sorted(folder.rglob("scores.json"))
         if not found:
@@ -109,10 +109,13 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
                 scores = json.loads(file.read_text(encoding="utf-8"))
             except json.JSONDecodeError as error:
                 raise UsageError(f"report: {file} is not JSON: {error}") from None
-            if "by_target" not in scores:
-                continue  # of a suite without metrics
+            if not {"by_target", "independence"} <= scores.keys():
+                left_out.append(str(file.parent))
+                continue
             runs.append(Run(file.parent.parent.name, scores["suite"], scores, _texts(file.parent / "texts.jsonl")))
-    return runs
+    if not runs:
+        raise UsageError(f"report: {', '.join(left_out)}: scored by an older version; `dlm score` scores runs again")
+    return runs, left_out
 
 
 def _texts(file: Path) -> dict[str, list[dict[str, Any]]]:
