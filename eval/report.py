@@ -81,7 +81,8 @@ def write_report(folders: Sequence[Path], out: Path, force: bool) -> list[Path]:
     suites = sorted({run.suite for run in runs}, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99, name))
     context = {
         "runs": runs, "suites": suites, "table_2": paper_table(runs, TABLE_2), "table_4": paper_table(runs, TABLE_4),
-        "curves": [curves(bench) for bench in benches], "qualities": _QUALITIES, "slug": _slug, "json": _pretty, "left_out": left_out,
+        "curves": [curves(bench) for bench in benches], "qualities": _QUALITIES, "slug": _slug, "json": _pretty,
+        "left_out": left_out,
     }  # fmt: skip
     folder = Path(str(files("dlm_control.eval"))) / "templates"
     texts = {}
