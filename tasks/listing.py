@@ -1,10 +1,11 @@
-"""What `dlm ls` shows: everything that a spec can name."""
+"""What `dlm ls` shows: everything that a spec or `dlm eval` can name."""
 
 from __future__ import annotations
 
 import inspect
 import json
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from dlm_control.hub import bundled
 from dlm_control.presets import PRESETS, Preset
 from dlm_control.registry import controllers, signature
 from dlm_control.samplers import SAMPLERS, Sampler
+from dlm_control.tasks.suite_files import suites
 
 
 class Line(NamedTuple):
@@ -69,6 +71,17 @@ def _samplers() -> Iterator[Line]:
         yield Line(name, "", "", f"{nature}, order {sampler.order}")
 
 
+def _suites() -> Iterator[Line]:
+    for name, path in suites().items():
+        comment = path.read_text(encoding="utf-8").partition("\n")[0]
+        yield Line(name, "", "", comment.removeprefix("# "))
+
+
+def _generators() -> Iterator[Line]:
+    for entry in sorted(entry_points(group="dlm_control.generators"), key=lambda entry: entry.name):
+        yield Line(entry.name, entry.dist.name if entry.dist else "?", entry.value, "")  # loading them would take seconds
+
+
 def _first_line(thing: object) -> str:
     return (inspect.getdoc(thing) or "").partition("\n")[0]
 
@@ -85,4 +98,6 @@ _KINDS: dict[str, Callable[[], Iterator[Line]]] = {
     "models": _models,
     "presets": _presets,
     "samplers": _samplers,
+    "suites": _suites,
+    "generators": _generators,
 }

@@ -6,12 +6,12 @@ import hashlib
 import inspect
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from dlm_control.errors import Problems, UsageError, shown, suggestion
 from dlm_control.presets import PRESETS
+from dlm_control.tasks.suite_files import suites
 from dlm_control.tasks.targets import NEED_NO_FILES, READERS, WORDS, Guides, Target
 from dlm_control.yaml_file import read_yaml
 
@@ -61,12 +61,6 @@ class Suite:
         if not targets:
             raise UsageError(f"suite {self.name}: there are no targets in {data} ({shown(arguments)})")
         return targets
-
-
-def suites() -> dict[str, Path]:
-    """The suites inside this package."""
-    folder = Path(str(files("dlm_control.tasks"))) / "suites"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def read_suites(source: str, metrics: Collection[str] | None = None) -> list[Suite]:

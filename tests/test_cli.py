@@ -332,3 +332,8 @@ def test_explain_tells_and_draws(tmp_path: Path, tiny_folder: Path) -> None:
         assert refused.exit_code == 2 and why in refused.output and "changed" not in refused.output
     paper = dlm("explain", spec(tmp_path, "preset: paper\n" + SPEC.replace("preset: {steps: 3}\n", "")), "--model", tiny_folder)
     assert paper.exit_code == 2 and "'paper' leaves no trace" in paper.output
+
+
+def test_ls_shows_suites_and_generators() -> None:
+    assert "smoke               A few targets of every kind" in dlm("ls", "suites").stdout
+    assert {"diffusion", "fudge", "reject"} <= {line.split()[0] for line in dlm("ls", "generators").stdout.splitlines()}
