@@ -89,7 +89,7 @@ def test_ls_of_an_unknown_kind() -> None:
     assert result.exit_code == 2
     assert (
         result.stderr
-        == "ls: unknown 'controler', did you mean 'controllers'?; there are: controllers, models, presets, samplers\n"
+        == "ls: unknown 'controler', did you mean 'controllers'?; there are: controllers, models, presets, samplers, suites, generators\n"
     )
 
 
