@@ -88,8 +88,8 @@ def test_ls_of_an_unknown_kind() -> None:
     result = dlm("ls", "controler")
     assert result.exit_code == 2
     assert (
-        result.stderr
-        == "ls: unknown 'controler', did you mean 'controllers'?; there are: controllers, models, presets, samplers, suites, generators\n"
+        result.stderr == "ls: unknown 'controler', did you mean 'controllers'?; there are: "
+        "controllers, models, presets, samplers, suites, generators\n"
     )
 
 
