@@ -7,6 +7,8 @@ evaluation harness therefore judges with patterns of its own.
 
 from __future__ import annotations
 
+import re
+
 from dlm_control.errors import UsageError, suggestion
 
 _NAMES = (
@@ -121,3 +123,8 @@ def value_of(field: str, given: str) -> str:
             f"it has {', '.join(PHRASES[field])}, and {ABSENT}"
         )
     return value
+
+
+def fields_of(meaning: str) -> dict[str, str]:
+    """The fields of a meaning representation such as `name[The Mill], food[English]`, and their values."""
+    return dict(re.findall(r"(\w[\w ]*)\[([^\]]*)\]", meaning))

@@ -27,6 +27,9 @@ class Infill(Controller):
 
     Args:
         template: such as "The Mill is [3-6] food in the [*] ."
+
+    Attributes:
+        given: the words before the first gap, and those after the last.
     """
 
     def __init__(self, template: str) -> None:
@@ -38,6 +41,9 @@ class Infill(Controller):
             self._pieces += [_gap(part, template)] if i % 2 else split_words(part)
         if not any(isinstance(piece, Gap) for piece in self._pieces):
             raise UsageError(f"infill: template: no gap in {template!r}; write one as [*], [4] or [3-6]")
+        gaps = [i for i, piece in enumerate(self._pieces) if isinstance(piece, Gap)]
+        ends = self._pieces[: gaps[0]], self._pieces[gaps[-1] + 1 :]
+        self.given: tuple[list[str], list[str]] = ([*map(str, ends[0])], [*map(str, ends[1])])
 
     def plan(self, lm: LanguageModel) -> Plan:
         given = " ".join(piece for piece in self._pieces if isinstance(piece, str))

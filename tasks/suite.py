@@ -11,8 +11,9 @@ from typing import Any
 
 from dlm_control.errors import Problems, UsageError, shown, suggestion
 from dlm_control.presets import PRESETS
+from dlm_control.tasks.readers import NEED_NO_FILES, READERS
 from dlm_control.tasks.suite_files import suites
-from dlm_control.tasks.targets import NEED_NO_FILES, READERS, WORDS, Guides, Target
+from dlm_control.tasks.targets import WORDS, Guides, Target
 from dlm_control.yaml_file import read_yaml
 
 

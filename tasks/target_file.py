@@ -13,8 +13,9 @@ from dlm_control.controller import Controller
 from dlm_control.errors import Problems, UsageError, shown
 from dlm_control.registry import parameters
 from dlm_control.tasks.controls import read_control
+from dlm_control.tasks.obeyed import obeyed
 from dlm_control.tasks.run import write_whole
-from dlm_control.tasks.targets import WORDS, Guides, Target, obeyed, wanted_of
+from dlm_control.tasks.targets import WORDS, Guides, Target, wanted_of
 
 KEYS = ("name", "controls", "reference", "tree", "group")
 

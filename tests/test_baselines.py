@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2ForTokenClassification, GPT2LMHeadModel
+from transformers import GPT2ForTokenClassification
 
 from dlm_control import UsageError
 from dlm_control.controllers.keyword import Keyword
@@ -22,7 +22,7 @@ from dlm_control.controllers.tree import SyntaxTree
 from dlm_control.eval.baselines.decode import Judge, Network, Stream, generators, network, sample
 from dlm_control.eval.baselines.generators import Baseline, Experts, Finetuned, Free, Fudge, Reject
 from dlm_control.eval.baselines.pplm import PPLM
-from dlm_control.eval.baselines.prompts import KINDS, MEANINGS, TOKENS, drawn, prompt_of, wrong
+from dlm_control.eval.baselines.prompts import KINDS, MEANINGS, TOKENS, drawn, place_ids, prompt_of, wrong
 from dlm_control.tasks.suite import read_suite
 from dlm_control.tasks.targets import Target
 from dlm_control.tokenizer import WordTokenizer
@@ -100,11 +100,11 @@ def stub(logits: torch.Tensor, verdicts: torch.Tensor | None = None) -> Any:
 
     class Stub(Judge):
         def __init__(self, read: Network, rows: int) -> None:
-            self.read, self.calls = read, 0
+            self.read = read
             self.logits = logits.expand(rows, -1).clone()
 
-        def push(self, ids: torch.Tensor) -> None:
-            self.calls += 1
+        def push(self, words: torch.Tensor) -> None:
+            pass
 
         def verdicts(self, candidates: torch.Tensor) -> torch.Tensor:
             assert verdicts is not None
@@ -170,8 +170,10 @@ def test_a_beam_finds_a_text_at_least_as_likely_as_the_greedy_one(folder: Path) 
 
     def log_prob(ids: list[int]) -> float:
         end = tuned.tokenizer.eos_token_id
-        whole = torch.tensor([[*tuned.prompt_ids(prompt), *ids, end]])
-        logits = tuned.model(whole).logits[0, len(prompt) : -1].log_softmax(-1)
+        start, _ = tuned.prompt(prompt)
+        whole = torch.tensor([[*start, *ids, end]])
+        places = torch.tensor([place_ids(prompt, len(ids) + 1)])
+        logits = tuned.model(whole, position_ids=places).logits[0, len(prompt) : -1].log_softmax(-1)
         return float(logits.gather(1, whole[0, len(prompt) + 1 :, None]).sum()) / (len(ids) + 1)
 
     greedy, searched = (Finetuned(SUITE, str(folder), beams=n)._searched(tuned, prompt) for n in (1, 4))
@@ -225,14 +227,24 @@ def test_a_judge_reads_candidates_as_if_they_had_been_written(folder: Path) -> N
     judge = Judge(read, prompt_of(CONTROLS["pos"])[1], 2)
     judge.push(torch.tensor([[3], [4]]))
     verdicts = judge.verdicts(torch.tensor([[4, 5], [5, 6]]))
-    start = read.prompt_ids(prompt_of(CONTROLS["pos"])[1])
+    tokens = prompt_of(CONTROLS["pos"])[1]
+    start, _ = read.prompt(tokens)
     whole = torch.tensor([[*start, 3, 4], [*start, 3, 5], [*start, 4, 5], [*start, 4, 6]])
-    logits = read.model(whole).logits[:, -1, 0]
+    places = torch.tensor([place_ids(tokens, 2, judged=True)] * 4)
+    logits = read.model(whole, position_ids=places).logits[:, -1, 0]
     assert torch.allclose(verdicts.flatten(), torch.nn.functional.logsigmoid(logits), atol=1e-5)
 
 
-def test_a_prompt_too_long_for_a_text_is_told() -> None:
-    tokenizer = WordTokenizer.train(["one two"], min_count=1)
-    config = GPT2Config(vocab_size=len(tokenizer) + len(TOKENS), n_positions=100, n_embd=8, n_layer=1, n_head=1)
-    with pytest.raises(UsageError, match="a prompt of 11 tokens leaves no room"):
-        Stream(Network(GPT2LMHeadModel(config), tokenizer), ["tag:DET"] * 10, 1)
+@pytest.mark.parametrize("control", [PartsOfSpeech("DET " * 97), Length(120)])
+def test_a_control_of_too_many_words_is_told(control: Any, folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"a control asks for (97 words|#120); expected texts of at most 95 words"):
+        Stream(network(folder / "ar-lm"), prompt_of(control)[1], 1)
+
+
+def test_a_prompt_stands_at_the_words_that_it_speaks_of() -> None:
+    tags = prompt_of(CONTROLS["pos"])[1]
+    assert place_ids(tags, 5) == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5]
+    assert place_ids(tags, 5, judged=True) == [1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]
+    assert place_ids("(S (NP * * ) (VP * ) * )".split(), 0) == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 0]
+    assert place_ids(["@2", "@4", "label:NP"], 1) == [2, 4, 4, 0, 1]
+    assert place_ids(["#7"], 0) == [7, 0] and place_ids(["food=French"], 0) == [0, 0]

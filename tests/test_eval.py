@@ -18,9 +18,10 @@ from dlm_control.eval.compare import compared
 from dlm_control.eval.generator import Diffusion
 from dlm_control.eval.metrics import METRICS, copied, distinct, interval, length_distance
 from dlm_control.eval.teacher import Teacher
+from dlm_control.tasks.readers import attributes, combinations_of_controls, gaps
 from dlm_control.tasks.suite import read_suite, read_suites
 from dlm_control.tasks.suite_files import suites
-from dlm_control.tasks.targets import WORDS, Target, attributes, combinations_of_controls, gaps
+from dlm_control.tasks.targets import WORDS, Target
 
 
 def test_substring_has_its_known_holes() -> None:

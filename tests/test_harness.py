@@ -26,9 +26,10 @@ from dlm_control.eval.settings import read_settings
 from dlm_control.eval.slots import realised
 from dlm_control.eval.tuning import SPACE, Trial, _drawn, _merit
 from dlm_control.presets import preset
+from dlm_control.tasks.readers import made, stories, tag_sequences
 from dlm_control.tasks.suite import Suite, read_suite, read_suites
 from dlm_control.tasks.target_file import make_targets
-from dlm_control.tasks.targets import NOISE_AWARE, WORDS, Target, made, stories, tag_sequences
+from dlm_control.tasks.targets import NOISE_AWARE, WORDS, Target
 
 SMOKE = "smoke"
 

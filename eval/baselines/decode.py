@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,11 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GPT2ForTokenClassification, GPT2LMHeadModel
+from transformers import DynamicCache, GPT2Config, GPT2ForTokenClassification, GPT2LMHeadModel
 
 from dlm_control.errors import UsageError
-from dlm_control.eval.baselines.prompts import TOKENS
+from dlm_control.eval.baselines.prompts import TOKENS, place_ids
 from dlm_control.progress import hush
+from dlm_control.seeds import seeded
 from dlm_control.tokenizer import WordTokenizer
 
 MOST_WORDS = 95  # in a text
@@ -28,10 +28,19 @@ class Network:
     model: Any
     tokenizer: WordTokenizer
 
-    def prompt_ids(self, tokens: Sequence[str]) -> list[int]:
-        """Ids of a prompt's tokens and of the END that stands before a text."""
+    def prompt(self, tokens: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Ids of a prompt's tokens and of the END that stands before a text; their position ids.
+
+        Raises:
+            UsageError: the prompt speaks of more words than a text can have.
+        """
+        words = max(place_ids(tokens, 0))
+        if (unknown := sorted({token for token in tokens if token not in TOKENS})) or words > MOST_WORDS:
+            asked = ", ".join(unknown) or f"{words + 1} words"
+            raise UsageError(f"baselines: a control asks for {asked}; expected texts of at most {MOST_WORDS} words")
         first = len(self.tokenizer)
-        return [*(first + TOKENS.index(token) for token in tokens), self.tokenizer.eos_token_id]
+        places = place_ids(tokens, 0, judged=isinstance(self.model, GPT2ForTokenClassification))
+        return [*(first + TOKENS.index(token) for token in tokens), self.tokenizer.eos_token_id], places
 
 
 @cache
@@ -47,7 +56,8 @@ def network(folder: Path) -> Network:
             "trains it, DATA being what `dlm annotate` wrote; --model names the folder that holds them"
         )
     hush()
-    kind = GPT2ForTokenClassification if "discriminator" in folder.name else GPT2LMHeadModel
+    judges = GPT2Config.from_pretrained(folder).architectures == [GPT2ForTokenClassification.__name__]
+    kind = GPT2ForTokenClassification if judges else GPT2LMHeadModel
     return Network(kind.from_pretrained(folder).eval().requires_grad_(False), WordTokenizer.from_pretrained(folder))
 
 
@@ -56,39 +66,35 @@ class Stream:
 
     Attributes:
         logits: (rows, words), of each text's next word.
-        calls: of the network so far.
     """
 
     def __init__(self, read: Network, prompt: Sequence[str], rows: int) -> None:
-        self.read, self.calls = read, 0
+        self.read = read
         self.cache: Any = None
-        self.push(torch.tensor([read.prompt_ids(prompt)] * rows))
+        self.length = 0  # words read
+        ids, places = read.prompt(prompt)
+        self.advance(torch.tensor([ids] * rows), torch.tensor([places] * rows))
+
+    def push(self, words: Tensor) -> None:
+        """Read each text's next word, (rows, 1)."""
+        self.length += 1
+        self.advance(words, torch.full_like(words, self.length))
 
     @torch.no_grad()
-    def push(self, ids: Tensor) -> None:
-        """Read ids (rows, any number)."""
-        self.check_room(ids)
-        out = self.read.model(ids, past_key_values=self.cache, use_cache=True)
-        self.cache, self.calls = out.past_key_values, self.calls + 1
+    def advance(self, ids: Tensor, places: Tensor) -> None:
+        """Read ids (rows, any number) at these position ids."""
+        out = self.read.model(ids, position_ids=places, past_key_values=self.cache, use_cache=True)
+        self.cache = out.past_key_values
         self.logits: Tensor = out.logits[:, -1, : len(self.read.tokenizer)]
-
-    def check_room(self, ids: Tensor) -> None:
-        """
-        Raises:
-            UsageError: the prompt leaves no room for a text.
-        """
-        if self.cache is None and ids.shape[1] > self.read.model.config.n_positions - MOST_WORDS - 1:
-            raise UsageError(f"baselines: a prompt of {ids.shape[1]} tokens leaves no room for a text")
 
 
 class Judge(Stream):
     """A discriminator that reads the words of several texts side by side, and every candidate for their next ones."""
 
     @torch.no_grad()
-    def push(self, ids: Tensor) -> None:
-        self.check_room(ids)
-        self.cache = self.read.model.transformer(ids, past_key_values=self.cache, use_cache=True).past_key_values
-        self.calls += 1
+    def advance(self, ids: Tensor, places: Tensor) -> None:
+        read = self.read.model.transformer
+        self.cache = read(ids, position_ids=places, past_key_values=self.cache, use_cache=True).past_key_values
 
     @torch.no_grad()
     def verdicts(self, candidates: Tensor) -> Tensor:
@@ -101,10 +107,10 @@ class Judge(Stream):
         copies = DynamicCache()
         for i, layer in enumerate(self.cache.layers):
             copies.update(layer.keys.repeat_interleave(count, 0), layer.values.repeat_interleave(count, 0), i)
-        states = self.read.model.transformer(
-            candidates.reshape(-1, 1), past_key_values=copies, use_cache=True
-        ).last_hidden_state
-        self.calls += 1
+        words = candidates.reshape(-1, 1)
+        places = torch.full_like(words, self.length + 1)
+        out = self.read.model.transformer(words, position_ids=places, past_key_values=copies, use_cache=True)
+        states = out.last_hidden_state
         return torch.nn.functional.logsigmoid(self.read.model.classifier(states)).view(rows, count)
 
 
@@ -170,12 +176,7 @@ class Texts:
 
 def generators(seed: int, indices: Sequence[int], draws: int = 1) -> list[torch.Generator]:
     """Random numbers of each draw of each index."""
-    found = []
-    for index in indices:
-        for draw in range(draws):
-            digest = hashlib.sha256(f"{seed}/{index}/{draw}/words".encode()).digest()
-            found.append(torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1))
-    return found
+    return [seeded(seed, index, draw, "words") for index in indices for draw in range(draws)]
 
 
 def written(tokenizer: WordTokenizer, ids: Sequence[int]) -> str:

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from dlm_control.control import Control
 from dlm_control.controller import Controller
 from dlm_control.errors import UsageError
-from dlm_control.eval.baselines.decode import Judge, Network, Stream, generators, network, sample, written
+from dlm_control.eval.baselines.decode import MOST_WORDS, Judge, Network, Stream, generators, network, sample, written
 from dlm_control.eval.baselines.prompts import prompt_of
 from dlm_control.eval.generator import Generator, Output
 from dlm_control.tasks.suite import Suite
@@ -107,13 +108,14 @@ class Finetuned(Baseline):
         return self.outputs([self._searched(tuned, prompt)] * len(indices), self.beams)
 
     def _searched(self, tuned: Network, prompt: Sequence[str]) -> list[int]:
-        ids = torch.tensor([tuned.prompt_ids(prompt)])
+        ids, places = (torch.tensor([row]) for row in tuned.prompt(prompt))
         tokenizer = tuned.tokenizer
         never = [tokenizer.pad_token_id, tokenizer.unk_token_id, *range(len(tokenizer), tuned.model.config.vocab_size)]
-        whole = tuned.model.generate(
-            ids, attention_mask=torch.ones_like(ids), num_beams=self.beams, do_sample=False, max_new_tokens=95,
-            min_new_tokens=2, suppress_tokens=never, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+        settings = GenerationConfig(
+            num_beams=self.beams, do_sample=False, max_new_tokens=MOST_WORDS, min_new_tokens=2, suppress_tokens=never,
+            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
         )  # fmt: skip
+        whole = tuned.model.generate(ids, settings, position_ids=places, attention_mask=torch.ones_like(ids))
         return tokenizer.until_end(whole[0, ids.shape[1] :].tolist())
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from nltk import Tree
 
 from dlm_control.controller import Controller
-from dlm_control.controllers.e2e import FIELDS, PHRASES
+from dlm_control.controllers.e2e import FIELDS, PHRASES, fields_of
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
@@ -94,10 +93,30 @@ def wrong(kind: str, row: Mapping[str, str], words: int, other: Sequence[str], r
     return _tag_changed(right, rng) if kind == "pos" else _bracket_changed(right, rng)
 
 
+def place_ids(tokens: Sequence[str], words: int, judged: bool = False) -> list[int]:
+    """Position ids of a prompt, of the END before a text and of the text's words.
+
+    A text's words are at 1, 2, …, whatever its prompt, and each token of a prompt is where the word that it speaks of is
+    predicted (or, for a discriminator, read): a network need not count to find them. GPT-2's own positions would have it learn
+    that for every length of prompt, which small ones did not (docs/evaluation.md).
+
+    Args:
+        tokens: of the prompt.
+        words: in the text, END included.
+        judged: for a discriminator.
+    """
+    places, word = [], 0
+    for token in tokens:
+        if token[0] == "@" or token[0] == "#":
+            word = int(token[1:])
+        places.append(word if token != CLOSE else max(0, word - 1))
+        word += token == LEAF or token.startswith("tag:")
+    return [*(place + judged for place in places), *range(words + 1)]
+
+
 def said(meaning: str) -> list[str]:
     """The tokens of a meaning representation, such as `name[The Mill], food[English]`."""
-    found = re.findall(rf"({'|'.join(FIELDS)})\[([^\]]*)\]", meaning)
-    return [f"{field}={value}" for field, value in found if value in PHRASES[field]]
+    return [token for field, value in fields_of(meaning).items() if (token := f"{field}={value}") in MEANINGS]
 
 
 def _flat(tree: Tree) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from transformers import GPT2Config, GPT2ForTokenClassification, GPT2LMHeadModel
 
 from dlm_control.data import CanvasBatches, encode, padded, read_split
 from dlm_control.errors import UsageError
-from dlm_control.eval.baselines.prompts import KINDS, TOKENS, drawn, wrong
+from dlm_control.eval.baselines.prompts import KINDS, TOKENS, drawn, place_ids, wrong
 from dlm_control.hub import model_folder
 from dlm_control.objectives import Draws
 from dlm_control.progress import hush
@@ -25,7 +25,13 @@ _HELD_OUT = 512  # sentences that `evaluate` looks at
 
 
 class _PromptedRecipe(Recipe):
-    """Sequences of a control's tokens, END, a text and END, from a corpus that `dlm annotate` has labelled."""
+    """Sequences of a control's tokens, END, a text and END, from a corpus that `dlm annotate` has labelled.
+
+    Attributes:
+        judged: whether the network reads whether texts obey, and does not write them.
+    """
+
+    judged: ClassVar[bool] = False
 
     def __init__(self, control: str, base: str, tokens: int = 1800, text_column: str = "ref") -> None:
         if control not in KINDS:
@@ -86,15 +92,18 @@ class _PromptedRecipe(Recipe):
     def _batch(self, rows: list[dict[str, str]], sentences: list[list[int]], canvas: int, rng: random.Random) -> Any:
         raise NotImplementedError
 
-    def _sequences(self, prompts: list[list[str]], sentences: list[list[int]], canvas: int) -> tuple[Tensor, Tensor]:
-        """(batch, canvas) ids of prompt, END, text and END; (batch, canvas) bool, the text and its END."""
+    def _sequences(self, prompts: list[list[str]], sentences: list[list[int]], canvas: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, canvas) each: ids of prompt, END, text and END; their position ids; bool, the text and its END."""
         end = self.tokenizer.eos_token_id
         wholes = [[*(self.ids[t] for t in p), end, *s] for p, s in zip(prompts, sentences, strict=True)]
-        ids = padded(wholes, max(canvas, *map(len, wholes)), self.tokenizer.pad_token_id)
+        canvas = max(canvas, *map(len, wholes))
+        ids = padded(wholes, canvas, self.tokenizer.pad_token_id)
+        placed = [place_ids(p, len(s), self.judged) for p, s in zip(prompts, sentences, strict=True)]
+        places = padded(placed, canvas, 0)
         words_there = torch.zeros_like(ids, dtype=torch.bool)
         for row, (prompt, sentence) in enumerate(zip(prompts, sentences, strict=True)):
             words_there[row, len(prompt) + 1 : len(prompt) + 1 + len(sentence)] = True
-        return ids, words_there
+        return ids, places, words_there
 
 
 class FinetunedRecipe(_PromptedRecipe):
@@ -119,9 +128,9 @@ class FinetunedRecipe(_PromptedRecipe):
         return self._sequences(prompts, sentences, canvas)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
-        ids, words_there = batch
+        ids, places, words_there = batch
         following = ids.masked_fill(~words_there, -100)[:, 1:]
-        logits = model(ids[:, :-1]).logits[:, :, : self.first]
+        logits = model(ids[:, :-1], position_ids=places[:, :-1]).logits[:, :, : self.first]
         return Loss(F.cross_entropy(logits.flatten(0, 1), following.flatten(), ignore_index=-100), {})
 
     @torch.no_grad()
@@ -130,7 +139,7 @@ class FinetunedRecipe(_PromptedRecipe):
         total, words = 0.0, 0
         for i in range(0, len(self.held_rows), 32):
             batch = self._batch(self.held_rows[i : i + 32], self.held_sentences[i : i + 32], 0, random.Random(i))
-            counted = int(batch[1].sum())
+            counted = int(batch[2].sum())
             total, words = total + float(self.loss(model, batch, Draws(0, 0, 0, 1)).total) * counted, words + counted
         return {"nat_per_word": total / words}
 
@@ -149,6 +158,7 @@ class DiscriminatorRecipe(_PromptedRecipe):
     """
 
     kind = "discriminator"
+    judged = True
 
     def built(self, folder: Path) -> GPT2ForTokenClassification:
         config = GPT2Config.from_pretrained(folder, num_labels=1)
@@ -165,12 +175,11 @@ class DiscriminatorRecipe(_PromptedRecipe):
             obeyed.append(rng.random() < 0.5)
             others = drawn(self.control, other, len(sentences[(i + 1) % len(rows)]) - 1, rng)
             prompts.append(right if obeyed[-1] else wrong(self.control, row, words, others, rng))
-        ids, words_there = self._sequences(prompts, sentences, canvas)
-        return ids, words_there, torch.tensor(obeyed, dtype=torch.float32)
+        return *self._sequences(prompts, sentences, canvas), torch.tensor(obeyed, dtype=torch.float32)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
-        ids, words_there, obeyed = batch
-        logits = model(ids).logits[..., 0]
+        ids, places, words_there, obeyed = batch
+        logits = model(ids, position_ids=places).logits[..., 0]
         nll = F.binary_cross_entropy_with_logits(logits, obeyed[:, None].expand_as(logits), reduction="none")
         whole = words_there & (ids == self.tokenizer.eos_token_id)
         return Loss(nll[words_there].mean() + nll[whole].mean(), {"whole": nll[whole].mean()})
@@ -181,8 +190,8 @@ class DiscriminatorRecipe(_PromptedRecipe):
         right, whole = [], []
         for i in range(0, len(self.held_rows), 32):
             batch = self._batch(self.held_rows[i : i + 32], self.held_sentences[i : i + 32], 0, random.Random(i))
-            ids, words_there, obeyed = batch
-            verdict = (model(ids).logits[..., 0] > 0) == (obeyed[:, None] > 0)
+            ids, places, words_there, obeyed = batch
+            verdict = (model(ids, position_ids=places).logits[..., 0] > 0) == (obeyed[:, None] > 0)
             right.append(verdict[words_there].float())
             whole.append(verdict[words_there & (ids == self.tokenizer.eos_token_id)].float())
         return {"accuracy": float(torch.cat(right).mean()), "accuracy_at_end": float(torch.cat(whole).mean())}

@@ -1,0 +1,66 @@
+"""Reading corpora and files of targets: each fault is told with its file and line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlm_control.errors import UsageError, shown
+
+
+def refs(path: Path) -> list[str]:
+    """The sentences of a CSV file."""
+    return [row["ref"] for row in rows(path, ["ref"])]
+
+
+def rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file; a column that nobody asks for may be missing, and is empty then."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; --data names the folder that holds it")
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        lacking = [column for column in columns if column not in (reader.fieldnames or ())]
+        if lacking:
+            has = ", ".join(reader.fieldnames or ()) or "no columns"
+            raise UsageError(f"{path}: no column {' and no column '.join(map(repr, lacking))}; it has {has}")
+        return [{"mr": "", **row} for row in reader]
+
+
+def records(path: Path, kind: type, expected: str, fits: Callable[[Any], bool]) -> Iterator[Any]:
+    """The JSON lines of a file, each of one kind.
+
+    Raises:
+        UsageError: the file is missing, or a line is of another format; it is named.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; --data names the folder that holds it")
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            record = None
+        if not isinstance(record, kind) or not fits(record):
+            raise UsageError(f"{path}:{number}: expected {expected}, got {shown(line)}; is it a target file of another suite?")
+        yield record
+
+
+def of_2022(path: Path, *keys: str) -> Iterator[dict[str, Any]]:
+    """JSON objects, one a line, of 2022's target files; each key holds a list."""
+    expected = f"a JSON object with {', '.join(keys)}"
+    return records(path, dict, expected, lambda record: all(isinstance(record.get(key), list) for key in keys))
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The one JSON object of a file."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; --data names the folder that holds it")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}: not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected one JSON object of items, got {type(content).__name__}")
+    return content
