@@ -14,14 +14,16 @@ from typing import Annotated, Any
 import typer
 
 bench = typer.Typer(help="Costs and curves, measured; each command writes bench-<name>.json and .svg.", no_args_is_help=True)
-_OUT = typer.Option(help="Folder of the files.")
-_MODEL = typer.Option(help="Bundled name, folder or hub id.")
-_DATA = typer.Option(help="Folder with e2e/ and control_targets/.")
-_REPEATS = typer.Option(min=1, help="Timings of each point; the median counts.")
+_Suite = Annotated[str, typer.Argument(help="Such as pos or spans.")]
+_Data = Annotated[Path, typer.Option(help="Folder with e2e/ and control_targets/.")]
+_Out = Annotated[Path, typer.Option(help="Folder of the files.")]
+_Model = Annotated[str, typer.Option(help="Bundled name, folder or hub id.")]
+_Limit = Annotated[int, typer.Option(min=1, help="First targets only.")]
+_Repeats = Annotated[int, typer.Option(min=1, help="Timings of each point; the median counts.")]
 
 
 @bench.command()
-def length(out: Annotated[Path, _OUT], model: Annotated[str, _MODEL] = "e2e", repeats: Annotated[int, _REPEATS] = 5) -> None:
+def length(out: _Out, model: _Model = "e2e", repeats: _Repeats = 5) -> None:
     """Seconds a text against its length: diffusion at 50 and 20 steps, and an autoregressive LM with its cache."""
     from dlm_control.controllers.length import Length
     from dlm_control.language_model import load
@@ -47,7 +49,7 @@ def length(out: Annotated[Path, _OUT], model: Annotated[str, _MODEL] = "e2e", re
 
 
 @bench.command()
-def controls(out: Annotated[Path, _OUT], model: Annotated[str, _MODEL] = "e2e", repeats: Annotated[int, _REPEATS] = 5) -> None:
+def controls(out: _Out, model: _Model = "e2e", repeats: _Repeats = 5) -> None:
     """Seconds a text against the number of controls."""
     from dlm_control.controller import Controller
     from dlm_control.controllers.keyword import Keyword
@@ -74,11 +76,11 @@ def controls(out: Annotated[Path, _OUT], model: Annotated[str, _MODEL] = "e2e", 
 
 @bench.command()
 def steps(
-    suite: Annotated[str, typer.Argument(help="Such as pos or spans.")],
-    data: Annotated[Path, _DATA],
-    out: Annotated[Path, _OUT],
-    model: Annotated[str, _MODEL] = "e2e",
-    limit: Annotated[int, typer.Option(min=1, help="First targets only.")] = 20,
+    suite: _Suite,
+    data: _Data,
+    out: _Out,
+    model: _Model = "e2e",
+    limit: _Limit = 20,
     values: Annotated[str, typer.Option(help="Step counts.")] = "5,10,20,50,100",
 ) -> None:
     """Success against fluency for numbers of steps."""
@@ -88,11 +90,11 @@ def steps(
 
 @bench.command()
 def strength(
-    suite: Annotated[str, typer.Argument(help="Such as pos or spans.")],
-    data: Annotated[Path, _DATA],
-    out: Annotated[Path, _OUT],
-    model: Annotated[str, _MODEL] = "e2e",
-    limit: Annotated[int, typer.Option(min=1, help="First targets only.")] = 20,
+    suite: _Suite,
+    data: _Data,
+    out: _Out,
+    model: _Model = "e2e",
+    limit: _Limit = 20,
     values: Annotated[str, typer.Option(help="Factors of the controls' weights.")] = "0.1,0.25,0.5,1,2,4",
 ) -> None:
     """Success against fluency for strengths of guidance."""
@@ -101,7 +103,7 @@ def strength(
 
 
 @bench.command()
-def embeddings(out: Annotated[Path, _OUT], model: Annotated[str, _MODEL] = "e2e", seed: int = 0) -> None:
+def embeddings(out: _Out, model: _Model = "e2e", seed: int = 0) -> None:
     """Learned and random word embeddings by part of speech: t-SNE (Li et al. 2022, Fig. 3), and how often neighbours agree."""
     try:
         from sklearn.manifold import TSNE

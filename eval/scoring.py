@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,26 +157,23 @@ def _by_target(targets: Sequence[Target], by_target: Sequence[Sequence[str]], nl
 
 
 def _groups(targets: Sequence[Target], by_target: Sequence[Sequence[str]], nll: Iterator[float]) -> dict[str, dict[str, float]]:
-    """For each group of targets: the mean score of each control's check, of the lowest of them, and the lm-score.
+    """For each group of targets: the score of each control's check, of the lowest of them, and the lm-score.
 
-    A target without texts counts as one text that obeys nothing.
+    Means over the texts of a target, then over targets; one without texts obeys nothing and has no lm-score.
     """
     found: dict[str, dict[str, list[float]]] = {}
+    written: Counter[str] = Counter()
     for target, texts in zip(targets, by_target, strict=True):
-        fluency = [next(nll) for _ in texts]
+        fluency = [score for score in (next(nll) for _ in texts) if not math.isnan(score)]
         if not target.group:
             continue
-        figures = found.setdefault(target.group, {})
-        nothing = dict.fromkeys((control.name for control in target.controls), 0.0)
-        for checks in [{c.name: c.check(text).score for c in target.controls} for text in texts] or [nothing]:
-            for name, value in {**checks, "together": min(checks.values(), default=1.0)}.items():
-                figures.setdefault(name, []).append(value)
-        figures.setdefault("lm_score", []).extend(score for score in fluency if not math.isnan(score))
+        written[target.group] += len(texts)
+        scores = {control.name: [control.check(text).score for text in texts] or [0.0] for control in target.controls}
+        scores["together"] = [min(of_a_text) for of_a_text in zip(*scores.values(), strict=True)] or [1.0]
+        for name, values in {**scores, "lm_score": fluency}.items():
+            found.setdefault(target.group, {}).setdefault(name, []).extend([mean(values)] if values else [])
     return {
-        group: {
-            **{name: round(mean(values), 4) for name, values in figures.items() if values},
-            "texts": len(figures["together"]),
-        }
+        group: {**{name: round(mean(values), 4) for name, values in figures.items() if values}, "texts": written[group]}
         for group, figures in found.items()
     }
 

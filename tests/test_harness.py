@@ -66,6 +66,24 @@ def test_a_failing_item_is_recorded_and_counts_as_failed(tmp_path: Path) -> None
     assert "4 words" not in scores["by_target"]["lm_score"]
 
 
+def test_a_failing_item_counts_in_its_group_and_references_are_the_human_text(tmp_path: Path) -> None:
+    lines = [{"name": f"{group} {i}", "group": group, "controls": [{"length": 10}], "reference": "The Mill is a pub."}
+             for group in "ab" for i in (1, 2)]  # fmt: skip
+    (tmp_path / "made.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "e2e").mkdir()
+    for file in ("trainset.csv", "devset.csv"):
+        (tmp_path / "e2e" / file).write_text("mr,ref\n" + "".join(f",It is {word}.\n" for word in ("big", "near", "old")))
+    suite_file = tmp_path / "grouped.yaml"
+    suite_file.write_text(
+        "name: grouped\nversion: 1\ntargets: {reader: made, file: made.jsonl}\nmetrics: [exact_length]\nsamples: 2\n"
+    )
+    scores = run_suite(read_suite(str(suite_file)), Echo(fails="a 2"), tmp_path, tmp_path / "out")
+    assert scores is not None
+    assert scores["groups"]["b"]["length"] == 1 and scores["groups"]["b"]["texts"] == 4
+    assert scores["groups"]["a"]["length"] == 0.5
+    assert scores["lm_score_human"]["n"] == 4 and scores["lm_score_human"]["low"] == scores["lm_score_human"]["high"]
+
+
 def test_scoring_again_gives_the_same(tmp_path: Path) -> None:
     suite = lengths_suite(tmp_path)
     first = run_suite(suite, Echo(), None, tmp_path / "out", seed=3)
