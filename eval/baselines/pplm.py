@@ -102,7 +102,7 @@ class PPLM(Baseline):
     beside = "attribute-head"
 
     def __init__(
-        self, suite: Suite, model: str | None = None, updates: int = 30, step: float = 0.04, kl: float = 0.01,
+        self, suite: Suite, model: str | None = None, updates: int = 30, step: float = 0.1, kl: float = 0.01,
         blend: float = 0.9, top_k: int = 10,
     ) -> None:  # fmt: skip
         super().__init__(suite, model, updates=updates, step=step, kl=kl, blend=blend, top_k=top_k)
