@@ -246,5 +246,5 @@ def test_a_prompt_stands_at_the_words_that_it_speaks_of() -> None:
     assert place_ids(tags, 5) == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5]
     assert place_ids(tags, 5, judged=True) == [1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]
     assert place_ids("(S (NP * * ) (VP * ) * )".split(), 0) == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 0]
-    assert place_ids(["@2", "@4", "label:NP"], 1) == [2, 4, 4, 0, 1]
+    assert place_ids(["@2", "label:NP", "@4"], 1) == [2, 2, 4, 0, 1]
     assert place_ids(["#7"], 0) == [7, 0] and place_ids(["food=French"], 0) == [0, 0]

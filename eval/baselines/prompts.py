@@ -97,8 +97,8 @@ def place_ids(tokens: Sequence[str], words: int, judged: bool = False) -> list[i
     """Position ids of a prompt, of the END before a text and of the text's words.
 
     A text's words are at 1, 2, …, whatever its prompt, and each token of a prompt is where the word that it speaks of is
-    predicted (or, for a discriminator, read): a network need not count to find them. GPT-2's own positions would have it learn
-    that for every length of prompt, which small ones did not (docs/evaluation.md).
+    predicted (or, for a discriminator, read): a network need not count to find them. With GPT-2's own positions it would have to
+    learn that for every length of prompt, which small ones did not (CONTRIBUTING.md).
 
     Args:
         tokens: of the prompt.
@@ -125,11 +125,11 @@ def _flat(tree: Tree) -> list[str]:
 
 
 def _span(first: int, last: int, label: str) -> list[str]:
-    return [f"@{first}", f"@{last}", *(f"label:{part}" for part in label.split("::"))]
+    return [f"@{first}", *(f"label:{part}" for part in label.split("::")), f"@{last}"]
 
 
 def _shifted(tokens: Sequence[str], rng: random.Random) -> list[str]:
-    first, last = (int(token[1:]) for token in tokens[:2])
+    first, last = int(tokens[0][1:]), int(tokens[-1][1:])
     change = rng.randrange(3)
     if change == 0:
         first = rng.randint(max(0, first - 3), last)
@@ -138,7 +138,7 @@ def _shifted(tokens: Sequence[str], rng: random.Random) -> list[str]:
     return (
         _span(first, last, rng.choice(["NP", "VP", "PP", "S", "ADJP"]))
         if change == 2
-        else [f"@{first}", f"@{last}", *tokens[2:]]
+        else [f"@{first}", *tokens[1:-1], f"@{last}"]
     )
 
 
