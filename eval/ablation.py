@@ -7,10 +7,12 @@ import json
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from dlm_control.errors import Problems, UsageError, suggestion
-from dlm_control.eval.metrics import distinct, interval, mean
+from dlm_control.eval.metrics import distinct
+from dlm_control.eval.statistics import interval
 from dlm_control.eval.teacher import Teacher
 from dlm_control.language_model import LanguageModel
 from dlm_control.presets import preset
@@ -89,7 +91,7 @@ def _figures(trainer: Trainer, teacher: Teacher, ablation: Ablation) -> dict[str
     nll = [score for score in teacher.nat_per_word(texts) if not math.isnan(score)]
     low, high = interval(nll)
     return {
-        "step": trainer.step, "cpu_s": round(trainer.seconds, 1), "lm_score": round(mean(nll), 4), "low": round(low, 4),
+        "step": trainer.step, "cpu_s": round(trainer.seconds, 1), "lm_score": round(fmean(nll), 4), "low": round(low, 4),
         "high": round(high, 4), "n": len(nll), "distinct_3": round(distinct(texts, 3), 4), "seed": trainer.config.seed,
     }  # fmt: skip
 

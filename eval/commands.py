@@ -84,10 +84,10 @@ def compare(
     from dlm_control.eval.compare import compared
 
     typer.echo(f"{'metric':14} {'first':>8} {'second':>8} {'second − first':>28} {'p':>7} {'detectable':>10} {'n':>5}")
-    for row in compared(one, other):
+    for metric, row in compared(one, other).items():
         means = f"{row.first:>8.4f} {row.second:>8.4f}"
         difference = f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
-        typer.echo(f"{row.metric:14} {means} {difference:>28} {row.p:>7.4f} {row.detectable:>10.4f} {row.n:>5}")
+        typer.echo(f"{metric:14} {means} {difference:>28} {row.p:>7.4f} {row.detectable:>10.4f} {row.n:>5}")
 
 
 def report(

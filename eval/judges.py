@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlm_control.errors import UsageError, suggestion
-from dlm_control.eval.metrics import figure
+from dlm_control.eval.statistics import figure
 from dlm_control.progress import hush
 
 _MOST = 200  # texts a judge reads: it is slow

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 from dlm_control.controllers.linguistics import parse, tags_of, tree_of
 from dlm_control.controllers.syntax import Constituent, bracket_counts, constituents, f1
@@ -121,7 +121,7 @@ def self_bleu(texts: Sequence[str], count: int = 100) -> float:
     scores = [
         sentence_bleu(parted[:i] + parted[i + 1 :], words, smoothing_function=smooth) for i, words in enumerate(parted) if words
     ]
-    return float(mean(scores)) if len(parted) > 1 else 0.0
+    return fmean(scores) if len(parted) > 1 else 0.0
 
 
 def copied(texts: Sequence[str], corpus: Sequence[str]) -> float:
@@ -132,27 +132,6 @@ def copied(texts: Sequence[str], corpus: Sequence[str]) -> float:
 
 def length_distance(texts: Sequence[str], corpus: Sequence[str]) -> float:
     """Earth mover's distance between the two distributions of lengths, in words."""
-    ours, theirs = (Counter(len(split_words(text)) for text in side) for side in (texts, corpus))
-    gap, distance = 0.0, 0.0
-    for length in range(max([*ours, *theirs]) + 1):
-        gap += ours[length] / len(texts) - theirs[length] / len(corpus)
-        distance += abs(gap)
-    return distance
+    from scipy.stats import wasserstein_distance
 
-
-def interval(values: Sequence[float], seed: int = 0, draws: int = 2000) -> tuple[float, float]:
-    """95 % bootstrap interval of a mean (percentile method, over targets)."""
-    rng = random.Random(seed)
-    means = sorted(sum(rng.choices(values, k=len(values))) / len(values) for _ in range(draws))
-    return means[round(0.025 * draws)], means[round(0.975 * draws) - 1]
-
-
-def figure(values: Sequence[float]) -> dict[str, float]:
-    """Mean, 95 % bootstrap interval and count."""
-    low, high = interval(values)
-    return {"mean": round(mean(values), 4), "low": round(low, 4), "high": round(high, 4), "n": len(values)}
-
-
-def mean(values: Sequence[float]) -> float:
-    """Arithmetic mean."""
-    return sum(values) / len(values)
+    return float(wasserstein_distance(*([len(split_words(text)) for text in side] for side in (texts, corpus))))

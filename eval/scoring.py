@@ -7,14 +7,16 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from dlm_control.controllers.e2e import fields_of
 from dlm_control.errors import UsageError
 from dlm_control.eval.independence import shared_labels
 from dlm_control.eval.log import RunLog, write_json
-from dlm_control.eval.metrics import METRICS, copied, distinct, figure, length_distance, mean, self_bleu
+from dlm_control.eval.metrics import METRICS, copied, distinct, length_distance, self_bleu
 from dlm_control.eval.overlap import overlap
+from dlm_control.eval.statistics import figure
 from dlm_control.eval.teacher import Teacher
 from dlm_control.tasks.corpora import refs, rows
 from dlm_control.tasks.run import write_whole
@@ -65,7 +67,7 @@ def score_run(
     scores: dict[str, Any] = {
         "targets": len(targets),
         "texts": len(texts),
-        "calls_per_text": round(mean([c for record in records.values() for c in record["calls"]]), 2),
+        "calls_per_text": round(fmean([c for record in records.values() for c in record["calls"]]), 2),
         "failed_targets": failed,
     }
     values = {
@@ -74,7 +76,7 @@ def score_run(
     }
     by_metric: dict[str, dict[str, float]] = {}
     for name, grouped in values.items():
-        per_target = [mean(group or [0.0]) for group in grouped]
+        per_target = [fmean(group or [0.0]) for group in grouped]
         scores[name] = figure(per_target)
         by_metric[name] = dict(zip((target.name for target in targets), per_target, strict=True))
         ceiling = _human(name, targets, data)
@@ -119,7 +121,7 @@ def _human(name: str, targets: Sequence[Target], data: Path | None) -> list[floa
     for target in targets:
         matching = _saying(data, target.wanted["fields"])
         if matching:
-            found.append(mean([METRICS[name](text, target) for text in matching]))
+            found.append(fmean([METRICS[name](text, target) for text in matching]))
     return found
 
 
@@ -152,7 +154,7 @@ def _by_target(targets: Sequence[Target], by_target: Sequence[Sequence[str]], nl
     for target, group in zip(targets, by_target, strict=True):
         known = [score for score in (next(grouped) for _ in group) if not math.isnan(score)]
         if known:
-            found[target.name] = mean(known)
+            found[target.name] = fmean(known)
     return found
 
 
@@ -171,9 +173,9 @@ def _groups(targets: Sequence[Target], by_target: Sequence[Sequence[str]], nll: 
         scores = {control.name: [control.check(text).score for text in texts] or [0.0] for control in target.controls}
         scores["together"] = [min(of_a_text) for of_a_text in zip(*scores.values(), strict=True)] or [1.0]
         for name, values in {**scores, "lm_score": fluency}.items():
-            found.setdefault(target.group, {}).setdefault(name, []).extend([mean(values)] if values else [])
+            found.setdefault(target.group, {}).setdefault(name, []).extend([fmean(values)] if values else [])
     return {
-        group: {**{name: round(mean(values), 4) for name, values in figures.items() if values}, "texts": written[group]}
+        group: {**{name: round(fmean(values), 4) for name, values in figures.items() if values}, "texts": written[group]}
         for group, figures in found.items()
     }
 

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
 
 from dlm_control.errors import Problems, UsageError, shown
-from dlm_control.eval.metrics import METRICS, mean
+from dlm_control.eval.metrics import METRICS
 from dlm_control.eval.teacher import Teacher
 from dlm_control.language_model import LanguageModel, load
 from dlm_control.presets import PRESETS, Preset, preset
@@ -85,7 +86,7 @@ def tune_presets(
     lm, teacher = load(model), Teacher()
     given = SPACE if space is None else _read_space(space)
     targets = [target for name in suites for suite in read_suites(name, METRICS) for target in suite.read_targets(data)]
-    human = mean(teacher.nat_per_word([str(target.reference) for target in targets if target.reference]))
+    human = fmean(teacher.nat_per_word([str(target.reference) for target in targets if target.reference]))
     few = [target for _, group in _by_group(targets) for target in group[: limit or _FIRST]]
     drawn = _drawn(given, trials, calls, seed)
     with progress("tune", total=len(drawn) + max(1, len(drawn) // _KEPT)) as bar:
@@ -126,10 +127,10 @@ def _tried(
         [text] = [sample.text for sample in lm.generate(target.controls, 1, seed=seed, preset=chosen, indices=[place])]
         texts.append(text)
         of_kinds = [METRICS[metric](text, target) for kind, metric in STRICT.items() if kind in target.wanted]
-        scores.setdefault(target.group or "all", []).append(mean(of_kinds))
-    by_group = {group: round(mean(values), 4) for group, values in scores.items()}
-    fluency = mean(teacher.nat_per_word(texts))
-    return Trial(changes, number, round(mean(list(by_group.values())), 4), by_group, round(fluency, 4), len(texts))
+        scores.setdefault(target.group or "all", []).append(fmean(of_kinds))
+    by_group = {group: round(fmean(values), 4) for group, values in scores.items()}
+    fluency = fmean(teacher.nat_per_word(texts))
+    return Trial(changes, number, round(fmean(list(by_group.values())), 4), by_group, round(fluency, 4), len(texts))
 
 
 def _merit(trial: Trial, most: float) -> tuple[bool, float, float]:

@@ -16,7 +16,8 @@ from dlm_control.eval import harness
 from dlm_control.eval.ablation import merged
 from dlm_control.eval.compare import compared
 from dlm_control.eval.generator import Diffusion
-from dlm_control.eval.metrics import METRICS, copied, distinct, interval, length_distance
+from dlm_control.eval.metrics import METRICS, copied, distinct, length_distance
+from dlm_control.eval.statistics import interval
 from dlm_control.eval.teacher import Teacher
 from dlm_control.tasks.readers import attributes, combinations_of_controls, gaps
 from dlm_control.tasks.suite import read_suite, read_suites
@@ -205,15 +206,15 @@ def run_folder(folder: Path, values: list[float], digest: str = "d") -> Path:
 def test_paired_comparison_agrees_with_enumeration(tmp_path: Path) -> None:
     """Of 2⁶ sign flips of six equal gains, two are as extreme; of a gain and its opposite all are."""
     one = run_folder(tmp_path / "one", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
-    [row] = compared(one, run_folder(tmp_path / "better", [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]))
-    assert (row.metric, row.n) == ("score", 6)
+    row = compared(one, run_folder(tmp_path / "better", [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]))["score"]
+    assert row.n == 6
     assert (row.first, row.second, row.difference) == pytest.approx((0.35, 0.45, 0.1))
-    assert row.p == pytest.approx(2 / 64, abs=0.01) and row.detectable == pytest.approx(0, abs=1e-9)
-    [row] = compared(one, run_folder(tmp_path / "swapped", [0.2, 0.1, 0.3, 0.4, 0.5, 0.6]))
-    assert row.p == pytest.approx(1, abs=1e-3) and row.low < 0 < row.high
+    assert row.p == pytest.approx(2 / 64) and row.detectable == pytest.approx(0, abs=1e-9)
+    row = compared(one, run_folder(tmp_path / "swapped", [0.2, 0.1, 0.3, 0.4, 0.5, 0.6]))["score"]
+    assert row.p == pytest.approx(1) and row.low < 0 < row.high
     gaps = [0.1, -0.1, 0, 0, 0, 0]
     deviation = math.sqrt(sum(g * g for g in gaps) / 5)
-    assert row.detectable == pytest.approx(2.8 * deviation / math.sqrt(6))
+    assert row.detectable == pytest.approx((1.96 + 0.8416) * deviation / math.sqrt(6), rel=1e-4)
 
 
 def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
@@ -222,6 +223,8 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
         compared(one, run_folder(tmp_path / "other", [0.1], digest="e"))
     with pytest.raises(UsageError, match=r"holds no scores\.json"):
         compared(one, tmp_path)
+    with pytest.raises(UsageError, match="share 1 of their targets, expected two or more"):
+        compared(one, one)
     (one / "scores.json").write_text("{}")
     with pytest.raises(UsageError, match="no figures of single targets"):
         compared(one, one)
