@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 
 class Fault(NamedTuple):
@@ -53,6 +54,26 @@ class Problems:
         """Note the faults of another report, their places below this one's."""
         for fault in error.faults:
             self.add(f"{place}.{fault.place}" if place and fault.place else place or fault.place, fault.message)
+
+    def check_call(self, place: str, function: Callable[..., Any], given: Collection[str], positional: int = 0) -> None:
+        """Note the keys that a function (or a class's constructor) does not take, and those that it lacks.
+
+        Args:
+            place: of the keys; empty for the whole subject.
+            function: that is to be called with them.
+            given: names of the keys.
+            positional: how many of its first parameters are not for the user to give.
+        """
+        known = dict(list(inspect.signature(function).parameters.items())[positional:])
+        takes = f"it takes {', '.join(known) or 'nothing'}"
+        anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+        head = f"{place}." if place else ""
+        for key in sorted(given):
+            if key not in known and not anything:
+                self.add(f"{head}{key}", f"unknown key{suggestion(key, known)}; {takes}")
+        for key, parameter in known.items():
+            if key not in given and parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+                self.add(f"{head}{key}", f"missing; {takes}")
 
     def raise_if_any(self) -> None:
         """

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from dlm_control.errors import UsageError, suggestion
+from dlm_control.errors import Problems, UsageError, suggestion
 from dlm_control.objectives import Draws
 
 GROUP = "dlm_control.recipes"
@@ -82,13 +82,13 @@ def installed(group: str, name: str, unknown: str, place: str, *arguments: Any, 
         *arguments, **settings: of the constructor.
 
     Raises:
-        UsageError: no such entry point, or no such setting.
+        UsageError: no such entry point, or no such settings.
     """
     known = {entry.name: entry for entry in entry_points(group=group)}
     if name not in known:
         raise UsageError(f"{unknown} {name!r}{suggestion(name, known)}; there are: {', '.join(sorted(known))}")
     cls = known[name].load()
-    try:
-        return cls(*arguments, **settings)
-    except TypeError as error:
-        raise UsageError(f"{place}: {error}; {cls.__doc__}") from None
+    problems = Problems(place)
+    problems.check_call("", cls, settings, positional=len(arguments))
+    problems.raise_if_any()
+    return cls(*arguments, **settings)

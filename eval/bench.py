@@ -13,12 +13,15 @@ from typing import Annotated, Any
 
 import typer
 
+from dlm_control.errors import UsageError
+
 bench = typer.Typer(help="Costs and curves, measured; each command writes bench-<name>.json and .svg.", no_args_is_help=True)
 _Suite = Annotated[str, typer.Argument(help="Such as pos or spans.")]
-_Data = Annotated[Path, typer.Option(help="Folder with e2e/ and control_targets/.")]
+_Data = Annotated[Path | None, typer.Option(help="Folder with e2e/ and control_targets/.")]
 _Out = Annotated[Path, typer.Option(help="Folder of the files.")]
 _Model = Annotated[str, typer.Option(help="Bundled name, folder or hub id.")]
 _Limit = Annotated[int, typer.Option(min=1, help="First targets only.")]
+_Runs = Annotated[Path, typer.Option(help="Folder of the texts; a run that is there goes on.")]
 _Repeats = Annotated[int, typer.Option(min=1, help="Timings of each point; the median counts.")]
 
 
@@ -77,29 +80,31 @@ def controls(out: _Out, model: _Model = "e2e", repeats: _Repeats = 5) -> None:
 @bench.command()
 def steps(
     suite: _Suite,
-    data: _Data,
     out: _Out,
+    data: _Data = None,
     model: _Model = "e2e",
     limit: _Limit = 20,
+    runs: _Runs = Path("runs/bench"),
     values: Annotated[str, typer.Option(help="Step counts.")] = "5,10,20,50,100",
 ) -> None:
     """Success against fluency for numbers of steps."""
-    settings = [{"steps": int(value)} for value in values.split(",")]
-    _tradeoff("steps", suite, data, out, model, limit, settings, lambda s: f"{s['steps']}")
+    settings = [{"steps": value} for value in _numbers(values, int)]
+    _tradeoff("steps", suite, data, out, runs, model, limit, settings, lambda s: f"{s['steps']}")
 
 
 @bench.command()
 def strength(
     suite: _Suite,
-    data: _Data,
     out: _Out,
+    data: _Data = None,
     model: _Model = "e2e",
     limit: _Limit = 20,
+    runs: _Runs = Path("runs/bench"),
     values: Annotated[str, typer.Option(help="Factors of the controls' weights.")] = "0.1,0.25,0.5,1,2,4",
 ) -> None:
     """Success against fluency for strengths of guidance."""
-    settings = [{"weight": float(value)} for value in values.split(",")]
-    _tradeoff("strength", suite, data, out, model, limit, settings, lambda s: f"× {s['weight']:g}")
+    settings = [{"weight": value} for value in _numbers(values, float)]
+    _tradeoff("strength", suite, data, out, runs, model, limit, settings, lambda s: f"× {s['weight']:g}")
 
 
 @bench.command()
@@ -108,8 +113,6 @@ def embeddings(out: _Out, model: _Model = "e2e", seed: int = 0) -> None:
     try:
         from sklearn.manifold import TSNE
     except ImportError:
-        from dlm_control.errors import UsageError
-
         raise UsageError("bench embeddings: scikit-learn is not installed; pip install 'dlm-control[plot]'") from None
     import torch
 
@@ -137,8 +140,17 @@ def embeddings(out: _Out, model: _Model = "e2e", seed: int = 0) -> None:
     _write(out, "embeddings", "Learned embeddings, t-SNE", told, "", "", series, {"agreement": agreement}, joined=False)
 
 
+def _numbers(values: str, kind: Callable[[str], float]) -> list[float]:
+    """Numbers that stand between commas."""
+    try:
+        found = [kind(value) for value in values.split(",")]
+    except ValueError:
+        raise UsageError(f"--values: expected numbers with commas between, such as 5,10,20, got {values!r}") from None
+    return found
+
+
 def _tradeoff(
-    name: str, suite: str, data: Path, out: Path, model: str, limit: int, settings: Sequence[dict[str, Any]],
+    name: str, suite: str, data: Path | None, out: Path, runs: Path, model: str, limit: int, settings: Sequence[dict[str, Any]],
     label: Callable[[dict[str, Any]], str],
 ) -> None:  # fmt: skip
     from dlm_control.eval.generator import generator
@@ -147,17 +159,19 @@ def _tradeoff(
     from dlm_control.tasks.suite import read_suite
 
     asked = read_suite(suite, METRICS)
-    metric, points, weights = asked.metrics[0], [], ""
-    for changes in settings:
-        folder = Path("runs/bench") / f"{name}-{asked.name}-{next(iter(changes.values()))}"
-        writer = generator("diffusion", asked, model, changes)
-        scores = run_suite(asked, writer, data, folder, samples=4, limit=limit)
-        assert scores is not None
-        weights = str(writer.provenance()["weights"])
+    if not asked.metrics:
+        raise UsageError(
+            f"bench {name}: suite {asked.name} has no metric that success could be; take one that has, such as pos"
+        )
+    metric, points = asked.metrics[0], []
+    writers = [generator("diffusion", asked, model, changes) for changes in settings]
+    for changes, writer in zip(settings, writers, strict=True):
+        folder = runs / f"{name}-{asked.name}-{next(iter(changes.values()))}"
+        scores = run_suite(asked, writer, data, folder, samples=4, limit=limit) or {}  # nothing but for other processes
         y, x = scores[metric], scores["lm_score"]
         points.append({"x": x["mean"], "y": round(y["mean"] * 100, 2), "label": label(changes), "texts": scores["texts"],
                        "interval": [round(y["low"] * 100, 2), round(y["high"] * 100, 2)]})  # fmt: skip
-    told = f"{limit} targets × 4; the default preset otherwise; labels are {name}."
+    told = f"{scores['targets']} targets × 4; the default preset otherwise; labels are {name}."
     title = f"{asked.name}: success against fluency, by {name}"
     _write(
         out,
@@ -167,7 +181,7 @@ def _tradeoff(
         "lm-score, nats a word",
         f"{metric}, %",
         {asked.name: points},
-        {"weights": weights},
+        {"weights": str(writer.provenance()["weights"])},
     )
 
 

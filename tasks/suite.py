@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -154,13 +153,7 @@ def _check_targets(given: dict[str, Any], problems: Problems) -> None:
     if not (isinstance(targets, dict) and targets.get("reader") in READERS):
         problems.add("targets.reader", f"expected one of {', '.join(READERS)}, got {shown(targets)}")
         return
-    known = dict(list(inspect.signature(READERS[targets["reader"]]).parameters.items())[2:])
-    needed = {key for key, parameter in known.items() if parameter.default is parameter.empty}
-    for key in sorted((set(targets) | needed) - {"reader"}):
-        if key not in known:
-            problems.add(f"targets.{key}", f"unknown; the reader takes {', '.join(known)}")
-        elif key not in targets:
-            problems.add(f"targets.{key}", "missing")
+    problems.check_call("targets", READERS[targets["reader"]], targets.keys() - {"reader"}, positional=2)
 
 
 def _file(source: str) -> Path:

@@ -23,6 +23,7 @@ from dlm_control.eval.baselines.decode import Judge, Network, Stream, generators
 from dlm_control.eval.baselines.generators import Baseline, Experts, Finetuned, Free, Fudge, Reject
 from dlm_control.eval.baselines.pplm import PPLM
 from dlm_control.eval.baselines.prompts import KINDS, MEANINGS, TOKENS, drawn, place_ids, prompt_of, wrong
+from dlm_control.eval.generator import generator
 from dlm_control.tasks.suite import read_suite
 from dlm_control.tasks.targets import Target
 from dlm_control.tokenizer import WordTokenizer
@@ -248,3 +249,18 @@ def test_a_prompt_stands_at_the_words_that_it_speaks_of() -> None:
     assert place_ids("(S (NP * * ) (VP * ) * )".split(), 0) == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 0]
     assert place_ids(["@2", "label:NP", "@4"], 1) == [2, 2, 4, 0, 1]
     assert place_ids(["#7"], 0) == [7, 0] and place_ids(["food=French"], 0) == [0, 0]
+
+
+def test_faulty_settings_come_in_one_report(folder: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        Fudge(read_suite("smoke"), str(folder), strength="strong", before=1.5, top_k=-1)  # type: ignore[arg-type]
+    for part in (
+        "3 problems",
+        "before: expected a whole number of 1 or more, got 1.5",
+        "top_k: ",
+        "strength: ",
+        "got 'strong'",
+    ):
+        assert part in str(error.value)
+    with pytest.raises(UsageError, match="strnegth: unknown key, did you mean 'strength'"):
+        generator("fudge", read_suite("smoke"), str(folder), {"strnegth": 1})

@@ -198,7 +198,7 @@ def test_generators_are_found_by_name_and_refuse_unknown_settings(tmp_path: Path
     suite = read_suite(SMOKE)
     with pytest.raises(UsageError, match="unknown 'fugde', did you mean 'fudge'"):
         generator("fugde", suite, None, {})
-    with pytest.raises(UsageError, match=r"(?s)--generator reject: .*'steps'.*draws: samples for each text"):
+    with pytest.raises(UsageError, match=r"(?s)--generator reject: .*steps: unknown key; it takes draws"):
         generator("reject", suite, str(tmp_path), {"steps": 3})
     with pytest.raises(UsageError, match=r"no such model; baselines are not bundled: `dlm train configs/baselines/ar-lm\.yaml"):
         generator("free", suite, str(tmp_path), {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from transformers import GenerationConfig
 
 from dlm_control.control import Control
 from dlm_control.controller import Controller
-from dlm_control.errors import UsageError
+from dlm_control.errors import Problems, UsageError, shown
 from dlm_control.eval.baselines.decode import MOST_WORDS, Judge, Network, Stream, generators, network, sample, written
 from dlm_control.eval.baselines.prompts import prompt_of
 from dlm_control.eval.generator import Generator, Output
@@ -22,6 +23,11 @@ from dlm_control.tasks.suite import Suite
 from dlm_control.tasks.targets import Target
 
 FOLDER = "runs/baselines"
+# Least and most of the settings; a whole least wants whole numbers. A baseline of others checks its own.
+RANGES: dict[str, tuple[float, float]] = {
+    "draws": (1, inf), "beams": (0, inf), "before": (1, inf), "top_k": (0, inf), "updates": (0, inf), "strength": (0.0, inf),
+    "step": (0.0, inf), "kl": (0.0, inf), "blend": (0.0, 1.0),
+}  # fmt: skip
 STRENGTHS = {"semantic": 8.0, "pos": 20.0, "tree": 20.0, "span": 20.0, "length": 2.0}  # FUDGE's λ (Li et al. 2022, App. D)
 
 
@@ -35,6 +41,7 @@ class Baseline(Generator):
     beside: ClassVar[str] = ""
 
     def __init__(self, suite: Suite, model: str | None = None, **settings: Any) -> None:
+        _check(settings)
         self.folder, self.settings = Path(model or FOLDER), settings
         self.lm = self.network("ar-lm")
 
@@ -153,7 +160,7 @@ class Fudge(Baseline):
         prompts = _prompts(target)
         lm = Stream(self.lm, [], len(indices))
         judges = [Judge(self.network(f"discriminator-{kind}"), prompt, len(indices)) for kind, prompt in prompts]
-        powers = [self.strength or STRENGTHS[kind] for kind, _ in prompts]
+        powers = [STRENGTHS[kind] if self.strength is None else self.strength for kind, _ in prompts]
 
         def combined() -> Tensor:
             likely, candidates = lm.logits.log_softmax(-1).topk(self.before)
@@ -163,6 +170,18 @@ class Fudge(Baseline):
 
         texts = sample([lm, *judges], combined, generators(seed, indices), self.top_k)
         return self.outputs(texts, 1 + 2 * len(judges))
+
+
+def _check(settings: dict[str, Any]) -> None:
+    problems = Problems("settings of the baseline")
+    for key in sorted(settings.keys() & RANGES.keys()):
+        given, (least, most) = settings[key], RANGES[key]
+        kind, wanted = (int, "a whole number") if isinstance(least, int) else ((int, float), "a number")
+        right = isinstance(given, kind) and not isinstance(given, bool) and least <= given <= most and given != inf
+        if not right and not (key == "strength" and given is None):
+            expected = f"from {least:g} to {most:g}" if most < inf else f"of {least:g} or more"
+            problems.add(key, f"expected {wanted} {expected}, got {shown(given)}")
+    problems.raise_if_any()
 
 
 def _prompts(target: Target, most: int | None = None) -> list[tuple[str, list[str]]]:
