@@ -72,7 +72,7 @@ def recipe(kind: str, settings: dict[str, Any]) -> Recipe:
     return made
 
 
-def installed(group: str, name: str, unknown: str, place: str, *arguments: Any, **settings: Any) -> Any:
+def installed(group: str, name: str, unknown: str, place: str, /, *arguments: Any, **settings: Any) -> Any:
     """An object of the class that an entry point names.
 
     Args:

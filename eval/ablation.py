@@ -62,7 +62,15 @@ def run_ablation(ablation: Ablation, data: str, out: Path, runs: Path, only: lis
         out: folder of `ablation.jsonl` and `ablation.png`.
         runs: folder for the training state.
         only: names of arms; all by default.
+
+    Raises:
+        UsageError: there is no such arm.
     """
+    problems = Problems("--arm")
+    for name in only or ():
+        if name not in ablation.arms:
+            problems.add("", f"unknown {name!r}{suggestion(name, ablation.arms)}; there are: {', '.join(ablation.arms)}")
+    problems.raise_if_any()
     out.mkdir(parents=True, exist_ok=True)
     results = out / "ablation.jsonl"
     done = {json.loads(line)["arm"] for line in results.read_text().splitlines()} if results.is_file() else set()

@@ -167,10 +167,14 @@ def _tradeoff(
     writers = [generator("diffusion", asked, model, changes) for changes in settings]
     for changes, writer in zip(settings, writers, strict=True):
         folder = runs / f"{name}-{asked.name}-{next(iter(changes.values()))}"
-        scores = run_suite(asked, writer, data, folder, samples=4, limit=limit) or {}  # nothing but for other processes
+        scores = run_suite(asked, writer, data, folder, samples=4, limit=limit)
+        if scores is None:  # another process of `accelerate launch` has them
+            continue
         y, x = scores[metric], scores["lm_score"]
         points.append({"x": x["mean"], "y": round(y["mean"] * 100, 2), "label": label(changes), "texts": scores["texts"],
                        "interval": [round(y["low"] * 100, 2), round(y["high"] * 100, 2)]})  # fmt: skip
+    if scores is None:
+        return
     told = f"{scores['targets']} targets × 4; the default preset otherwise; labels are {name}."
     title = f"{asked.name}: success against fluency, by {name}"
     _write(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dlm_control.language_model import LanguageModel, load
@@ -69,7 +70,7 @@ class Diffusion(Generator):
     ) -> None:
         self.lm = model if isinstance(model, LanguageModel) else _loaded(model or "e2e")
         self.free = free
-        self.preset = chosen_preset(preset, {**suite.presets.get(preset, {}), **changes})
+        self.preset = chosen_preset(preset, changes, suite.presets)
         if self.preset.guidance == "paper":
             self.guides = NOISE_AWARE
 
@@ -86,16 +87,24 @@ class Diffusion(Generator):
         }  # fmt: skip
 
 
-def chosen_preset(source: str, changes: dict[str, Any]) -> Preset:
-    """A named preset or one of a file, changed.
+def chosen_preset(
+    source: str, changes: Mapping[str, Any], suites: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> Preset:
+    """A named preset or one of a file, changed: by the suite, over that by the file, over that by the caller.
+
+    Args:
+        source: a name, or a file.
+        changes: the caller's.
+        suites: what the suite changes, by the name of a preset.
 
     Raises:
         UsageError: neither, or faulty values.
     """
+    given: dict[str, Any] = {}
     if source not in PRESETS and Path(source).is_file():
         given = read_yaml(Path(source)).content
-        return preset(str(given.pop("name", "default")), **{**given, **changes})
-    return preset(source, **changes)
+        source = str(given.pop("name", "default"))
+    return preset(source, **{**suites.get(source, {}), **given, **changes})
 
 
 def generator(name: str, suite: Suite, model: Any, settings: dict[str, Any]) -> Generator:

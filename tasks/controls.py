@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dlm_control.control import Control, faults_of_use
@@ -23,13 +24,16 @@ class Entry(NamedTuple):
     canonical: dict[str, Any]
 
 
-def read_control(given: object, place: str, problems: Problems) -> Entry | None:
+def read_control(
+    given: object, place: str, problems: Problems, defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> Entry | None:
     """The control of one entry, or None when it has faults.
 
     Args:
         given: a mapping of one key, such as {"length": 18} or {"keyword": {"words": "pub", "weight": 2.0}}.
         place: where it stands, such as `controls[1]`.
         problems: takes the faults.
+        defaults: by the name of a controller, arguments that it has where the entry does not give them.
     """
     before = len(problems.found)
     if not (isinstance(given, Mapping) and len(given) == 1 and all(isinstance(key, str) for key in given)):
@@ -46,7 +50,7 @@ def read_control(given: object, place: str, problems: Problems) -> Entry | None:
     if taken:
         problems.add(place, f"controller {name!r} has a parameter {taken[0]!r}, a key that every control has; rename it")
         return None
-    arguments = _arguments(name, target, known)
+    arguments = {**defaults.get(name, {}), **_arguments(name, target, known)}
     use = {key: arguments.pop(key) for key in USE if key in arguments}
     title = _title(use.get("name", name), place, problems)
     weight, interval, schedule = use.get("weight", 1.0), use.get("interval", (0.0, 1.0)), use.get("schedule", "constant")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,13 +21,38 @@ def rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """The rows of a CSV file; a column that nobody asks for may be missing, and is empty then."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file; --data names the folder that holds it")
-    with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        lacking = [column for column in columns if column not in (reader.fieldnames or ())]
-        if lacking:
-            has = ", ".join(reader.fieldnames or ()) or "no columns"
-            raise UsageError(f"{path}: no column {' and no column '.join(map(repr, lacking))}; it has {has}")
-        return [{"mr": "", **row} for row in reader]
+    reader = csv.DictReader(io.StringIO(text_of(path), newline=""))
+    lacking = [column for column in columns if column not in (reader.fieldnames or ())]
+    if lacking:
+        has = ", ".join(reader.fieldnames or ()) or "no columns"
+        raise UsageError(f"{path}: no column {' and no column '.join(map(repr, lacking))}; it has {has}")
+    found = []
+    for row in reader:
+        empty = [column for column in columns if row[column] is None]
+        if empty:
+            raise UsageError(
+                f"{path}:{reader.line_num}: the row has no {' and no '.join(empty)}; it has fewer cells than columns"
+            )
+        found.append({"mr": "", **row})
+    return found
+
+
+def text_of(path: Path) -> str:
+    """The text of a file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        UsageError: it is in another encoding.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+
+
+def lines_of(path: Path) -> list[str]:
+    """Its lines; only a newline ends one, as in JSON lines."""
+    return text_of(path).removesuffix("\n").split("\n")
 
 
 def records(path: Path, kind: type, expected: str, fits: Callable[[Any], bool]) -> Iterator[Any]:
@@ -37,7 +63,7 @@ def records(path: Path, kind: type, expected: str, fits: Callable[[Any], bool]) 
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file; --data names the folder that holds it")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
@@ -58,7 +84,7 @@ def json_object(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; --data names the folder that holds it")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text_of(path))
     except json.JSONDecodeError as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
     if not isinstance(content, dict):

@@ -123,21 +123,17 @@ def tags_and_attributes(data: Path, guides: Guides, file: str) -> Iterator[Targe
         yield Target(f"pair {number}", controls, wanted, join_words(words))
 
 
-def spaces(data: Path, guides: Guides, count: int) -> Iterator[Target]:
+def spaces(data: Path, guides: Guides, file: str, count: int, seed: int) -> Iterator[Target]:
     """The same targets under each guide of each control: which space its energy is best a function of."""
-    folder = "control_targets"
-    readers: tuple[tuple[str, tuple[str, ...], Callable[[str], Iterator[Target]]], ...] = (
-        ("pos", ("words", "counts", "x_t", "x0"),
-         lambda guide: tag_sequences(data, Guides(structure=guide), f"{folder}/target_pos.json")),
-        ("span", ("words", "x_t", "x0"), lambda guide: spans(data, Guides(structure=guide), f"{folder}/target_spans.json")),
-        ("tree", ("words", "x_t", "x0"), lambda guide: trees(data, Guides(structure=guide), "e2e/devset.csv", count, 1)),
-        ("semantic", ("words", "classifier"),
-         lambda guide: attributes(data, Guides(guide), f"{folder}/target_attribute.json")),
-    )  # fmt: skip
-    for kind, kinds_of_guide, targets in readers:
+    known = {
+        "pos": ("words", "counts", "x_t", "x0"), "span": ("words", "x_t", "x0"), "tree": ("words", "x_t", "x0"),
+        "semantic": ("words", "classifier"),
+    }  # fmt: skip
+    for kind, kinds_of_guide in known.items():
         for guide in kinds_of_guide:
-            for target in islice(targets(guide), count):
-                yield replace(target, name=f"{kind} {guide}: {target.name}", group=f"{kind} {guide}")
+            made = islice(obeyed(data / file, Guides(guide, guide), [kind], seed), count)
+            for number, target in enumerate(made, start=1):
+                yield replace(target, name=f"{kind} {guide}: {number}", group=f"{kind} {guide}")
 
 
 def combinations_of_controls(
