@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from dlm_control.eval.teacher import Teacher
 from dlm_control.language_model import LanguageModel, load
 from dlm_control.presets import PRESETS, Preset, preset
 from dlm_control.progress import progress
-from dlm_control.tasks.run import write_whole
+from dlm_control.tasks.run import writable, write_whole
 from dlm_control.tasks.suite import read_suites
 from dlm_control.tasks.targets import Target
 from dlm_control.yaml_file import read_yaml
@@ -61,14 +62,14 @@ class Trial:
 
 def tune_presets(
     suites: Sequence[str], data: Path, out: Path, space: Path | None, model: str, budget: float, calls: int, trials: int,
-    limit: int | None, seed: int,
+    limit: int | None, seed: int, force: bool = False,
 ) -> str:  # fmt: skip
     """Random search with one halving (Jamieson & Talwalkar 2016): many presets on few targets, the best quarter on all.
 
     Args:
-        suites: whose targets are searched on.
+        suites: whose targets are searched on; their files say `tuning: true`.
         data: folder of their files.
-        out: the preset file.
+        out: the preset file; every trial is a line of `<out>.trials.jsonl`, written when it is done.
         space: a YAML file of keys and values to try.
         model: what writes.
         budget: nats a word that texts may be above the targets' own human sentences.
@@ -76,45 +77,64 @@ def tune_presets(
         trials: presets in the first round; the default is always one.
         limit: targets of a group in the first round.
         seed: of the search and the texts.
+        force: replace an `out` that exists.
 
     Returns:
         What was chosen, in a line.
 
     Raises:
-        UsageError: a faulty space, or no preset within the budget.
+        UsageError: a suite that reports, targets without human text, a faulty space, or no preset within the budget.
     """
+    drawn = _drawn(SPACE if space is None else _read_space(space), trials, calls, seed)
+    file = writable(out, force)
+    targets = _targets(suites, data)
     lm, teacher = load(model), Teacher()
-    given = SPACE if space is None else _read_space(space)
-    targets = [target for name in suites for suite in read_suites(name, METRICS) for target in suite.read_targets(data)]
-    human = fmean(teacher.nat_per_word([str(target.reference) for target in targets if target.reference]))
+    human = _mean(teacher.nat_per_word([str(target.reference) for target in targets]))
     few = [target for _, group in _by_group(targets) for target in group[: limit or _FIRST]]
-    drawn = _drawn(given, trials, calls, seed)
+    log = file.with_name(f"{file.name}.trials.jsonl")
+    log.write_text("")
     with progress("tune", total=len(drawn) + max(1, len(drawn) // _KEPT)) as bar:
-        first = []
-        for changes in drawn:
-            first.append(_tried(lm, teacher, changes, few, 1, seed))
+
+        def tried(changes: dict[str, Any], targets: Sequence[Target], number: int, seed: int) -> Trial:
+            trial = _tried(lm, teacher, changes, targets, number, seed)
+            with open(log, "a", encoding="utf-8") as lines:
+                lines.write(json.dumps({**vars(trial), "human": round(human, 4)}) + "\n")
             bar.advance(1)
+            return trial
+
+        first = [tried(changes, few, 1, seed) for changes in drawn]
         kept = sorted(first, key=lambda trial: _merit(trial, human + budget))[: max(1, len(drawn) // _KEPT)]
-        second = []
-        for trial in kept:
-            second.append(_tried(lm, teacher, trial.changes, targets, 2, seed + 1))
-            bar.advance(1)
+        second = [tried(trial.changes, targets, 2, seed + 1) for trial in kept]
     best = min(second, key=lambda trial: _merit(trial, human + budget))
     told = (
         f"success {best.success:.4f}, lm-score {best.lm_score:.3f} (human {human:.3f}, budget {budget:g}), {best.texts} texts"
     )
-    if best.lm_score > human + budget:
-        raise UsageError(f"tune: no preset stays within {budget:g} nat of human text; the best has {told}; raise --budget")
+    if not best.lm_score <= human + budget:
+        raise UsageError(
+            f"tune: no preset stays within {budget:g} nat of human text; the best has {told}; raise --budget; all are in {log}"
+        )
     heading = f"# Written by `dlm {' '.join(sys.argv[1:])}`\n# {told}; weights {lm.weights_digest}\n"
-    write_whole(
-        {
-            out: heading + yaml.safe_dump({"name": "default", **best.changes}, sort_keys=False, allow_unicode=True),
-            out.with_name(f"{out.name}.trials.jsonl"): "".join(
-                json.dumps({**vars(trial), "human": round(human, 4)}) + "\n" for trial in [*first, *second]
-            ),
-        }
-    )
+    chosen = yaml.safe_dump({"name": "default", **best.changes}, sort_keys=False, allow_unicode=True)
+    write_whole({file: heading + chosen})
     return f"{out}: {json.dumps(best.changes)}: {told}"
+
+
+def _targets(names: Sequence[str], data: Path) -> list[Target]:
+    suites = [suite for name in names for suite in read_suites(name, METRICS)]
+    for suite in suites:
+        if not suite.tuning:
+            raise UsageError(
+                f"tune: suite {suite.name} is for reporting; `tune` is made of training sentences, and a suite file of your "
+                "own says `tuning: true`"
+            )
+    targets = [target for suite in suites for target in suite.read_targets(data)]
+    unfit = [target.name for target in targets if target.reference is None or not target.wanted.keys() & STRICT.keys()]
+    if unfit:
+        raise UsageError(
+            f"tune: {len(unfit)} of {len(targets)} targets, such as {unfit[0]!r}, have no human text to compare fluency with, "
+            f"or none of {', '.join(STRICT)} to judge"
+        )
+    return targets
 
 
 def _tried(
@@ -124,35 +144,52 @@ def _tried(
     scores: dict[str, list[float]] = {}
     texts = []
     for place, target in enumerate(targets):
-        [text] = [sample.text for sample in lm.generate(target.controls, 1, seed=seed, preset=chosen, indices=[place])]
-        texts.append(text)
-        of_kinds = [METRICS[metric](text, target) for kind, metric in STRICT.items() if kind in target.wanted]
-        scores.setdefault(target.group or "all", []).append(fmean(of_kinds))
+        scores.setdefault(target.group or "all", []).append(0.0)
+        try:
+            [sample] = lm.generate(target.controls, 1, seed=seed, preset=chosen, indices=[place])
+        except UsageError:  # controls that no text can obey: counted as 0
+            continue
+        texts.append(sample.text)
+        of_kinds = [METRICS[metric](sample.text, target) for kind, metric in STRICT.items() if kind in target.wanted]
+        scores[target.group or "all"][-1] = fmean(of_kinds)
     by_group = {group: round(fmean(values), 4) for group, values in scores.items()}
-    fluency = fmean(teacher.nat_per_word(texts))
+    fluency = _mean(teacher.nat_per_word(texts))
     return Trial(changes, number, round(fmean(list(by_group.values())), 4), by_group, round(fluency, 4), len(texts))
+
+
+def _mean(scores: Sequence[float]) -> float:
+    """Mean of those that are known; none of them is no fluency at all."""
+    known = [score for score in scores if not math.isnan(score)]
+    return fmean(known) if known else math.inf
 
 
 def _merit(trial: Trial, most: float) -> tuple[bool, float, float]:
     """Sorts the best first: those within the budget, then by success, then by fluency."""
-    return trial.lm_score > most, -trial.success, trial.lm_score
+    return not trial.lm_score <= most, -trial.success, trial.lm_score
 
 
 def _drawn(space: dict[str, list[Any]], trials: int, calls: int, seed: int) -> list[dict[str, Any]]:
     """The default, then others at random, none twice; steps are what the budget of calls leaves for each candidate."""
     everything = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     random.Random(seed).shuffle(everything)
-    chosen = [_whole({}, calls), *(_whole(changes, calls) for changes in everything)]
-    different = [changes for i, changes in enumerate(chosen) if changes not in chosen[:i]]
-    return different[:trials]
+    chosen: list[dict[str, Any]] = []
+    for changes in (_whole(changes, calls) for changes in ({}, *everything)):
+        if changes is not None and changes not in chosen:
+            chosen.append(changes)
+    if not chosen:
+        raise UsageError(f"tune: --calls {calls} leaves no preset a single step; raise it")
+    return chosen[:trials]
 
 
-def _whole(changes: dict[str, Any], calls: int) -> dict[str, Any]:
-    if not changes and PRESETS["default"].calls() <= calls:
+def _whole(changes: dict[str, Any], calls: int) -> dict[str, Any] | None:
+    """Changes with as many steps as the calls allow; None where they allow none."""
+    default = PRESETS["default"]
+    if not changes and default.calls() <= calls:
         return {}
-    candidates = int(changes.get("candidates", PRESETS["default"].candidates))
-    steps = min(changes.get("steps", calls), calls // candidates)
-    return {**changes, "steps": steps, **({"select": "energies"} if candidates > 1 else {})}
+    candidates = changes.get("candidates", default.candidates)
+    steps = min(changes.get("steps", calls), calls // (candidates * changes.get("particles", default.particles)))
+    select = {"select": "energies"} if candidates > 1 else {}
+    return {**select, **changes, "steps": steps} if steps else None
 
 
 def _by_group(targets: Sequence[Target]) -> list[tuple[str, list[Target]]]:
