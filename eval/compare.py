@@ -21,6 +21,14 @@ def compared(one: Path, other: Path) -> dict[str, Difference]:
         if first["manifest"][key] != second["manifest"][key]:
             a, b = first["manifest"][key], second["manifest"][key]
             raise UsageError(f"compare: {one} and {other} are of different suites: {key} {a} and {b}")
+    a, b = (scores["manifest"].get("scorers") for scores in (first, second))
+    if a and b and a != b:
+        raise UsageError(
+            f"compare: {one} and {other} were scored by different models, {a} and {b}; `dlm score` scores them anew"
+        )
+    a, b = ((scores["manifest"].get("targets"), scores["manifest"].get("targets_digest")) for scores in (first, second))
+    if all(a) and all(b) and a[0] == b[0] and a[1] != b[1]:
+        raise UsageError(f"compare: {one} and {other} are of different targets: the files of the suite have changed")
     found = {}
     for metric in sorted(first["by_target"].keys() & second["by_target"].keys()):
         mine, theirs = first["by_target"][metric], second["by_target"][metric]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,16 @@ from typing import Any
 from dlm_control.errors import UsageError
 from dlm_control.eval.plots import curves
 from dlm_control.eval.printed import METRIC, TABLE_2, TABLE_4
+from dlm_control.eval.scoring import SCORING
 from dlm_control.tasks.run import writable, write_whole
 
 _QUALITIES = ("distinct_1", "distinct_3", "self_bleu", "copied_from_train", "bleu_4", "rouge_l", "cider", "bert_score_minilm",
               "mauve_minilm")  # fmt: skip
 _ORDER = list(METRIC)
+DATED = (
+    "† scored by an earlier version, and not again with `dlm score`: `bracket_f1` there leaves punctuation out, self-BLEU is "
+    "of the first hundred texts, and human text that it is compared with is the start of dev"
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,11 @@ class Run:
     suite: str
     scores: dict[str, Any]
     texts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def mark(self) -> str:
+        """What follows its figures where an earlier version of the scoring made them."""
+        return "" if self.scores["manifest"].get("scoring", 1) == SCORING else " †"
 
     @property
     def metrics(self) -> list[str]:
@@ -75,14 +85,12 @@ def write_report(folders: Sequence[Path], out: Path, force: bool) -> list[Path]:
 
     page = writable(out, force)
     runs, left_out = read_runs(folders)
-    benches = [
-        json.loads(file.read_text(encoding="utf-8")) for folder in folders for file in sorted(folder.rglob("bench-*.json"))
-    ]
+    benches = [_read(file) for folder in folders for file in sorted(folder.rglob("bench-*.json"))]
     suites = sorted({run.suite for run in runs}, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99, name))
     context = {
         "runs": runs, "suites": suites, "table_2": paper_table(runs, TABLE_2), "table_4": paper_table(runs, TABLE_4),
         "curves": [curves(bench) for bench in benches], "qualities": _QUALITIES, "slug": _slug, "json": _pretty,
-        "left_out": left_out,
+        "left_out": left_out, "dated": DATED if any(run.mark for run in runs) else "",
     }  # fmt: skip
     folder = Path(str(files("dlm_control.eval"))) / "templates"
     texts = {}
@@ -100,20 +108,26 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     Raises:
         UsageError: a folder holds none.
     """
-    runs, left_out = [], list[str]()
+    runs, left_out, seen = list[Run](), list[str](), set[Path]()
     for folder in folders:
         found = sorted(folder.rglob("scores.json"))
         if not found:
             raise UsageError(f"report: {folder} holds no scores.json, nor does a folder below it; `dlm eval` writes them")
         for file in found:
-            try:
-                scores = json.loads(file.read_text(encoding="utf-8"))
-            except json.JSONDecodeError as error:
-                raise UsageError(f"report: {file} is not JSON: {error}") from None
+            if file.resolve() in seen:
+                raise UsageError(f"report: {file.parent} is given twice")
+            seen.add(file.resolve())
+            scores = _read(file)
             if not {"by_target", "independence"} <= scores.keys():
                 left_out.append(str(file.parent))
                 continue
-            runs.append(Run(file.parent.parent.name, scores["suite"], scores, _texts(file.parent / "texts.jsonl")))
+            home = file.resolve().parent.parent
+            labelled = Run(home.name, scores["suite"], scores, _texts(file.parent / "texts.jsonl"))
+            if any((run.label, run.suite) == (labelled.label, labelled.suite) for run in runs):
+                labelled = replace(labelled, label=f"{home.parent.name}/{home.name}")
+            if any((run.label, run.suite) == (labelled.label, labelled.suite) for run in runs):
+                labelled = replace(labelled, label=str(home))
+            runs.append(labelled)
     if not runs:
         raise UsageError(f"report: {', '.join(left_out)}: scored by an older version; `dlm score` scores runs again")
     return runs, left_out
@@ -122,10 +136,21 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
 def _texts(file: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     if file.is_file():
-        for line in file.read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            found.setdefault(record["target"], []).append(record)
+        for number, line in enumerate(file.read_text(encoding="utf-8").removesuffix("\n").split("\n"), start=1):
+            try:
+                record = json.loads(line)
+                found.setdefault(record["target"], []).append(record)
+            except (ValueError, KeyError, TypeError):
+                raise UsageError(f"report: {file}:{number}: no text of a run; `dlm score` writes the file anew") from None
     return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"report: {file} is not JSON: {error}") from None
+    return content
 
 
 def paper_table(runs: Sequence[Run], printed: dict[str, Any]) -> list[tuple[str, list[str]]]:
@@ -152,7 +177,11 @@ def _cell(run: Run | None, suite: str) -> str:
     if run is None:
         return "–"
     values = [f"{run.scores[metric]['mean'] * 100:.1f}" for metric in METRIC[suite]]
-    return " / ".join([*values, f"{run.scores['lm_score']['mean']:.2f}"]) + f" ({run.scores['targets']} × {_samples(run)})"
+    lm = run.scores.get("lm_score")
+    return (
+        " / ".join([*values, "–" if lm is None else f"{lm['mean']:.2f}"])
+        + f" ({run.scores['targets']} × {_samples(run)}){run.mark}"
+    )
 
 
 def _samples(run: Run) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 from statistics import NormalDist, fmean, stdev
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ class Difference(NamedTuple):
         first, second: means over the targets that both runs have.
         difference: second − first; low, high: its 95 % bootstrap interval over targets.
         p: of a paired two-sided permutation test (sign flips of the targets' differences).
-        detectable: the smallest true difference that such a test finds at the 5 % level with power 80 %.
+        detectable: the smallest true difference that such a test finds at the 5 % level with power 80 %; NaN for fewer than six
+            targets, with which no p is below 5 %.
         n: targets.
     """
 
@@ -44,7 +46,7 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
     gaps = np.subtract(second, first)
     # One sample permuted is one whose signs are flipped; exact where there are few, else never 0 (Phipson & Smyth 2010).
     tested = permutation_test((gaps,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, rng=np.random.default_rng(0))
-    detectable = POWER * stdev(gaps.tolist()) / len(gaps) ** 0.5
+    detectable = POWER * stdev(gaps.tolist()) / len(gaps) ** 0.5 if len(gaps) > 5 else nan
     return Difference(
         fmean(first), fmean(second), float(gaps.mean()), *interval(gaps.tolist()), float(tested.pvalue), detectable, len(gaps)
     )
