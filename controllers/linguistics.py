@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from dlm_control.controller import Check
@@ -134,6 +135,22 @@ def _spacy() -> Any:
         if spacy.util.is_package(name):
             return spacy.load(name, exclude=["ner", "lemmatizer"])  # the dependency parser tells AUX from VERB
     raise UsageError(f"spaCy has no English model ({' or '.join(SPACY_MODELS)}): {HINT}")
+
+
+def tools(*what: Literal["tags", "trees"]) -> dict[str, str]:
+    """Name and version of the tools that give tags or trees.
+
+    Raises:
+        UsageError: as `require`.
+    """
+    require(*what)
+    found = {}
+    if "tags" in what:
+        meta = _spacy().meta
+        found["tags"] = f"spaCy {meta['lang']}_{meta['name']} {meta['version']}"
+    if "trees" in what:
+        found["trees"] = f"benepar {Path(parser_folder()).name}"
+    return found
 
 
 @cache

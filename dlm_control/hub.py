@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,6 +19,12 @@ def bundled() -> dict[str, Path]:
         if models.is_dir():
             found |= {folder.name: folder for folder in sorted(models.iterdir()) if (folder / "config.json").is_file()}
     return found
+
+
+def file_digest(file: Path) -> str:
+    """The first 16 digits of a file's SHA-256."""
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
 
 
 def model_folder(source: str | Path) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-_DATA = typer.Option(help="Folder with e2e/ and control_targets/; `smoke` needs none.")
+_DATA = typer.Option(help="Folder with e2e/ and control_targets/, where a suite needs them.")
 _DIR = typer.Argument(metavar="DIR", help="Folder of a run, as `dlm eval` leaves it.")
 _JUDGE = typer.Option("--judge", help="smollm2: fluency by a model that never saw the corpus; mauve. Repeatable.")
 
@@ -34,10 +35,11 @@ def evaluate(
     from dlm_control.eval.harness import run_suite
     from dlm_control.eval.judges import check_judges
     from dlm_control.eval.metrics import METRICS
+    from dlm_control.eval.scoring import has_corpus
     from dlm_control.eval.settings import read_settings
     from dlm_control.tasks.suite import read_suites
 
-    check_judges(judge or ())
+    check_judges(judge or (), has_corpus(data))
     suites = [each for name in suite for each in read_suites(name, METRICS)]
     given = read_settings(settings or ()) | ({"preset": preset} if preset else {}) | ({"free": True} if free else {})
     for each in suites:
@@ -50,15 +52,19 @@ def evaluate(
 def score(
     run: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
     data: Annotated[Path | None, _DATA] = None,
+    suite: Annotated[str | None, typer.Option(help="The suite file of the runs, where it is your own.")] = None,
     judge: Annotated[list[str] | None, _JUDGE] = None,
 ) -> None:
     """Score finished runs again, from their logs."""
     from dlm_control.eval.judges import check_judges
-    from dlm_control.eval.scoring import score_run
+    from dlm_control.eval.metrics import METRICS
+    from dlm_control.eval.scoring import has_corpus, score_run
+    from dlm_control.tasks.suite import read_suite
 
-    check_judges(judge or ())
+    check_judges(judge or (), has_corpus(data))
+    asked = None if suite is None else read_suite(suite, METRICS)
     for folder in run:
-        _print(str(folder), score_run(folder, data=data, judges=judge or ()))
+        _print(str(folder), score_run(folder, asked, data, judges=judge or ()))
 
 
 def _print(title: str, scores: dict[str, Any]) -> None:
@@ -87,7 +93,8 @@ def compare(
     for metric, row in compared(one, other).items():
         means = f"{row.first:>8.4f} {row.second:>8.4f}"
         difference = f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
-        typer.echo(f"{metric:14} {means} {difference:>28} {row.p:>7.4f} {row.detectable:>10.4f} {row.n:>5}")
+        detectable = "–" if isnan(row.detectable) else f"{row.detectable:.4f}"
+        typer.echo(f"{metric:14} {means} {difference:>28} {row.p:>7.4f} {detectable:>10} {row.n:>5}")
 
 
 def report(
@@ -113,13 +120,14 @@ def tune(
     budget: Annotated[float, typer.Option(help="Nats a word by which texts may be less likely than human text.")] = 0.3,
     calls: Annotated[int, typer.Option(min=1, help="Network calls a text may cost.")] = 50,
     trials: Annotated[int, typer.Option(min=1, help="Presets to try.")] = 16,
-    limit: Annotated[int | None, typer.Option(min=1, help="Targets of each suite in the first round.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Targets of each group in the first round.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Search presets on targets made from training sentences, under a fluency budget; write the best as a file."""
     from dlm_control.eval.tuning import tune_presets
 
-    typer.echo(tune_presets(suite, data, out, space, model, budget, calls, trials, limit, seed))
+    typer.echo(tune_presets(suite, data, out, space, model, budget, calls, trials, limit, seed, force))
 
 
 def ablate(

@@ -14,9 +14,11 @@ from typing import Any
 from dlm_control.errors import UsageError
 from dlm_control.eval.generator import Generator
 from dlm_control.eval.log import RunLog
+from dlm_control.eval.metrics import check_metrics
 from dlm_control.eval.scoring import score_run
 from dlm_control.progress import progress
 from dlm_control.tasks.suite import Suite
+from dlm_control.tasks.targets import Target, digest_of
 
 
 def run_suite(
@@ -52,13 +54,14 @@ def run_suite(
         UsageError: the folder holds another run, a file is missing, or the disk is full.
     """
     targets = suite.read_targets(data, generator.guides)[:limit]
+    check_metrics(suite.name, suite.metrics, targets)
     samples = samples or suite.samples
     rank, world, wait = _processes()
     log = RunLog(out, rank)
     if rank == 0:
-        log.start(_plan(suite, generator, name, samples, len(targets), seed))
+        log.start(_plan(suite, generator, name, samples, targets, seed))
     wait()
-    done = {record["target"] for record in log.records()}
+    done = {name for name, record in log.items().items() if not record.get("again")}
     wait()
     with progress(f"eval {suite.name}", total=len(targets), start=len(done), show=rank == 0) as bar:
         for number, target in enumerate(targets):
@@ -71,8 +74,8 @@ def run_suite(
                 record |= {"texts": [output.text for output in made], "calls": [output.calls for output in made]}
             except UsageError as error:  # such as controls that no text can obey
                 record |= {"texts": [], "calls": [], "error": str(error)}
-            except Exception as error:  # one item's failure is not the run's
-                record |= {"texts": [], "calls": [], "error": f"{type(error).__name__}: {error}"}
+            except Exception as error:  # one item's failure is not the run's; the next run tries it again
+                record |= {"texts": [], "calls": [], "error": f"{type(error).__name__}: {error}", "again": True}
             record |= {"wall_s": round(time.perf_counter() - wall, 2), "cpu_s": round(time.process_time() - cpu, 2)}
             log.append(record)
             bar.advance(world)
@@ -90,7 +93,7 @@ def _processes() -> tuple[int, int, Callable[[], None]]:
     return state.process_index, state.num_processes, state.wait_for_everyone
 
 
-def _plan(suite: Suite, generator: Generator, name: str, samples: int, targets: int, seed: int) -> dict[str, Any]:
+def _plan(suite: Suite, generator: Generator, name: str, samples: int, targets: Sequence[Target], seed: int) -> dict[str, Any]:
     """What the texts depend on; a run is taken up again only under the same plan."""
     import torch
     import transformers
@@ -99,7 +102,7 @@ def _plan(suite: Suite, generator: Generator, name: str, samples: int, targets: 
 
     return {
         "suite": suite.name, "suite_version": suite.version, "suite_digest": suite.digest,
-        "targets": targets, "samples_per_target": samples, "seed": seed,
+        "targets": len(targets), "targets_digest": digest_of(targets), "samples_per_target": samples, "seed": seed,
         "generator": name, **generator.provenance(), "commit": _commit(),
         "versions": {"dlm_control": __version__, "python": platform.python_version(), "torch": torch.__version__,
                      "transformers": transformers.__version__},

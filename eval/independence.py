@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dlm_control.controllers.linguistics import tools
+from dlm_control.eval.teacher import Teacher
+
 _SPACY = "spaCy en_core_web_sm"
 _BENEPAR = "benepar-treebank"
 JUDGES = {
@@ -27,10 +30,17 @@ def shared_labels(metrics: Sequence[str], plan: dict[str, Any]) -> dict[str, str
                 warning = "texts were chosen by this judge"
         elif judge in (_SPACY, _BENEPAR):
             warning = "another network than the guide, but the guide learnt from its labels of the training text"
-        elif name == "said":
+        elif name == "said" and plan.get("guides") == "words":
             warning = "guide and judge share their list of wordings"
         found[name] = f"{judge}; {warning}" if warning else judge
     return found
+
+
+def scorers(teacher: Teacher, metrics: Sequence[str]) -> dict[str, str]:
+    """The models that judge, and their versions: figures of different ones do not stand side by side."""
+    judges = {JUDGES.get(name) for name in metrics}
+    tags, trees = tools("tags") if _SPACY in judges else {}, tools("trees") if _BENEPAR in judges else {}
+    return {"teacher": f"{teacher.source} {teacher.digest}", **tags, **trees}
 
 
 def _candidates(plan: dict[str, Any]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlm_control.errors import UsageError, suggestion
+from dlm_control.eval.metrics import spread
 from dlm_control.eval.statistics import figure
 from dlm_control.progress import hush
 
@@ -30,15 +31,14 @@ def mauve(texts: Sequence[str], corpora: Corpora | None) -> dict[str, Any]:
 
     Dev speaks of other restaurants than train, so that train sentences, the ceiling, do not reach 1.
     """
-    if not corpora:
-        return {}
     import mauve as library
 
+    assert corpora is not None  # `check_judges` has seen to that
     train, dev = corpora
     size = min(len(texts), len(dev))
-    theirs, found = _features(_spread(dev, size)), {}
+    theirs, found = _features(spread(dev, size)), {}
     for label, side in (("", texts), ("_human", train)):
-        made = library.compute_mauve(p_features=theirs, q_features=_features(_spread(side, size)), verbose=False, seed=0)
+        made = library.compute_mauve(p_features=theirs, q_features=_features(spread(side, size)), verbose=False, seed=0)
         found[f"mauve_minilm{label}"] = round(float(made.mauve), 4)
     return {**found, "mauve_texts": size}
 
@@ -53,10 +53,16 @@ _NEEDS = {
 }
 
 
-def check_judges(wanted: Iterable[str]) -> None:
-    """
+def check_judges(wanted: Iterable[str], corpus: bool) -> None:
+    """Can they judge?
+
+    Args:
+        wanted: names of judges.
+        corpus: there is human text to compare with.
+
     Raises:
-        UsageError: an unknown judge, or one whose package is missing; it names the command that installs it.
+        UsageError: an unknown judge, one whose package is missing (it names the command that installs it), or one that needs
+            human text.
     """
     for name in wanted:
         if name not in JUDGES:
@@ -65,6 +71,8 @@ def check_judges(wanted: Iterable[str]) -> None:
         missing = [package for package in packages if find_spec(package) is None]
         if missing:
             raise UsageError(f"--judge {name}: {' and '.join(missing)} not installed; {command}")
+        if name == "mauve" and not corpus:
+            raise UsageError("--judge mauve: compares texts with the corpus; give --data, the folder that holds e2e/")
 
 
 def _smollm2_scores(texts: Sequence[str]) -> list[float]:
@@ -119,9 +127,4 @@ def _features(texts: Sequence[str]) -> Any:
 
 
 def _some(texts: Sequence[str]) -> list[str]:
-    return _spread(texts, min(len(texts), _MOST))
-
-
-def _spread(texts: Sequence[str], count: int) -> list[str]:
-    """So many of the texts, evenly from all over the list."""
-    return [texts[i * len(texts) // count] for i in range(count)]
+    return spread(texts, min(len(texts), _MOST))

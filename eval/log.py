@@ -87,6 +87,18 @@ class RunLog:
                 "the same command again"
             ) from None
 
+    def items(self) -> dict[str, dict[str, Any]]:
+        """The last line of each target, one that was written rather than one that failed.
+
+        Raises:
+            UsageError: as `records`.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for record in self.records():
+            if not ("error" in record and record["target"] in found):
+                found[record["target"]] = record
+        return found
+
     def records(self) -> list[dict[str, Any]]:
         """All items.
 

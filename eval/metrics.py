@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
+from nltk import Tree
+
+from dlm_control.control import Control
 from dlm_control.controllers.linguistics import parse, tags_of, tree_of
+from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.syntax import Constituent, bracket_counts, constituents, f1
+from dlm_control.errors import Problems
 from dlm_control.eval import slots
 from dlm_control.tasks.targets import Target
 from dlm_control.words import split_words
@@ -19,8 +24,9 @@ def substring(text: str, target: Target) -> float:
 
 
 def said(text: str, target: Target) -> float:
-    """1 if the controller's own check finds a wording of the value (guide and check share their list of wordings)."""
-    return target.controls[0].check(text).score
+    """Share of the wanted fields of which a semantic control finds a wording (guide and check share their list)."""
+    controls = (c.controller if isinstance(c, Control) else c for c in target.controls)
+    return fmean(control.check(text).score for control in controls if isinstance(control, Semantic))
 
 
 def realised(text: str, target: Target) -> float:
@@ -65,21 +71,31 @@ def tags_strict(text: str, target: Target) -> float:
 
 
 def bracket_f1(text: str, target: Target) -> float:
-    """Labelled bracket F1 of benepar's tree and the wanted one (texts cut, or padded with full stops, to it)."""
+    """Labelled bracket F1 of benepar's tree and the wanted one, texts cut, or padded with full stops, to it (Li et al. 2022).
+
+    As in their code every leaf counts: it makes all tags NN before EVALB, which then takes no punctuation out. Where theirs is
+    one F1 of all brackets of a target's texts, a target's is the mean over its texts here.
+    """
     wanted = target.wanted["tree"]
     size = len(wanted.leaves())
     words = [*split_words(text), *["."] * size][:size]
-    return f1(*bracket_counts(wanted, parse([words])[0] if len(words) != len(split_words(text)) else tree_of(text)))
+    return _f1(wanted, tree_of(text) if words == split_words(text) else parse([words])[0])
 
 
 def tree_strict(text: str, target: Target) -> float:
     """Labelled bracket F1 of benepar's tree of the whole text and the wanted one, nothing cut or padded (strict).
 
-    Brackets are compared by their first and last word; where the lengths differ, those behind the difference are lost.
+    Punctuation is taken out, as by EVALB. Where the lengths differ, brackets are compared by their first and last word, so that
+    those behind the difference are lost.
     """
     wanted, found = target.wanted["tree"], tree_of(text)
     if len(wanted.leaves()) == len(found.leaves()):
         return f1(*bracket_counts(wanted, found))
+    return _f1(wanted, found)
+
+
+def _f1(wanted: Tree, found: Tree) -> float:
+    """F1 of brackets, each a label and the places of its first and last leaf."""
     sides = [
         Counter((c.first, c.last, part) for c in constituents(tree) for part in c.label.split("::")) for tree in (wanted, found)
     ]
@@ -95,33 +111,52 @@ def spans_exact(text: str, target: Target) -> float:
 _ALL = (substring, said, realised, exact_length, length_within_2, words_kept, tag_match, tags_strict, bracket_f1, tree_strict,
         spans_exact)  # fmt: skip
 METRICS: dict[str, Callable[[str, Target], float]] = {metric.__name__: metric for metric in _ALL}
+WANTS = {
+    "substring": "value", "said": "fields", "realised": "fields", "exact_length": "words", "length_within_2": "words",
+    "words_kept": "given", "tag_match": "tags", "tags_strict": "tags", "bracket_f1": "tree", "tree_strict": "tree",
+    "spans_exact": "spans",
+}  # fmt: skip
 
 
-def distinct(texts: Sequence[str], n: int, size: int | None = None) -> float:
-    """Share of n-grams that are new among the n-grams of all texts (Li et al. 2016).
-
-    Args:
-        texts: any number.
-        n: words in an n-gram.
-        size: count only so many texts, the first ones: the measure falls with their number.
+def check_metrics(suite: str, metrics: Iterable[str], targets: Sequence[Target]) -> None:
     """
+    Raises:
+        UsageError: some targets want nothing that a metric could compare a text with.
+    """
+    problems = Problems(f"suite {suite}")
+    for metric in metrics:
+        without = [target.name for target in targets if WANTS[metric] not in target.wanted]
+        if without:
+            found = f"{len(without)} of {len(targets)} targets have none, such as {without[0]!r}"
+            problems.add("metrics", f"{metric} compares texts with a target's {WANTS[metric]}, and {found}")
+    problems.raise_if_any()
+
+
+def spread(texts: Sequence[str], count: int) -> list[str]:
+    """So many of the texts, evenly from all over the list."""
+    return [texts[i * len(texts) // count] for i in range(count)]
+
+
+def distinct(texts: Sequence[str], n: int) -> float:
+    """Share of n-grams that are new among the n-grams of all texts (Li et al. 2016); it falls with the number of texts."""
     grams: Counter[tuple[str, ...]] = Counter()
-    for text in texts[:size]:
+    for text in texts:
         words = split_words(text)
         grams.update(zip(*(words[i:] for i in range(n)), strict=False))
     return len(grams) / max(1, grams.total())
 
 
-def self_bleu(texts: Sequence[str], count: int = 100) -> float:
-    """Mean BLEU-4 of each of the first `count` texts against the others of them (Zhu et al. 2018); less is more diverse."""
+def self_bleu(texts: Sequence[str]) -> float:
+    """Mean BLEU-4 of each text against the others (Zhu et al. 2018); less is more diverse; 0 where there are no others."""
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-    parted = [split_words(text) for text in texts[:count]]
+    parted = [words for text in texts if (words := split_words(text))]
+    if len(parted) < 2:
+        return 0.0
     smooth = SmoothingFunction().method1
-    scores = [
-        sentence_bleu(parted[:i] + parted[i + 1 :], words, smoothing_function=smooth) for i, words in enumerate(parted) if words
-    ]
-    return fmean(scores) if len(parted) > 1 else 0.0
+    return fmean(
+        sentence_bleu(parted[:i] + parted[i + 1 :], words, smoothing_function=smooth) for i, words in enumerate(parted)
+    )
 
 
 def copied(texts: Sequence[str], corpus: Sequence[str]) -> float:

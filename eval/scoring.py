@@ -12,18 +12,23 @@ from typing import Any
 
 from dlm_control.controllers.e2e import fields_of
 from dlm_control.errors import UsageError
-from dlm_control.eval.independence import shared_labels
+from dlm_control.eval.independence import scorers, shared_labels
+from dlm_control.eval.judges import JUDGES, check_judges
 from dlm_control.eval.log import RunLog, write_json
-from dlm_control.eval.metrics import METRICS, copied, distinct, length_distance, self_bleu
+from dlm_control.eval.metrics import METRICS, check_metrics, copied, distinct, length_distance, self_bleu, spread
 from dlm_control.eval.overlap import overlap
 from dlm_control.eval.statistics import figure
 from dlm_control.eval.teacher import Teacher
+from dlm_control.language_model import named
 from dlm_control.tasks.corpora import refs, rows
 from dlm_control.tasks.run import write_whole
 from dlm_control.tasks.suite import Suite, read_suite
-from dlm_control.tasks.targets import Target
+from dlm_control.tasks.targets import Target, digest_of
 
+SCORING = 2  # raised when a figure of a log changes its meaning
 _HUMANS = 1000  # sentences of dev that stand for human text
+_SELF_BLEU = 100  # texts that it compares
+_TRAIN, _DEV = "e2e/trainset.csv", "e2e/devset.csv"
 SUBSTANCE = ("substring", "said", "realised")  # metrics whose human ceiling is that of sentences with the same meaning
 
 
@@ -36,21 +41,30 @@ def score_run(
 
     Args:
         out: folder of the run.
-        suite: of the run; by default the one that its plan names.
-        data: folder of the suite's files.
+        suite: of the run; by default the bundled one that its plan names.
+        data: folder of the suite's files; its `e2e/` holds the corpus that human text and copies are looked up in.
         command: that made the run; the recorded one by default.
-        judges: more figures, of packages that may be missing: `smollm2`, `mauve`.
+        judges: more figures, of packages that may be missing: `smollm2`, `mauve`; those of earlier scores are asked again.
 
     Raises:
-        UsageError: no run, another suite's, or not one whole.
+        UsageError: no run, another suite's, or not one whole; or figures of earlier scores would be lost.
     """
     log = RunLog(out)
     plan = log.plan()
-    suite = suite or read_suite(plan["suite"])
+    suite = suite or _suite_of(plan, out)
+    corpora = _corpora(data)
+    earlier = _earlier(out)
+    judges = list(dict.fromkeys([*judges, *earlier.get("judges", ())]))
+    if corpora is None and earlier.get("corpus"):
+        raise UsageError(f"{out}: was scored beside human text; give --data again, or those figures would be lost")
+    check_judges(judges, corpora is not None)
     if suite.digest != plan["suite_digest"]:
         raise UsageError(f"{out}: is a run of suite {plan['suite']} {plan['suite_digest']}, not of {suite.name} {suite.digest}")
     targets = suite.read_targets(data)[: plan["targets"]]
-    records = {record["target"]: record for record in log.records()}
+    if plan.get("targets_digest", digest_of(targets)) != digest_of(targets):
+        raise UsageError(f"{out}: is a run of other targets than {suite.name} has now; their files have changed")
+    check_metrics(suite.name, suite.metrics, targets)
+    records = log.items()
     lacking = [target.name for target in targets if target.name not in records]
     if lacking:
         raise UsageError(
@@ -60,7 +74,6 @@ def score_run(
     texts = [text for group in by_target for text in group]
     if not texts:
         raise UsageError(f"{out}: no target could be generated; the first says: {records[targets[0].name]['error']}")
-    corpora = None if data is None or not (data / "e2e").is_dir() else _corpora(data)
     teacher = Teacher()
     nll = teacher.nat_per_word(texts)
     failed = {name: record["error"] for name, record in records.items() if "error" in record}
@@ -83,8 +96,9 @@ def score_run(
         if ceiling:
             scores[f"{name}_human"] = figure(ceiling)
     fluency = _by_target(targets, by_target, nll)
-    scores["lm_score"] = figure(list(fluency.values()))
-    scores["lm_perplexity"] = round(math.exp(scores["lm_score"]["mean"]), 3)
+    if fluency:
+        scores["lm_score"] = figure(list(fluency.values()))
+        scores["lm_perplexity"] = round(math.exp(scores["lm_score"]["mean"]), 3)
     by_metric["lm_score"] = fluency
     scores["too_long_for_teacher"] = sum(math.isnan(v) for v in nll)
     scores |= _qualities(texts, [t.reference for t in targets if t.reference is not None], corpora, teacher)
@@ -97,14 +111,12 @@ def score_run(
     if pairs:
         scores |= overlap(pairs)
     for judge in judges:
-        from dlm_control.eval.judges import JUDGES
-
         scores |= JUDGES[judge](texts, corpora)
     scores["independence"] = shared_labels(suite.metrics, plan)
     scores["by_target"] = {name: {t: round(v, 4) for t, v in found.items()} for name, found in by_metric.items()}
     clocks = {clock: round(sum(record.get(clock, 0.0) for record in records.values()), 1) for clock in ("wall_s", "cpu_s")}
-    earlier = _earlier_command(out)
-    manifest = {"command": command or earlier, **plan, **clocks}
+    scored = {"scoring": SCORING, "scorers": scorers(teacher, suite.metrics), "judges": judges, "corpus": corpora is not None}
+    manifest = {"command": command or earlier.get("command", ""), **plan, **clocks, **scored}
     write_json(out / "scores.json", {"suite": suite.name, "manifest": manifest, **scores})
     _write_texts(out / "texts.jsonl", targets, by_target, values, nll)
     return scores
@@ -119,7 +131,7 @@ def _human(name: str, targets: Sequence[Target], data: Path | None) -> list[floa
         return []
     found = []
     for target in targets:
-        matching = _saying(data, target.wanted["fields"])
+        matching = _saying(data, target.wanted["fields"]) if (data / _DEV).is_file() else []
         if matching:
             found.append(fmean([METRICS[name](text, target) for text in matching]))
     return found
@@ -136,12 +148,13 @@ def _qualities(
     found: dict[str, Any] = {}
     if corpora:
         sides["_human"] = corpora[1]
-        found["lm_score_human"] = figure(teacher.nat_per_word(references or corpora[1]))
-    size = min(map(len, sides.values()))
+        human = [score for score in teacher.nat_per_word(references or corpora[1]) if not math.isnan(score)]
+        found |= {"lm_score_human": figure(human)} if human else {}
+    size = min(map(len, sides.values()))  # of both: with more texts, more of their n-grams are known already
     for label, side in sides.items():
         for n in (1, 2, 3):
-            found[f"distinct_{n}{label}"] = round(distinct(side, n, size), 4)
-        found[f"self_bleu{label}"] = round(self_bleu(side, min(size, 100)), 4)
+            found[f"distinct_{n}{label}"] = round(distinct(spread(side, size), n), 4)
+        found[f"self_bleu{label}"] = round(self_bleu(spread(side, min(size, _SELF_BLEU))), 4)
         if corpora:
             found[f"copied_from_train{label}"] = round(copied(side, corpora[0]), 4)
             found[f"length_distance_to_train{label}"] = round(length_distance(side, corpora[0]), 3)
@@ -170,7 +183,7 @@ def _groups(targets: Sequence[Target], by_target: Sequence[Sequence[str]], nll: 
         if not target.group:
             continue
         written[target.group] += len(texts)
-        scores = {control.name: [control.check(text).score for text in texts] or [0.0] for control in target.controls}
+        scores = {c.name: [c.check(text).score for text in texts] or [0.0] for c in named(target.controls)}
         scores["together"] = [min(of_a_text) for of_a_text in zip(*scores.values(), strict=True)] or [1.0]
         for name, values in {**scores, "lm_score": fluency}.items():
             found.setdefault(target.group, {}).setdefault(name, []).extend([fmean(values)] if values else [])
@@ -200,7 +213,7 @@ def _write_texts(
 
 def _saying(data: Path, fields: dict[str, str]) -> list[str]:
     """The dev sentences whose meaning has these values."""
-    told = rows(data / "e2e" / "devset.csv", ["ref", "mr"])
+    told = rows(data / _DEV, ["ref", "mr"])
     return [row["ref"] for row in told if fields.items() <= fields_of(row["mr"]).items()]
 
 
@@ -209,12 +222,31 @@ def _failures(target: Target, text: str) -> list[Any]:
     return [check for check in checks if check.judged and check.score < 1]
 
 
-def _corpora(data: Path) -> tuple[list[str], list[str]]:
-    """Sentences of train, and a thousand of dev."""
-    train, dev = (refs(data / "e2e" / file) for file in ("trainset.csv", "devset.csv"))
+def has_corpus(data: Path | None) -> bool:
+    """Does the folder hold the corpus that human text and copies are looked up in?"""
+    return data is not None and all((data / file).is_file() for file in (_TRAIN, _DEV))
+
+
+def _corpora(data: Path | None) -> tuple[list[str], list[str]] | None:
+    """Sentences of train, and a thousand of dev, where the folder has them."""
+    if data is None or not has_corpus(data):
+        return None
+    train, dev = (refs(data / file) for file in (_TRAIN, _DEV))
     return train, dev[:: max(1, len(dev) // _HUMANS)][:_HUMANS]
 
 
-def _earlier_command(out: Path) -> str:
+def _suite_of(plan: dict[str, Any], out: Path) -> Suite:
+    try:
+        return read_suite(plan["suite"])
+    except UsageError as error:
+        raise UsageError(f"{out}: {error}; --suite names the file of your own") from None
+
+
+def _earlier(out: Path) -> dict[str, Any]:
+    """The manifest of earlier scores, if there are any."""
     file = out / "scores.json"
-    return str(json.loads(file.read_text(encoding="utf-8"))["manifest"]["command"]) if file.is_file() else ""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return dict(found.get("manifest", {}))
+    except (ValueError, AttributeError):
+        return {}  # broken ones are written anew

@@ -10,7 +10,7 @@ from transformers import GPT2LMHeadModel
 
 from dlm_control.data import padded
 from dlm_control.eval.autoregressive import word_nll
-from dlm_control.hub import model_folder
+from dlm_control.hub import file_digest, model_folder
 from dlm_control.progress import hush
 from dlm_control.tokenizer import WordTokenizer
 
@@ -20,11 +20,14 @@ class Teacher:
 
     Args:
         source: a bundled name (`e2e-teacher`), a folder or a hub id.
+
+    Attributes:
+        digest: of its weights.
     """
 
     def __init__(self, source: str = "e2e-teacher") -> None:
         folder = model_folder(source)
-        self.source = source
+        self.source, self.digest = source, file_digest(folder / "model.safetensors")
         hush()
         self.tokenizer = WordTokenizer.from_pretrained(folder)
         self.model = GPT2LMHeadModel.from_pretrained(folder).eval()

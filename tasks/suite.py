@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -27,6 +28,7 @@ class Suite:
         samples: texts per target by default.
         presets: by the name of a preset, what the suite changes of it.
         bundled: the targets' file lies beside the suite's, and no data is needed.
+        tuning: the targets are of training sentences, so that settings may be chosen on them.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Suite:
     samples: int
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     bundled: bool = False
+    tuning: bool = False
 
     @property
     def digest(self) -> str:
@@ -60,6 +63,10 @@ class Suite:
         targets = list(READERS[self.targets["reader"]](data or Path(), guides, **arguments))
         if not targets:
             raise UsageError(f"suite {self.name}: there are no targets in {data} ({shown(arguments)})")
+        twice = [name for name, count in Counter(target.name for target in targets).items() if count > 1]
+        if twice:
+            more = f" and {len(twice) - 1} other names" if len(twice) > 1 else ""
+            raise UsageError(f"suite {self.name}: several targets are called {twice[0]!r}{more}; names tell them apart")
         return targets
 
 
@@ -109,7 +116,7 @@ def read_suite(source: str, metrics: Collection[str] | None = None) -> Suite:
     wanted = {f.name for f in fields(Suite)}
     for key in sorted(given.keys() - wanted):
         problems.add(str(key), f"unknown key{suggestion(str(key), wanted)}; there are: {', '.join(sorted(wanted))}")
-    for key in sorted(wanted - given.keys() - {"presets", "bundled"}):
+    for key in sorted(wanted - given.keys() - {"presets", "bundled", "tuning"}):
         problems.add(key, "missing")
     _check_presets(given.get("presets", {}), problems)
     _check_targets(given, problems)
@@ -124,8 +131,11 @@ def read_suite(source: str, metrics: Collection[str] | None = None) -> Suite:
     for key in ("samples", "version"):
         if key in given and not (isinstance(given[key], int) and not isinstance(given[key], bool) and given[key] > 0):
             problems.add(key, f"expected a whole number above 0, got {given[key]!r}")
-    if not isinstance(given.get("bundled", False), bool):
-        problems.add("bundled", f"expected true or false, got {shown(given['bundled'])}")
+    for key in ("bundled", "tuning"):
+        if not isinstance(given.get(key, False), bool):
+            problems.add(key, f"expected true or false, got {shown(given[key])}")
+    if given.get("bundled") is True and path not in suites().values():
+        problems.add("bundled", "only this package's own suites are; leave it out, and --data names the folder of the targets")
     problems.raise_if_any()
     return Suite(**{**given, "metrics": tuple(names)})
 
@@ -153,7 +163,7 @@ def _check_targets(given: dict[str, Any], problems: Problems) -> None:
     if not (isinstance(targets, dict) and targets.get("reader") in READERS):
         problems.add("targets.reader", f"expected one of {', '.join(READERS)}, got {shown(targets)}")
         return
-    problems.check_call("targets", READERS[targets["reader"]], targets.keys() - {"reader"}, positional=2)
+    problems.check_call("targets", READERS[targets["reader"]], {k: v for k, v in targets.items() if k != "reader"}, 2)
 
 
 def _file(source: str) -> Path:

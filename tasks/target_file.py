@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dlm_control.controller import Controller
 from dlm_control.errors import Problems, UsageError, shown
 from dlm_control.registry import parameters
 from dlm_control.tasks.controls import read_control
+from dlm_control.tasks.corpora import lines_of
 from dlm_control.tasks.obeyed import obeyed
 from dlm_control.tasks.run import write_whole
 from dlm_control.tasks.targets import WORDS, Guides, Target, wanted_of
@@ -33,10 +33,7 @@ def read_targets(path: Path, guides: Guides) -> Iterator[Target]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; --data names the folder that holds it; `dlm targets make` writes one")
     problems = Problems(str(path))
-    found = [
-        _target(line, f"line {number}", guides, problems)
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-    ]
+    found = [_target(line, f"line {number}", guides, problems) for number, line in enumerate(lines_of(path), start=1)]
     problems.raise_if_any()
     yield from (target for target in found if target is not None)
 
@@ -87,10 +84,9 @@ def _target(line: str, place: str, guides: Guides, problems: Problems) -> Target
         return None
     for key in given.keys() - set(KEYS):
         problems.add(f"{place}.{key}", f"unknown key; there are: {', '.join(KEYS)}")
-    entries = [
-        read_control(_guided(entry, guides), f"{place}.controls[{i}]", problems) for i, entry in enumerate(given["controls"])
-    ]
-    controls: list[Controller] = [entry.control.controller for entry in entries if entry is not None]
+    guided = {"semantic": {"guide": guides.semantic}, **{kind: {"guide": guides.structure} for kind in ("pos", "tree", "span")}}
+    entries = [read_control(entry, f"{place}.controls[{i}]", problems, guided) for i, entry in enumerate(given["controls"])]
+    controls = [entry.control for entry in entries if entry is not None]
     tree = None
     if given.get("tree"):
         from dlm_control.controllers.syntax import read_tree
@@ -101,13 +97,3 @@ def _target(line: str, place: str, guides: Guides, problems: Problems) -> Target
             problems.adopt(f"{place}.tree", error)
     name = str(given.get("name") or re.sub(r"\D", "", place))
     return Target(name, controls, wanted_of(controls, tree), given.get("reference"), group=str(given.get("group", "")))
-
-
-def _guided(entry: object, guides: Guides) -> object:
-    """An entry with the guide of its kind, where it has none."""
-    wanted = {"semantic": guides.semantic, **dict.fromkeys(("pos", "tree", "span"), guides.structure)}
-    if isinstance(entry, dict) and len(entry) == 1:
-        [(name, arguments)] = entry.items()
-        if name in wanted and isinstance(arguments, dict):
-            return {name: {"guide": wanted[name], **arguments}}
-    return entry

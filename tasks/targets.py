@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
 from dlm_control.controllers.syntax import read_tree
 from dlm_control.controllers.tree import SyntaxTree
+from dlm_control.registry import parameters
 from dlm_control.words import split_words
 
 
@@ -51,7 +53,23 @@ class Target:
     group: str = ""
 
 
-def wanted_of(controls: Sequence[Controller], tree: Any = None) -> dict[str, Any]:
+def digest_of(targets: Sequence[Target]) -> str:
+    """Hash of what targets ask for; how their controls are guided is not part of it."""
+    told = hashlib.sha256()
+    for target in targets:
+        asked = [_asked(control) for control in target.controls]
+        wanted = sorted((key, str(value)) for key, value in target.wanted.items())
+        told.update(repr((target.name, asked, wanted, target.reference, target.references, target.group)).encode())
+    return told.hexdigest()[:12]
+
+
+def _asked(given: Controller | Control) -> tuple[Any, ...]:
+    control, use = (given.controller, (given.weight, given.interval)) if isinstance(given, Control) else (given, ())
+    plain = parameters(type(control)).keys() - {"guide"}
+    return type(control).__name__, use, sorted((key, str(value)) for key, value in vars(control).items() if key in plain)
+
+
+def wanted_of(controls: Sequence[Controller | Control], tree: Any = None) -> dict[str, Any]:
     """What metrics compare a text with, read off the controls.
 
     Args:
@@ -59,7 +77,8 @@ def wanted_of(controls: Sequence[Controller], tree: Any = None) -> dict[str, Any
         tree: the whole tree, tags included, where a tree is wanted: they say which words are punctuation.
     """
     wanted: dict[str, Any] = {}
-    for control in controls:
+    for each in controls:
+        control = each.controller if isinstance(each, Control) else each
         match control:
             case Semantic(fields=fields):
                 wanted["fields"] = fields

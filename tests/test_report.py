@@ -11,15 +11,17 @@ import pytest
 
 from dlm_control import UsageError
 from dlm_control.eval.plots import curves
-from dlm_control.eval.report import write_report
+from dlm_control.eval.report import read_runs, write_report
+from dlm_control.eval.scoring import SCORING
 
 
-def run(folder: Path, suite: str, metric: str, mean: float, texts: bool = True) -> None:
+def run(folder: Path, suite: str, metric: str, mean: float, texts: bool = True, scoring: int = SCORING) -> None:
     folder.mkdir(parents=True)
     figure = {"mean": mean, "low": mean - 0.05, "high": min(1.0, mean + 0.05), "n": 2}
     scores: dict[str, Any] = {
         "suite": suite, "targets": 2,
-        "manifest": {"command": f"dlm eval {suite}", "samples_per_target": 1, "seed": 0, "weights": "abc", "cpu_s": 3},
+        "manifest": {"command": f"dlm eval {suite}", "samples_per_target": 1, "seed": 0, "weights": "abc", "cpu_s": 3,
+                     "scoring": scoring},
         "texts": 2, "calls_per_text": 48.0, "failed_targets": {"food=<b>": "no such value"},
         metric: figure, f"{metric}_human": figure,
         "lm_score": {**figure, "mean": 1.8}, "lm_score_human": {**figure, "mean": 1.65},
@@ -57,6 +59,23 @@ def test_folders_without_runs_are_told(tmp_path: Path) -> None:
     (tmp_path / "x" / "pos" / "scores.json").write_text("{")
     with pytest.raises(UsageError, match="is not JSON"):
         write_report([tmp_path], tmp_path / "report.html", force=False)
+
+
+def test_runs_are_told_apart_and_old_scores_are_marked(tmp_path: Path) -> None:
+    run(tmp_path / "a" / "ours" / "semantic", "semantic", "substring", 0.95)
+    run(tmp_path / "b" / "ours" / "semantic", "semantic", "substring", 0.75, scoring=1)
+    _, markdown = write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "report.html", force=False)
+    text = markdown.read_text()
+    assert "| ours | 95.0 / 1.80 (2 × 1) |" in text and "| b/ours | 75.0 / 1.80 (2 × 1) † |" in text
+    assert "† scored by an earlier version" in text and "b/ours †" in text
+    with pytest.raises(UsageError, match="is given twice"):
+        read_runs([tmp_path / "a", tmp_path / "a" / "ours"])
+    (tmp_path / "a" / "ours" / "semantic" / "texts.jsonl").write_text("[]\n")
+    with pytest.raises(UsageError, match=r"texts\.jsonl:1: no text of a run; `dlm score` writes the file anew"):
+        read_runs([tmp_path / "a"])
+    (tmp_path / "b" / "bench-steps.json").write_text("{")
+    with pytest.raises(UsageError, match=r"bench-steps\.json is not JSON"):
+        write_report([tmp_path / "b"], tmp_path / "other.html", force=False)
 
 
 def test_without_matplotlib_a_curve_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

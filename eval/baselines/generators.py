@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import partial
 from math import inf
@@ -19,6 +18,7 @@ from dlm_control.errors import Problems, UsageError, shown
 from dlm_control.eval.baselines.decode import MOST_WORDS, Judge, Network, Stream, generators, network, sample, written
 from dlm_control.eval.baselines.prompts import prompt_of
 from dlm_control.eval.generator import Generator, Output
+from dlm_control.hub import file_digest
 from dlm_control.tasks.suite import Suite
 from dlm_control.tasks.targets import Target
 
@@ -51,7 +51,7 @@ class Baseline(Generator):
 
     def provenance(self) -> dict[str, Any]:
         used = [self.folder / "ar-lm", *(sorted(self.folder.glob(self.beside)) if self.beside else ())]
-        weights = {folder.name: _digest(file) for folder in used for file in sorted(folder.glob("*.safetensors"))}
+        weights = {folder.name: file_digest(file) for folder in used for file in sorted(folder.glob("*.safetensors"))}
         return {"model": "ar-lm", "weights": weights, "settings": self.settings}
 
     def outputs(self, texts: Sequence[Sequence[int]], networks: int) -> list[Output]:
@@ -204,8 +204,3 @@ def _obedience(target: Target, text: str) -> float:
 
 def _mean(streams: Sequence[Stream]) -> Tensor:
     return torch.stack([stream.logits.log_softmax(-1) for stream in streams]).mean(0)
-
-
-def _digest(file: Path) -> str:
-    with open(file, "rb") as weights:
-        return hashlib.file_digest(weights, "sha256").hexdigest()[:16]
