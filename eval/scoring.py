@@ -61,7 +61,8 @@ def score_run(
     if suite.digest != plan["suite_digest"]:
         raise UsageError(f"{out}: is a run of suite {plan['suite']} {plan['suite_digest']}, not of {suite.name} {suite.digest}")
     targets = suite.read_targets(data)[: plan["targets"]]
-    if plan.get("targets_digest", digest_of(targets)) != digest_of(targets):
+    digest = digest_of(targets)
+    if plan.get("targets_digest", digest) != digest:
         raise UsageError(f"{out}: is a run of other targets than {suite.name} has now; their files have changed")
     check_metrics(suite.name, suite.metrics, targets)
     records = log.items()
@@ -115,7 +116,13 @@ def score_run(
     scores["independence"] = shared_labels(suite.metrics, plan)
     scores["by_target"] = {name: {t: round(v, 4) for t, v in found.items()} for name, found in by_metric.items()}
     clocks = {clock: round(sum(record.get(clock, 0.0) for record in records.values()), 1) for clock in ("wall_s", "cpu_s")}
-    scored = {"scoring": SCORING, "scorers": scorers(teacher, suite.metrics), "judges": judges, "corpus": corpora is not None}
+    scored = {
+        "targets_digest": digest,
+        "scoring": SCORING,
+        "scorers": scorers(teacher, suite.metrics),
+        "judges": judges,
+        "corpus": corpora is not None,
+    }
     manifest = {"command": command or earlier.get("command", ""), **plan, **clocks, **scored}
     write_json(out / "scores.json", {"suite": suite.name, "manifest": manifest, **scores})
     _write_texts(out / "texts.jsonl", targets, by_target, values, nll)
