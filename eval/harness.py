@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def run_suite(
             except UsageError as error:  # such as controls that no text can obey
                 record |= {"texts": [], "calls": [], "error": str(error)}
             except Exception as error:  # one item's failure is not the run's; the next run tries it again
-                record |= {"texts": [], "calls": [], "error": f"{type(error).__name__}: {error}", "again": True}
+                record |= {"texts": [], "calls": [], "error": f"{type(error).__name__}: {error}"}
+                record |= {"again": True, "traceback": traceback.format_exc()}
             record |= {"wall_s": round(time.perf_counter() - wall, 2), "cpu_s": round(time.process_time() - cpu, 2)}
             log.append(record)
             bar.advance(world)

@@ -102,6 +102,7 @@ def test_scoring_again_gives_the_same(tmp_path: Path) -> None:
 def test_an_items_passing_trouble_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
     suite = lengths_suite(tmp_path)
     run_suite(suite, Echo(fails="4"), None, tmp_path / "out")
+    assert 'raise ZeroDivisionError("no text today")' in (tmp_path / "out" / "samples.jsonl").read_text().replace("\\", "")
     again = run_suite(suite, Echo(), None, tmp_path / "out")
     assert again is not None and again["failed_targets"] == {}
     assert again == run_suite(suite, Echo(), None, tmp_path / "whole")
