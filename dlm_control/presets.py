@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from dlm_control.errors import Problems, shown, suggestion
@@ -71,6 +72,22 @@ PRESETS = {
         select="checks", interval=(0.0, 1.0),
     ),
 }  # fmt: skip
+
+
+def named_preset(source: str) -> dict[str, Any]:
+    """What a name or a preset file says: `name`, and what it changes of that preset.
+
+    Args:
+        source: a name, or a file that `dlm tune` wrote; one without `name` changes the default.
+
+    Raises:
+        UsageError: the file is not YAML, or no mapping.
+    """
+    from dlm_control.yaml_file import read_yaml
+
+    if source in PRESETS or not Path(source).is_file():
+        return {"name": source}
+    return {"name": "default", **read_yaml(Path(source)).content}
 
 
 def preset(name: str, **changes: Any) -> Preset:

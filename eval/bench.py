@@ -164,7 +164,9 @@ def _tradeoff(
             f"bench {name}: suite {asked.name} has no metric that success could be; take one that has, such as pos"
         )
     metric, points = asked.metrics[0], []
+    asked.check_data(data)
     writers = [generator("diffusion", asked, model, changes) for changes in settings]
+    _folder(out)
     for changes, writer in zip(settings, writers, strict=True):
         folder = runs / f"{name}-{asked.name}-{next(iter(changes.values()))}"
         scores = run_suite(asked, writer, data, folder, samples=4, limit=limit)
@@ -220,6 +222,13 @@ def _median(run: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
+def _folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be made a folder: {error.strerror}") from None
+
+
 def _write(
     out: Path, name: str, title: str, told: str, x: str, y: str, series: dict[str, Any], figures: dict[str, Any],
     joined: bool = True, log: bool = False,
@@ -230,7 +239,7 @@ def _write(
     from dlm_control.eval.plots import draw, svg
     from dlm_control.tasks.run import write_whole
 
-    out.mkdir(parents=True, exist_ok=True)
+    _folder(out)
     content = {
         "title": title, "told": told, "command": " ".join(["dlm", *sys.argv[1:]]), **figures, "x": x, "y": y, "joined": joined,
         "log": log, "threads": torch.get_num_threads(), "series": series,

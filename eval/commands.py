@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-_DATA = typer.Option(help="Folder with e2e/ and control_targets/, where a suite needs them.")
+_DATA = typer.Option(exists=True, file_okay=False, help="Folder with e2e/ and control_targets/, where a suite needs them.")
 _DIR = typer.Argument(metavar="DIR", help="Folder of a run, as `dlm eval` leaves it.")
 _JUDGE = typer.Option("--judge", help="smollm2: fluency by a model that never saw the corpus; mauve. Repeatable.")
 
@@ -43,7 +43,9 @@ def evaluate(
     suites = [each for name in suite for each in read_suites(name, METRICS)]
     given = read_settings(settings or ()) | ({"preset": preset} if preset else {}) | ({"free": True} if free else {})
     for each in suites:
-        writer = made(generator, each, model, given)
+        each.check_data(data)
+    writers = [made(generator, each, model, given) for each in suites]
+    for each, writer in zip(suites, writers, strict=True):
         scores = run_suite(each, writer, data, out / each.name, samples, limit, seed, generator, judge or ())
         if scores is not None:
             _print(each.name, scores)
@@ -89,8 +91,9 @@ def compare(
     """Compare two runs of a suite, target by target: differences, intervals, and a paired permutation test."""
     from dlm_control.eval.compare import compared
 
+    found = compared(one, other)
     typer.echo(f"{'metric':14} {'first':>8} {'second':>8} {'second − first':>28} {'p':>7} {'detectable':>10} {'n':>5}")
-    for metric, row in compared(one, other).items():
+    for metric, row in found.items():
         means = f"{row.first:>8.4f} {row.second:>8.4f}"
         difference = f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
         detectable = "–" if isnan(row.detectable) else f"{row.detectable:.4f}"

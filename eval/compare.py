@@ -16,6 +16,8 @@ def compared(one: Path, other: Path) -> dict[str, Difference]:
     Raises:
         UsageError: a folder holds no scores, or the runs are of different suites, or share fewer than two targets.
     """
+    if one.resolve() == other.resolve():
+        raise UsageError(f"compare: {one} and {other} are one folder")
     first, second = _scores(one), _scores(other)
     for key in ("suite", "suite_digest"):
         if first["manifest"][key] != second["manifest"][key]:
@@ -44,9 +46,11 @@ def _scores(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise UsageError(f"compare: {folder} holds no scores.json; give the folder of one suite's run, such as runs/pos")
     try:
-        scores: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        scores = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise UsageError(f"compare: {file} is not JSON: {error}") from None
-    if "by_target" not in scores or "manifest" not in scores:
+    if not (
+        isinstance(scores, dict) and scores.get("by_target") and {"suite", "suite_digest"} <= scores.get("manifest", {}).keys()
+    ):
         raise UsageError(f"compare: {file} has no figures of single targets; run `dlm eval` with this --out again")
-    return scores
+    return dict(scores)

@@ -6,16 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dlm_control.language_model import LanguageModel, load
-from dlm_control.presets import PRESETS, Preset, preset
+from dlm_control.presets import Preset, named_preset, preset
 from dlm_control.recipe import installed
 from dlm_control.tasks.suite import Suite
 from dlm_control.tasks.targets import NOISE_AWARE, WORDS, Guides, Target
-from dlm_control.yaml_file import read_yaml
 
 GROUP = "dlm_control.generators"
 
@@ -100,11 +98,9 @@ def chosen_preset(
     Raises:
         UsageError: neither, or faulty values.
     """
-    given: dict[str, Any] = {}
-    if source not in PRESETS and Path(source).is_file():
-        given = read_yaml(Path(source)).content
-        source = str(given.pop("name", "default"))
-    return preset(source, **{**suites.get(source, {}), **given, **changes})
+    given = named_preset(source)
+    name = str(given.pop("name"))
+    return preset(name, **{**suites.get(name, {}), **given, **changes})
 
 
 def generator(name: str, suite: Suite, model: Any, settings: dict[str, Any]) -> Generator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -62,7 +63,7 @@ def run_suite(
     if rank == 0:
         log.start(_plan(suite, generator, name, samples, targets, seed))
     wait()
-    done = {name for name, record in log.items().items() if not record.get("again")}
+    done = {name for name, record in log.items(samples).items() if not record.get("again")}
     wait()
     with progress(f"eval {suite.name}", total=len(targets), start=len(done), show=rank == 0) as bar:
         for number, target in enumerate(targets):
@@ -112,7 +113,7 @@ def _plan(suite: Suite, generator: Generator, name: str, samples: int, targets: 
 
 
 def _command() -> str:
-    return " ".join(["dlm", *sys.argv[1:]])
+    return shlex.join(["dlm", *sys.argv[1:]])
 
 
 def _commit() -> str | None:

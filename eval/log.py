@@ -9,6 +9,9 @@ from typing import Any
 
 from dlm_control.errors import UsageError, shown
 
+_PLAN = {"suite": str, "suite_digest": str, "targets": int, "samples_per_target": int}
+_REMOVE = "remove the line and run again"
+
 
 class RunLog:
     """The folder of a run: `plan.json`, which says what is being run, and the items' lines.
@@ -30,16 +33,19 @@ class RunLog:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if (self.folder / "plan.json").is_file():
-                earlier = self.plan()
-                plan = json.loads(json.dumps(plan))
-                keys = sorted((plan.keys() | earlier.keys()) - {"commit"})
-                differing = [key for key in keys if earlier.get(key) != plan.get(key)]
+                earlier, now = _flat(self.plan()), _flat(json.loads(json.dumps(plan)))
+                # Runs of older versions do not name their targets.
+                keys = sorted((now.keys() | earlier.keys()) - {"commit"} - ({"targets_digest"} - earlier.keys()))
+                differing = [key for key in keys if earlier.get(key) != now.get(key)]
                 if differing:
-                    was, now = (shown(side.get(differing[0])) for side in (earlier, plan))
+                    told = "; ".join(f"{key}: {shown(earlier.get(key))}, now {shown(now.get(key))}" for key in differing[:3])
                     raise UsageError(
-                        f"{self.folder}: holds a run with another {', '.join(differing)} ({differing[0]}: {was}, now {now}); "
-                        "give another --out"
+                        f"{self.folder}: holds a run with another {', '.join(differing)} ({told}); give another folder"
                     )
+            elif any(file.stat().st_size for file in self.files()):
+                raise UsageError(
+                    f"{self.folder}: holds texts but no plan.json, which says what they are of; give another folder"
+                )
             else:
                 write_json(self.folder / "plan.json", plan)
             for file in self.files():
@@ -62,8 +68,16 @@ class RunLog:
         file = self.folder / "plan.json"
         if not file.is_file():
             raise UsageError(f"{self.folder}: no plan.json; give the folder of one suite's run, such as runs/pos")
-        plan: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return plan
+        try:
+            plan = json.loads(file.read_text(encoding="utf-8"))
+            whole = all(isinstance(plan[key], kind) for key, kind in _PLAN.items())
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            raise UsageError(
+                f"{file}: is broken: expected JSON with {', '.join(_PLAN)}; without it the texts' origin is unknown"
+            )
+        return dict(plan)
 
     def append(self, record: dict[str, Any]) -> None:
         """Add an item; it is on the disk when this returns.
@@ -87,16 +101,26 @@ class RunLog:
                 "the same command again"
             ) from None
 
-    def items(self) -> dict[str, dict[str, Any]]:
-        """The last line of each target, one that was written rather than one that failed.
+    def items(self, samples: int) -> dict[str, dict[str, Any]]:
+        """What became of each target; one that failed and was written later is written.
+
+        Args:
+            samples: texts that each has, unless it failed.
 
         Raises:
-            UsageError: as `records`.
+            UsageError: as `records`; or a target has another number of texts, or two different ones.
         """
         found: dict[str, dict[str, Any]] = {}
         for record in self.records():
-            if not ("error" in record and record["target"] in found):
-                found[record["target"]] = record
+            name, earlier = record["target"], found.get(record["target"])
+            if "error" not in record and len(record["texts"]) != samples:
+                raise UsageError(
+                    f"{self.folder}: target {name!r} has {len(record['texts'])} texts, expected {samples}; {_REMOVE}"
+                )
+            if earlier is None or "error" in earlier:
+                found[name] = earlier if earlier is not None and "error" in record else record
+            elif "error" not in record and record["texts"] != earlier["texts"]:
+                raise UsageError(f"{self.folder}: target {name!r} has two lines of different texts; {_REMOVE}")
         return found
 
     def records(self) -> list[dict[str, Any]]:
@@ -107,16 +131,35 @@ class RunLog:
         """
         records = []
         for file in self.files():
-            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+            text = file.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
+            for number, line in enumerate(text.split("\n") if text else (), start=1):
                 try:
                     record = json.loads(line)
-                    wanted = isinstance(record, dict) and {"target", "texts", "calls"} <= record.keys()
                 except json.JSONDecodeError:
-                    wanted = False
-                if not wanted:
-                    raise UsageError(f"{file}:{number}: no item of a run: {shown(line)}; remove the line and run again")
+                    record = None
+                if not _is_item(record):
+                    raise UsageError(f"{file}:{number}: no item of a run: {shown(line)}; {_REMOVE}")
                 records.append(record)
         return records
+
+
+def _is_item(record: Any) -> bool:
+    """Is it an item's line: a target, texts and as many numbers of calls; without texts, an error?"""
+    if not (isinstance(record, dict) and isinstance(record.get("target"), str)):
+        return False
+    texts, calls = record.get("texts"), record.get("calls")
+    if not (isinstance(texts, list) and isinstance(calls, list) and len(texts) == len(calls)):
+        return False
+    right = all(isinstance(text, str) for text in texts) and all(isinstance(number, (int, float)) for number in calls)
+    return right and (bool(texts) or isinstance(record.get("error"), str))
+
+
+def _flat(plan: dict[str, Any]) -> dict[str, Any]:
+    """Its settings side by side: `preset.steps` for a mapping's."""
+    found: dict[str, Any] = {}
+    for key, value in plan.items():
+        found |= {f"{key}.{inner}": each for inner, each in value.items()} if isinstance(value, dict) else {key: value}
+    return found
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

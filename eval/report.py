@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from dlm_control.errors import UsageError
+from dlm_control.errors import UsageError, shown
 from dlm_control.eval.plots import curves
 from dlm_control.eval.printed import METRIC, TABLE_2, TABLE_4
 from dlm_control.eval.scoring import SCORING
@@ -19,6 +19,7 @@ from dlm_control.tasks.run import writable, write_whole
 _QUALITIES = ("distinct_1", "distinct_3", "self_bleu", "copied_from_train", "bleu_4", "rouge_l", "cider", "bert_score_minilm",
               "mauve_minilm")  # fmt: skip
 _ORDER = list(METRIC)
+_BENCH = ("title", "told", "command", "series", "x", "y")
 _REDEFINED = {"bracket_f1"}  # metrics of the paper's tables that mean another thing since version 2 of the scoring
 DATED = (
     "† scored by an earlier version, and not again with `dlm score`: `bracket_f1` there leaves punctuation out, self-BLEU is "
@@ -84,9 +85,11 @@ def write_report(folders: Sequence[Path], out: Path, force: bool) -> list[Path]:
     """
     from jinja2 import Environment
 
-    page = writable(out, force)
+    if out.suffix == ".md":
+        raise UsageError(f"--out {out}: names the page, such as report.html; the Markdown lies beside it as report.md")
+    page, markdown = writable(out, force), writable(out.with_suffix(".md"), force)
     runs, left_out = read_runs(folders)
-    benches = [_read(file) for folder in folders for file in sorted(folder.rglob("bench-*.json"))]
+    benches = [_read(file, _BENCH) for folder in folders for file in sorted(folder.rglob("bench-*.json"))]
     suites = sorted({run.suite for run in runs}, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99, name))
     context = {
         "runs": runs, "suites": suites, "table_2": paper_table(runs, TABLE_2), "table_4": paper_table(runs, TABLE_4),
@@ -95,7 +98,7 @@ def write_report(folders: Sequence[Path], out: Path, force: bool) -> list[Path]:
     }  # fmt: skip
     folder = Path(str(files("dlm_control.eval"))) / "templates"
     texts = {}
-    for target, name, escape in ((page, "report.html.j2", True), (page.with_suffix(".md"), "report.md.j2", False)):
+    for target, name, escape in ((page, "report.html.j2", True), (markdown, "report.md.j2", False)):
         environment = Environment(autoescape=escape, trim_blocks=True, lstrip_blocks=True)
         template = environment.from_string((folder / name).read_text(encoding="utf-8"))
         texts[target] = template.render(context)
@@ -118,7 +121,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
             if file.resolve() in seen:
                 raise UsageError(f"report: {file.parent} is given twice")
             seen.add(file.resolve())
-            scores = _read(file)
+            scores = _read(file, ("suite", "manifest"))
             if not {"by_target", "independence"} <= scores.keys():
                 left_out.append(str(file.parent))
                 continue
@@ -146,11 +149,16 @@ def _texts(file: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, keys: Sequence[str]) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UsageError(f"report: {file} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"report: {file}: expected a JSON object, got {shown(content)}")
+    lacking = [key for key in keys if key not in content]
+    if lacking:
+        raise UsageError(f"report: {file}: has no {', '.join(lacking)}; is it a file that dlm wrote?")
     return content
 
 
@@ -177,7 +185,8 @@ def paper_table(runs: Sequence[Run], printed: dict[str, Any]) -> list[tuple[str,
 def _cell(run: Run | None, suite: str) -> str:
     if run is None:
         return "–"
-    values = [f"{run.scores[metric]['mean'] * 100:.1f}" for metric in METRIC[suite]]
+    known = [run.scores.get(metric) for metric in METRIC[suite]]  # a suite of one's own may have its name
+    values = ["–" if value is None else f"{value['mean'] * 100:.1f}" for value in known]
     lm = run.scores.get("lm_score")
     return (
         " / ".join([*values, "–" if lm is None else f"{lm['mean']:.2f}"])

@@ -65,7 +65,12 @@ def score_run(
     if plan.get("targets_digest", digest) != digest:
         raise UsageError(f"{out}: is a run of other targets than {suite.name} has now; their files have changed")
     check_metrics(suite.name, suite.metrics, targets)
-    records = log.items()
+    records = log.items(plan["samples_per_target"])
+    foreign = records.keys() - {target.name for target in targets}
+    if foreign:
+        raise UsageError(
+            f"{out}: has lines of {len(foreign)} targets that are none of {suite.name}'s, such as {min(foreign)!r}"
+        )
     lacking = [target.name for target in targets if target.name not in records]
     if lacking:
         raise UsageError(
@@ -73,11 +78,11 @@ def score_run(
         )
     by_target = [list(records[target.name]["texts"]) for target in targets]
     texts = [text for group in by_target for text in group]
+    failed = {name: record["error"] for name, record in records.items() if "error" in record}
     if not texts:
-        raise UsageError(f"{out}: no target could be generated; the first says: {records[targets[0].name]['error']}")
+        raise UsageError(f"{out}: no target could be generated; the first says: {next(iter(failed.values()))}")
     teacher = Teacher()
     nll = teacher.nat_per_word(texts)
-    failed = {name: record["error"] for name, record in records.items() if "error" in record}
     scores: dict[str, Any] = {
         "targets": len(targets),
         "texts": len(texts),

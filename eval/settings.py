@@ -23,6 +23,8 @@ def read_settings(given: Sequence[str]) -> dict[str, Any]:
             problems.add(repr(text), "expected key=value, such as steps=20")
             continue
         try:
+            if key in found:
+                problems.add(key, "is given twice")
             found[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             problems.add(key, f"{value!r} is no YAML value")

@@ -86,12 +86,11 @@ def tune_presets(
         UsageError: a suite that reports, targets without human text, a faulty space, or no preset within the budget.
     """
     drawn = _drawn(SPACE if space is None else _read_space(space), trials, calls, seed)
-    file = writable(out, force)
+    file, log = writable(out, force), writable(out.with_name(f"{out.name}.trials.jsonl"), force)
     targets = _targets(suites, data)
     lm, teacher = load(model), Teacher()
     human = _mean(teacher.nat_per_word([str(target.reference) for target in targets]))
     few = [target for _, group in _by_group(targets) for target in group[: limit or _FIRST]]
-    log = file.with_name(f"{file.name}.trials.jsonl")
     log.write_text("")
     with progress("tune", total=len(drawn) + max(1, len(drawn) // _KEPT)) as bar:
 
@@ -111,7 +110,8 @@ def tune_presets(
     )
     if not best.lm_score <= human + budget:
         raise UsageError(
-            f"tune: no preset stays within {budget:g} nat of human text; the best has {told}; raise --budget; all are in {log}"
+            f"tune: no preset stays within {budget:g} nat of human text; the best has {told}; all are in {log}; raise "
+            "--budget, and --force replaces them"
         )
     heading = f"# Written by `dlm {' '.join(sys.argv[1:])}`\n# {told}; weights {lm.weights_digest}\n"
     chosen = yaml.safe_dump({"name": "default", **best.changes}, sort_keys=False, allow_unicode=True)

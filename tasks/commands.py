@@ -22,7 +22,9 @@ def generate(
     num_samples: Annotated[int | None, typer.Option(help="How many texts, in place of the spec's number.")] = None,
     seed: Annotated[int | None, typer.Option(help="In place of the spec's.")] = None,
     model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id, in place of the spec's.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Named preset, in place of all that the spec says of it.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="A name or a preset file, in place of all that the spec says of it.")
+    ] = None,
     include: Include = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
 ) -> None:

@@ -27,7 +27,7 @@ def rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         has = ", ".join(reader.fieldnames or ()) or "no columns"
         raise UsageError(f"{path}: no column {' and no column '.join(map(repr, lacking))}; it has {has}")
     found = []
-    for row in reader:
+    for row in _whole(reader, path):
         empty = [column for column in columns if row[column] is None]
         if empty:
             raise UsageError(
@@ -35,6 +35,13 @@ def rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             )
         found.append({"mr": "", **row})
     return found
+
+
+def _whole(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise UsageError(f"{path}:{reader.line_num}: not CSV: {error}") from None
 
 
 def text_of(path: Path) -> str:
@@ -74,9 +81,16 @@ def records(path: Path, kind: type, expected: str, fits: Callable[[Any], bool]) 
 
 
 def of_2022(path: Path, *keys: str) -> Iterator[dict[str, Any]]:
-    """JSON objects, one a line, of 2022's target files; each key holds a list."""
-    expected = f"a JSON object with {', '.join(keys)}"
-    return records(path, dict, expected, lambda record: all(isinstance(record.get(key), list) for key in keys))
+    """JSON objects, one a line, of 2022's target files; each key holds a list of words, `spans` one of [first, last, label]."""
+    expected = f"a JSON object with {', '.join(keys)}, lists of {'spans and ' if 'spans' in keys else ''}words"
+    return records(path, dict, expected, lambda record: all(_listed(key, record.get(key)) for key in keys))
+
+
+def _listed(key: str, given: object) -> bool:
+    if key != "spans":
+        return isinstance(given, list) and all(isinstance(word, str) for word in given)
+    kinds = [int, int, str]
+    return isinstance(given, list) and all(isinstance(span, list) and list(map(type, span)) == kinds for span in given)
 
 
 def json_object(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
 from dlm_control.controllers.syntax import bare, constituents
 from dlm_control.controllers.tree import SyntaxTree
-from dlm_control.errors import UsageError, suggestion
+from dlm_control.errors import Problems, suggestion
 from dlm_control.tasks.corpora import rows
 from dlm_control.tasks.targets import Guides, Target, wanted_of
 from dlm_control.words import join_words, split_words
@@ -41,9 +41,15 @@ def obeyed(
     Raises:
         UsageError: unknown kinds, or a missing file or column.
     """
-    for kind in kinds:
+    problems = Problems("targets")
+    for kind in dict.fromkeys(kinds):
         if kind not in KINDS:
-            raise UsageError(f"targets: unknown control {kind!r}{suggestion(kind, KINDS)}; there are: {', '.join(KINDS)}")
+            problems.add("controls", f"unknown {kind!r}{suggestion(kind, KINDS)}; there are: {', '.join(KINDS)}")
+        elif kinds.count(kind) > 1:
+            problems.add("controls", f"{kind} is given {kinds.count(kind)} times; a sentence gives one control of a kind")
+    if not kinds:
+        problems.add("controls", f"there are none; expected some of: {', '.join(KINDS)}")
+    problems.raise_if_any()
     found = sorted({(row["ref"], row["mr"]) for row in rows(path, ["ref", "mr"] if "semantic" in kinds else ["ref"])})
     rng = random.Random(seed)
     rng.shuffle(found)

@@ -30,7 +30,7 @@ _PRICES = {"more than £ 30": "more than £30", "less than £ 20": "less than £
 
 def attributes(data: Path, guides: Guides, file: str) -> Iterator[Target]:
     """Field = value, from JSON lines of tokens such as ["food", ":", "Japanese"] (the 2022 targets)."""
-    for tokens in records(data / file, list, "a list of tokens with a colon", lambda tokens: ":" in tokens):
+    for tokens in records(data / file, list, "a list of words with a colon", lambda tokens: ":" in tokens and _texts(tokens)):
         given, value = _attribute(tokens)
         control = Semantic(given, _PRICES.get(value, value), guide=guides.semantic)
         yield Target(f"{given}={value}", [control], {"value": value, "fields": control.fields})
@@ -183,7 +183,7 @@ def stories(data: Path, guides: Guides, file: str, references: str, low: int, hi
     items = json_object(data / file)
     human = json_object(data / references) if references else {}
     for key, item in items.items():
-        missing = [part for part in ("obs1", "obs2") if part not in item]
+        missing = [part for part in ("obs1", "obs2") if not (isinstance(item, dict) and isinstance(item.get(part), str))]
         if missing:
             raise UsageError(f"{data / file}: item {key!r} has no {' and no '.join(missing)}; expected the αNLG format")
         before, after = split_words(item["obs1"]), split_words(item["obs2"])
@@ -193,6 +193,10 @@ def stories(data: Path, guides: Guides, file: str, references: str, low: int, hi
         whole = tuple(f"{item['obs1']} {text} {item['obs2']}" for text in known)
         control = Infill(template)
         yield Target(f"story {key}", [control], wanted_of([control]), next(iter(whole), None), whole[1:])
+
+
+def _texts(tokens: list[Any]) -> bool:
+    return all(isinstance(token, str) for token in tokens)
 
 
 def _attribute(tokens: list[str]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -103,7 +104,8 @@ def write_whole(texts: dict[Path, str]) -> None:
         raise UsageError(f"{file}: cannot be written: {error.strerror}; nothing was kept") from None
     finally:
         for each in texts:
-            _temporary(each).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a place that cannot be written to holds none
+                _temporary(each).unlink(missing_ok=True)
 
 
 def _temporary(file: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from dlm_control.control import Control
 from dlm_control.errors import Problems, UsageError, shown, suggestion
 from dlm_control.language_model import named
-from dlm_control.presets import PRESETS, Preset, preset
+from dlm_control.presets import PRESETS, Preset, named_preset, preset
 from dlm_control.registry import include
 from dlm_control.tasks.controls import Entry, read_control
 from dlm_control.yaml_file import read_yaml
@@ -108,7 +108,7 @@ def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[s
     if not isinstance(model, str) or not model.strip():
         problems.add("model", f"expected a bundled name, a folder or a hub id, got {shown(model)}")
         model = "e2e"
-    sampling = _preset(given.get("preset", "default"), problems)
+    sampling = _preset(given.get("preset", "default"), folder, problems)
     num_samples = _whole("num_samples", given.get("num_samples", 1), 1, MOST_SAMPLES, problems)
     seed = _whole("seed", given.get("seed", 0), 0, 2**63 - 1, problems)
     on_error = given.get("on_error", "raise")
@@ -132,12 +132,23 @@ def _whole(key: str, given: object, least: int, most: int, problems: Problems) -
     return least
 
 
-def _preset(given: object, problems: Problems) -> Preset:
-    changes = dict(given) if isinstance(given, Mapping) else {"name": given}
+def _preset(given: object, folder: Path, problems: Problems) -> Preset:
+    if isinstance(given, str) and given not in PRESETS and (folder / given).is_file():
+        given = str(folder / given)
+    try:
+        changes = (
+            dict(given) if isinstance(given, Mapping) else named_preset(given) if isinstance(given, str) else {"name": given}
+        )
+    except UsageError as error:
+        problems.adopt("preset", error)
+        return Preset()
     name = changes.pop("name", "default")
     if not isinstance(name, str) or not all(isinstance(key, str) for key in changes):
         names = ", ".join(PRESETS)
-        problems.add("preset", f"expected one of {names}, or a mapping such as {{name: fast, steps: 30}}, got {shown(given)}")
+        problems.add(
+            "preset",
+            f"expected one of {names}, a preset file, or a mapping such as {{name: fast, steps: 30}}, got {shown(given)}",
+        )
         return Preset()
     try:
         return preset(name, **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
@@ -45,6 +46,14 @@ class Suite:
         """Hash of what is asked for; how it is sampled and scored is not part of it."""
         return hashlib.sha256(repr((self.name, self.version, sorted(self.targets.items()))).encode()).hexdigest()[:12]
 
+    def check_data(self, data: Path | None) -> None:
+        """
+        Raises:
+            UsageError: the suite reads files, and no folder of them is given.
+        """
+        if data is None and not self.bundled and self.targets["reader"] not in NEED_NO_FILES:
+            raise UsageError(f"suite {self.name}: needs --data, the folder with its files; `smoke` needs none")
+
     def read_targets(self, data: Path | None, guides: Guides = WORDS) -> list[Target]:
         """The targets.
 
@@ -55,10 +64,9 @@ class Suite:
         Raises:
             UsageError: a file is missing, or of another format.
         """
+        self.check_data(data)
         if self.bundled:
             data = suites()[self.name].parent
-        if data is None and self.targets["reader"] not in NEED_NO_FILES:
-            raise UsageError(f"suite {self.name}: needs --data, the folder with its files; `smoke` needs none")
         arguments = {key: value for key, value in self.targets.items() if key != "reader"}
         targets = list(READERS[self.targets["reader"]](data or Path(), guides, **arguments))
         if not targets:
@@ -70,17 +78,19 @@ class Suite:
         return targets
 
 
-def read_suites(source: str, metrics: Collection[str] | None = None) -> list[Suite]:
+def read_suites(source: str, metrics: Collection[str] | None = None, within: tuple[Path, ...] = ()) -> list[Suite]:
     """A suite by name or file, or those that it includes.
 
     Args:
         source: a bundled suite's name, or a file.
         metrics: names of the metrics that there are; by default they are not checked.
+        within: files of the suites that include this one.
 
     Raises:
         UsageError: unknown, not YAML, or faulty; all faults in one report.
     """
     path = _file(source)
+    within = (*within, path.resolve())
     given = read_yaml(path).content
     if "include" not in given:
         return [read_suite(source, metrics)]
@@ -94,12 +104,14 @@ def read_suites(source: str, metrics: Collection[str] | None = None) -> list[Sui
     included = []
     for i, name in enumerate(names):
         beside = path.parent / str(name)
+        inner = str(beside) if beside.is_file() and str(name) not in known else str(name)
+        if _file_or_none(inner) in within:
+            problems.add(f"include[{i}]", f"{name} includes itself")
+            continue
         try:
-            included += read_suites(str(beside) if beside.is_file() and str(name) not in known else str(name), metrics)
+            included += read_suites(inner, metrics, within)
         except UsageError as error:
             problems.adopt(f"include[{i}]", error)
-        except RecursionError:
-            problems.add(f"include[{i}]", f"{name} includes itself")
     problems.raise_if_any()
     return included
 
@@ -112,6 +124,8 @@ def read_suite(source: str, metrics: Collection[str] | None = None) -> Suite:
     """
     path = _file(source)
     given = read_yaml(path).content
+    if isinstance(given.get("include"), list):
+        raise UsageError(f"suite {source!r}: includes several; expected one of them: {', '.join(map(str, given['include']))}")
     problems = Problems(path.name)
     wanted = {f.name for f in fields(Suite)}
     for key in sorted(given.keys() - wanted):
@@ -126,8 +140,8 @@ def read_suite(source: str, metrics: Collection[str] | None = None) -> Suite:
     elif metrics is not None:
         for name in (name for name in names if name not in metrics):
             problems.add("metrics", f"unknown {name!r}{suggestion(name, metrics)}; there are: {', '.join(metrics)}")
-    if "name" in given and not (isinstance(given["name"], str) and given["name"].strip()):
-        problems.add("name", f"expected a name, got {shown(given['name'])}")
+    if "name" in given and not (isinstance(given["name"], str) and re.fullmatch(r"[\w+-][\w+. -]*", given["name"])):
+        problems.add("name", f"expected a name that a folder can have, such as my-suite, got {shown(given['name'])}")
     for key in ("samples", "version"):
         if key in given and not (isinstance(given[key], int) and not isinstance(given[key], bool) and given[key] > 0):
             problems.add(key, f"expected a whole number above 0, got {given[key]!r}")
@@ -160,10 +174,15 @@ def _check_targets(given: dict[str, Any], problems: Problems) -> None:
     targets = given.get("targets")
     if "targets" not in given:
         return
-    if not (isinstance(targets, dict) and targets.get("reader") in READERS):
+    if not (isinstance(targets, dict) and isinstance(targets.get("reader"), str) and targets["reader"] in READERS):
         problems.add("targets.reader", f"expected one of {', '.join(READERS)}, got {shown(targets)}")
         return
     problems.check_call("targets", READERS[targets["reader"]], {k: v for k, v in targets.items() if k != "reader"}, 2)
+
+
+def _file_or_none(source: str) -> Path | None:
+    path = suites().get(source, Path(source))
+    return path.resolve() if path.is_file() else None
 
 
 def _file(source: str) -> Path:

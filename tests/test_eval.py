@@ -116,6 +116,16 @@ def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match=r"(?s)targets\.low: expected a whole number, got 'ten'.*bundled: only this package's"):
         read_suite(str(file))
+    file.write_text("name: ../../b\nversion: 1\ntargets: {reader: [made]}\nmetrics: []\nsamples: 1\n")
+    with pytest.raises(
+        UsageError, match=r"(?s)targets\.reader: expected one of .*name: expected a name that a folder can have"
+    ):
+        read_suite(str(file))
+    file.write_text(f"name: b\nversion: 1\ninclude: [length, {file}]\n")
+    with pytest.raises(UsageError, match=r"bad\.yaml: 1 problem\n  - include\[1\]: .* includes itself$"):
+        read_suites(str(file))
+    with pytest.raises(UsageError, match="suite 'paper': includes several; expected one of them: semantic, pos"):
+        read_suite("paper")
 
 
 def test_targets_are_read(tmp_path: Path) -> None:
@@ -260,13 +270,17 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no scores\.json"):
         compared(one, tmp_path)
     with pytest.raises(UsageError, match="share 1 of their targets, expected two or more"):
+        compared(one, run_folder(tmp_path / "short", [0.2]))
+    with pytest.raises(UsageError, match="are one folder"):
         compared(one, one)
-    (one / "scores.json").write_text("{}")
-    with pytest.raises(UsageError, match="no figures of single targets"):
-        compared(one, one)
+    two = run_folder(tmp_path / "two", [0.1, 0.2])
+    for broken in ("{}", "[1]", '{"manifest": {}, "by_target": {"a": {}}}', '{"manifest": {"suite": "s"}, "by_target": {}}'):
+        (one / "scores.json").write_text(broken)
+        with pytest.raises(UsageError, match="no figures of single targets"):
+            compared(one, two)
     (one / "scores.json").write_text("{")
     with pytest.raises(UsageError, match="is not JSON"):
-        compared(one, one)
+        compared(one, two)
 
 
 def test_arms_of_an_ablation_are_merged_deeply() -> None:

@@ -32,6 +32,7 @@ from dlm_control.eval.tuning import SPACE, Trial, _drawn, _merit, tune_presets
 from dlm_control.language_model import named
 from dlm_control.presets import preset
 from dlm_control.tasks.readers import made, stories, tag_sequences
+from dlm_control.tasks.run import write_whole
 from dlm_control.tasks.suite import Suite, read_suite, read_suites
 from dlm_control.tasks.target_file import make_targets
 from dlm_control.tasks.targets import NOISE_AWARE, WORDS, Target
@@ -203,6 +204,64 @@ def test_a_log_of_another_model_suite_or_shape_is_refused(tmp_path: Path) -> Non
         score_run(tmp_path / "out", suite)
 
 
+WHOLE = {"target": "3 words", "texts": ["A pub .", "A bar ."], "calls": [1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({**WHOLE, "texts": "A pub ."}, r"samples\.jsonl:1: no item of a run"),
+        ({**WHOLE, "texts": [1, None]}, "no item of a run"),
+        ({**WHOLE, "calls": []}, "no item of a run"),
+        ({**WHOLE, "target": ["food"]}, "no item of a run"),
+        ({**WHOLE, "texts": [], "calls": []}, "no item of a run"),  # and no error
+        ({**WHOLE, "texts": ["A pub ."], "calls": [1]}, "target '3 words' has 1 texts, expected 2"),
+        ({**WHOLE, "target": "9 words"}, "has lines of 1 targets that are none of tiny's, such as '9 words'"),
+    ],
+)
+def test_lines_that_no_run_would_write_are_refused(tmp_path: Path, line: dict[str, Any], message: str) -> None:
+    suite = lengths_suite(tmp_path, high=3)
+    run_suite(suite, Echo(), None, tmp_path / "out")
+    log = tmp_path / "out" / "samples.jsonl"
+    if line["target"] != "9 words":
+        log.write_text("")
+    with open(log, "a") as file:
+        file.write(json.dumps(line) + "\n")
+    with pytest.raises(UsageError, match=message):
+        score_run(tmp_path / "out", suite)
+
+
+def test_texts_without_their_plan_or_at_odds_with_each_other_are_refused(tmp_path: Path) -> None:
+    suite = lengths_suite(tmp_path, high=3)
+    run_suite(suite, Echo(), None, tmp_path / "out")
+    plan, log = tmp_path / "out" / "plan.json", tmp_path / "out" / "samples.jsonl"
+    written = log.read_text()
+    log.write_text(written + written)  # as two processes leave it that do the same work
+    score_run(tmp_path / "out", suite)
+    log.write_text(written + json.dumps(WHOLE) + "\n")
+    with pytest.raises(UsageError, match="target '3 words' has two lines of different texts"):
+        score_run(tmp_path / "out", suite)
+    log.write_bytes(written.encode() + '{"target": "é'.encode()[:-1])
+    with pytest.raises(UsageError, match=r"samples\.jsonl:2: no item of a run"):
+        score_run(tmp_path / "out", suite)
+    for broken in ("", "[]", "{}", '{"suite": 5}', plan.read_text()[:50]):
+        plan.write_text(broken)
+        with pytest.raises(UsageError, match=r"plan\.json: is broken: expected JSON with suite"):
+            score_run(tmp_path / "out", suite)
+    plan.unlink()
+    with pytest.raises(UsageError, match=r"holds texts but no plan\.json"):
+        run_suite(suite, Echo(), None, tmp_path / "out", seed=7)
+
+
+def test_a_run_of_a_version_that_did_not_name_its_targets_goes_on(tmp_path: Path) -> None:
+    suite = lengths_suite(tmp_path)
+    scores = run_suite(suite, Echo(), None, tmp_path / "out")
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    del plan["targets_digest"]
+    (tmp_path / "out" / "plan.json").write_text(json.dumps(plan))
+    assert run_suite(suite, Echo(), None, tmp_path / "out") == scores
+
+
 _KILLED = """
 import sys, time
 from pathlib import Path
@@ -296,6 +355,9 @@ def test_generators_are_found_by_name_and_refuse_unknown_settings(tmp_path: Path
             generator("reject", suite, str(tmp_path), {key: "x"})
     with pytest.raises(UsageError, match=r"(?s)model: unknown key.*preset: expected a text, got 3"):
         generator("diffusion", suite, None, {"model": "x", "preset": 3})
+    for plain in ("free", "experts"):
+        with pytest.raises(UsageError, match="steps: unknown key"):
+            generator(plain, suite, str(tmp_path), {"steps": 3})
     with pytest.raises(UsageError, match=r"no such model; baselines are not bundled: `dlm train configs/baselines/ar-lm\.yaml"):
         generator("free", suite, str(tmp_path), {})
 
@@ -316,6 +378,8 @@ def test_settings_are_read_as_yaml() -> None:
     with pytest.raises(UsageError) as error:
         read_settings(["steps", "a b=3", "x=["])
     assert all(part in str(error.value) for part in ("'steps'", "'a b=3'", "x: '['"))
+    with pytest.raises(UsageError, match="steps: is given twice"):
+        read_settings(["steps=5", "steps=3"])
 
 
 def test_targets_make_writes_what_the_corpus_obeys(tmp_path: Path) -> None:
@@ -331,8 +395,12 @@ def test_targets_make_writes_what_the_corpus_obeys(tmp_path: Path) -> None:
     assert semantic.guide == "classifier"
     for metric in ("realised", "tags_strict", "tree_strict", "spans_exact", "exact_length"):
         assert METRICS[metric](sentence, target) == 1
-    with pytest.raises(UsageError, match="unknown control 'trees', did you mean 'tree'"):
+    with pytest.raises(UsageError, match="unknown 'trees', did you mean 'tree'"):
         make_targets(corpus, ["trees"], tmp_path / "x.jsonl", 5, 0, 1)
+    with pytest.raises(UsageError, match=r"(?s)unknown 'foo'.*length is given 2 times"):
+        make_targets(corpus, ["foo", "length", "length"], tmp_path / "x.jsonl", 5, 0, 1)
+    with pytest.raises(UsageError, match="there are none; expected some of: semantic"):
+        make_targets(corpus, [], tmp_path / "x.jsonl", 5, 0, 1)
     with pytest.raises(UsageError, match=r"corpus\.csv has what semantic can ask for"):
         make_targets(corpus, ["semantic"], tmp_path / "x.jsonl", 5, 0, fields=4)
 
@@ -345,6 +413,9 @@ def test_target_files_of_another_format_are_told(tmp_path: Path) -> None:
         assert part in str(error.value)
     with pytest.raises(UsageError, match=r"a\.jsonl:1: expected a JSON object with pos, words_"):
         list(tag_sequences(tmp_path, WORDS, "a.jsonl"))
+    (tmp_path / "b.jsonl").write_text('{"pos": [1, 2], "words_": ["a", "b"]}\n')
+    with pytest.raises(UsageError, match=r"b\.jsonl:1: expected a JSON object with pos, words_, lists of words"):
+        list(tag_sequences(tmp_path, WORDS, "b.jsonl"))
     (tmp_path / "story.json").write_text('{"one": {"obs1": "A pub."}}')
     with pytest.raises(UsageError, match="item 'one' has no obs2; expected the αNLG format"):
         list(stories(tmp_path, WORDS, "story.json", "", 4, 14))
@@ -469,7 +540,9 @@ def test_tuning_ends_with_a_file_and_keeps_every_trial(tmp_path: Path, tiny_fold
         tune(budget=-50)
     trials = tmp_path / "chosen.yaml.trials.jsonl"
     assert not out.exists() and len(trials.read_text().splitlines()) == 3 + 1
-    assert "success 0.6667" in tune()  # lengths are exact; what contradicts itself counts as 0
+    with pytest.raises(UsageError, match=r"chosen\.yaml\.trials\.jsonl: exists; --force replaces it"):
+        tune()
+    assert "success 0.6667" in tune(force=True)  # lengths are exact; what contradicts itself counts as 0
     assert chosen_preset(str(out), {}).calls() <= 4
     with pytest.raises(UsageError, match="exists; --force replaces it"):
         tune()
@@ -480,6 +553,12 @@ def test_a_run_log_takes_no_folder_that_cannot_be_written(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="file/run: cannot be written"):
         RunLog(tmp_path / "file" / "run").start({})
+
+
+def test_a_file_is_written_whole_or_the_reason_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written: Not a directory; nothing was kept"):
+        write_whole({tmp_path / "file" / "scores.json": "{}"})
 
 
 def test_the_default_preset_is_the_tuned_one() -> None:

@@ -48,8 +48,14 @@ def test_the_page_holds_tables_curves_texts_and_manifests_and_loads_nothing(tmp_
     assert "<svg" in html and "A &lt;script&gt; pub." in html and "does not say &amp; so" in html
     assert "food=&lt;b&gt;: failed, counted as 0" in html and "Texts are not kept" in html
     assert "| fudge | 25.0 [20.0, 30.0] | 1.80" in text
+    run(tmp_path / "mine" / "pos", "pos", "words_kept", 0.5)  # a suite of one's own, with a name of the paper's
+    write_report([tmp_path / "mine"], tmp_path / "mine.html", force=False)
     with pytest.raises(UsageError, match="exists; --force replaces it"):
         write_report([tmp_path / "ours"], page, force=False)
+    (tmp_path / "notes.md").write_text("mine")
+    for taken in ("notes.html", "notes.md"):
+        with pytest.raises(UsageError, match=r"notes\.md: (exists|names the page)"):
+            write_report([tmp_path / "ours"], tmp_path / taken, force=False)
 
 
 def test_folders_without_runs_are_told(tmp_path: Path) -> None:
@@ -75,6 +81,10 @@ def test_runs_are_told_apart_and_old_scores_are_marked(tmp_path: Path) -> None:
     (tmp_path / "a" / "ours" / "semantic" / "texts.jsonl").write_text("[]\n")
     with pytest.raises(UsageError, match=r"texts\.jsonl:1: no text of a run; `dlm score` writes the file anew"):
         read_runs([tmp_path / "a"])
+    for broken, message in (('{"a": 1}', "has no title, told, command"), ("[1]", "expected a JSON object")):
+        (tmp_path / "b" / "bench-steps.json").write_text(broken)
+        with pytest.raises(UsageError, match=message):
+            write_report([tmp_path / "b"], tmp_path / "other.html", force=False)
     (tmp_path / "b" / "bench-steps.json").write_text("{")
     with pytest.raises(UsageError, match=r"bench-steps\.json is not JSON"):
         write_report([tmp_path / "b"], tmp_path / "other.html", force=False)

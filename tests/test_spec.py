@@ -11,6 +11,7 @@ import pytest
 from dlm_control.control import Control
 from dlm_control.errors import UsageError
 from dlm_control.language_model import LanguageModel
+from dlm_control.presets import preset
 from dlm_control.tasks.preflight import preflight
 from dlm_control.tasks.run import run_spec, writable
 from dlm_control.tasks.spec import Spec, read_spec
@@ -115,6 +116,15 @@ def test_includes_are_looked_up_beside_the_spec(tmp_path: Path, monkeypatch: pyt
     path = write(tmp_path / "specs", "include: [beside.py]\ncontrols: [beside: 3]")
     monkeypatch.chdir(tmp_path)
     assert read_spec(path).controls[0].name == "beside"
+
+
+def test_a_preset_may_be_a_file_beside_the_spec(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: fast\nsteps: 7\n")
+    path = write(tmp_path, "preset: mine.yaml\ncontrols: [length: 12]")
+    assert read_spec(path).preset == preset("fast", steps=7)
+    (tmp_path / "mine.yaml").write_text("name: fast\nstepps: 7\n")
+    with pytest.raises(UsageError, match=r"preset\.stepps: unknown key, did you mean 'steps'"):
+        read_spec(path)
 
 
 def test_files_of_one_name_in_two_folders_are_both_included(tmp_path: Path) -> None:
@@ -238,7 +248,7 @@ def test_faulty_controls(entry: object, told: str) -> None:
         ({**LENGTH, "preset": "fsat"}, "preset: unknown, did you mean 'fast'?; there are: default, fast, single, paper"),
         (
             {**LENGTH, "preset": 7},
-            "preset: expected one of default, fast, single, paper, or a mapping such as {name: fast, steps: 30}, got 7",
+            "expected one of default, fast, single, paper, a preset file, or a mapping such as {name: fast, steps: 30}, got 7",
         ),
         ({**LENGTH, "preset": {"stepps": 3}}, "preset.stepps: unknown key, did you mean 'steps'?"),
         ({**LENGTH, "preset": {"steps": 0}}, "preset.steps: expected a whole number above 0, got 0"),

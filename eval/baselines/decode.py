@@ -48,7 +48,7 @@ def network(folder: Path) -> Network:
     """A trained network.
 
     Raises:
-        UsageError: it is not there.
+        UsageError: it is not there, or broken.
     """
     if not (folder / "config.json").is_file():
         raise UsageError(
@@ -56,9 +56,15 @@ def network(folder: Path) -> Network:
             "trains it, DATA being what `dlm annotate` wrote; --model names the folder that holds them"
         )
     hush()
-    judges = GPT2Config.from_pretrained(folder).architectures == [GPT2ForTokenClassification.__name__]
-    kind = GPT2ForTokenClassification if judges else GPT2LMHeadModel
-    return Network(kind.from_pretrained(folder).eval().requires_grad_(False), WordTokenizer.from_pretrained(folder))
+    try:
+        judges = GPT2Config.from_pretrained(folder).architectures == [GPT2ForTokenClassification.__name__]
+        kind = GPT2ForTokenClassification if judges else GPT2LMHeadModel
+        return Network(kind.from_pretrained(folder).eval().requires_grad_(False), WordTokenizer.from_pretrained(folder))
+    except Exception as error:  # of whatever library reads the part that is broken
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(
+            f"{folder}: does not load: {told}; `dlm train configs/baselines/{folder.name}.yaml` makes it anew"
+        ) from None
 
 
 class Stream:

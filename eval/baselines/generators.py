@@ -62,6 +62,9 @@ class Baseline(Generator):
 class Free(Baseline):
     """The autoregressive LM without controls."""
 
+    def __init__(self, suite: Suite, model: str | None = None) -> None:
+        super().__init__(suite, model)
+
     def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
         stream = Stream(self.lm, [], len(indices))
         return self.outputs(sample([stream], partial(_mean, [stream]), generators(seed, indices)), 1)
@@ -131,6 +134,9 @@ class Experts(Baseline):
 
     beside = "finetuned-*"
 
+    def __init__(self, suite: Suite, model: str | None = None) -> None:
+        super().__init__(suite, model)
+
     def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
         prompts = _prompts(target)
         streams = [Stream(self.network(f"finetuned-{kind}"), prompt, len(indices)) for kind, prompt in prompts]
@@ -163,7 +169,7 @@ class Fudge(Baseline):
         powers = [STRENGTHS[kind] if self.strength is None else self.strength for kind, _ in prompts]
 
         def combined() -> Tensor:
-            likely, candidates = lm.logits.log_softmax(-1).topk(self.before)
+            likely, candidates = lm.logits.log_softmax(-1).topk(min(self.before, lm.logits.shape[-1]))
             for power, judge in zip(powers, judges, strict=True):
                 likely = likely + power * judge.verdicts(candidates)
             return torch.full_like(lm.logits, -torch.inf).scatter(1, candidates, likely)
