@@ -71,8 +71,9 @@ def test_runs_are_told_apart_and_old_scores_are_marked(tmp_path: Path) -> None:
     run(tmp_path / "a" / "ours" / "semantic", "semantic", "substring", 0.95)
     run(tmp_path / "b" / "ours" / "semantic", "semantic", "substring", 0.75, scoring=1)
     run(tmp_path / "b" / "ours" / "tree", "tree", "bracket_f1", 0.65, scoring=1)
-    _, markdown = write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "report.html", force=False)
+    page, markdown = write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "report.html", force=False)
     text = markdown.read_text()
+    assert "† scored by an earlier version" in page.read_text()
     assert "| ours | 95.0 / 1.80 (2 × 1) |" in text and "| b/ours | 75.0 / 1.80 (2 × 1) |" in text
     assert "65.0 / 1.80 (2 × 1) † |" in text
     assert "† scored by an earlier version" in text and "b/ours †" in text
