@@ -70,7 +70,8 @@ class Suite:
         arguments = {key: value for key, value in self.targets.items() if key != "reader"}
         targets = list(READERS[self.targets["reader"]](data or Path(), guides, **arguments))
         if not targets:
-            raise UsageError(f"suite {self.name}: there are no targets in {data} ({shown(arguments)})")
+            hint = "expected a count above 0, and no range that ends before it begins"
+            raise UsageError(f"suite {self.name}: {shown(arguments)} gives no targets{f' of {data}' if data else ''}; {hint}")
         twice = [name for name, count in Counter(target.name for target in targets).items() if count > 1]
         if twice:
             more = f" and {len(twice) - 1} other names" if len(twice) > 1 else ""

@@ -116,6 +116,9 @@ def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match=r"(?s)targets\.low: expected a whole number, got 'ten'.*bundled: only this package's"):
         read_suite(str(file))
+    file.write_text("name: b\nversion: 1\ntargets: {reader: lengths, low: 9, high: 5}\nmetrics: []\nsamples: 1\n")
+    with pytest.raises(UsageError, match=r"'high': 5\} gives no targets; expected a count above 0, and no range that ends"):
+        read_suite(str(file)).read_targets(None)
     file.write_text("name: ../../b\nversion: 1\ntargets: {reader: [made]}\nmetrics: []\nsamples: 1\n")
     with pytest.raises(
         UsageError, match=r"(?s)targets\.reader: expected one of .*name: expected a name that a folder can have"
