@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from dlm_control.arguments import check_arguments
 from dlm_control.errors import Problems, UsageError, suggestion
 from dlm_control.objectives import Draws
 
@@ -89,6 +90,6 @@ def installed(group: str, name: str, unknown: str, place: str, /, *arguments: An
         raise UsageError(f"{unknown} {name!r}{suggestion(name, known)}; there are: {', '.join(sorted(known))}")
     cls = known[name].load()
     problems = Problems(place)
-    problems.check_call("", cls, settings, positional=len(arguments))
+    check_arguments(problems, "", cls, settings, positional=len(arguments))
     problems.raise_if_any()
     return cls(*arguments, **settings)

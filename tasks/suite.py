@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dlm_control.arguments import check_arguments
 from dlm_control.errors import Problems, UsageError, shown, suggestion
 from dlm_control.presets import PRESETS
 from dlm_control.tasks.readers import NEED_NO_FILES, READERS
@@ -178,7 +179,7 @@ def _check_targets(given: dict[str, Any], problems: Problems) -> None:
     if not (isinstance(targets, dict) and isinstance(targets.get("reader"), str) and targets["reader"] in READERS):
         problems.add("targets.reader", f"expected one of {', '.join(READERS)}, got {shown(targets)}")
         return
-    problems.check_call("targets", READERS[targets["reader"]], {k: v for k, v in targets.items() if k != "reader"}, 2)
+    check_arguments(problems, "targets", READERS[targets["reader"]], {k: v for k, v in targets.items() if k != "reader"}, 2)
 
 
 def _file_or_none(source: str) -> Path | None:
