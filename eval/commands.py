@@ -1,4 +1,4 @@
-"""`dlm eval`, `dlm compare` and `dlm ablate`. What is slow to import is imported when a command runs."""
+"""`dlm eval`, `score`, `compare`, `report`, `tune` and `ablate`. What is slow to import is imported when a command runs."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from dlm_control.errors import UsageError, shown
 from dlm_control.eval.plots import curves
 from dlm_control.eval.printed import METRIC, TABLE_2, TABLE_4
 from dlm_control.eval.scoring import SCORING
+from dlm_control.tasks.corpora import lines_of
 from dlm_control.tasks.run import writable, write_whole
 
 _QUALITIES = ("distinct_1", "distinct_3", "self_bleu", "copied_from_train", "bleu_4", "rouge_l", "cider", "bert_score_minilm",
@@ -140,7 +141,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
 def _texts(file: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     if file.is_file():
-        for number, line in enumerate(file.read_text(encoding="utf-8").removesuffix("\n").split("\n"), start=1):
+        for number, line in enumerate(lines_of(file), start=1):
             try:
                 record = json.loads(line)
                 found.setdefault(record["target"], []).append(record)
