@@ -34,8 +34,9 @@ class TrainConfig:
         data: the corpus, as for `read_split`.
         out: folder for the model; `out/state` holds what a resume needs, `out/log.jsonl` the figures.
         steps, seed: of the run.
-        lr, warmup, weight_decay, beta2, clip, muon: of the optimizer; the rate rises over `warmup` steps, then falls by a
-            cosine to a hundredth.
+        lr, warmup, weight_decay, beta2, clip, muon: of the optimizer.
+        cooldown: share of the steps over which the learning rate falls to a hundredth at the end of the run, after a constant
+            stretch; `steps` may then be changed as long as the fall has not begun. None: a cosine over the whole run.
         ema: decay of the averaged weights, warmed up as min(ema, (1 + n) / (10 + n)).
         save_every, eval_every: in steps.
         trackers: names of accelerate's trackers (`tensorboard`, `wandb`, …).
@@ -49,6 +50,7 @@ class TrainConfig:
     seed: int = 0
     lr: float = 2e-3
     warmup: int = 100
+    cooldown: float | None = None
     weight_decay: float = 0.0
     beta2: float = 0.98
     clip: float = 1.0
@@ -117,6 +119,7 @@ _FITTING: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("seed", "warmup"), ("a whole number of 0 or more", _whole(0))),
     **dict.fromkeys(("lr", "clip"), ("a number above 0", _number(lambda x: x > 0))),
     **dict.fromkeys(("beta2", "ema"), ("a number in [0, 1)", _number(lambda x: 0 <= x < 1))),
+    "cooldown": ("nothing, or a share in (0, 1]", lambda value: value is None or _number(lambda x: 0 < x <= 1)(value)),
     "weight_decay": ("a number of 0 or more", _number(lambda x: x >= 0)),
     "muon": ("true or false", _a(bool)),
     "recipe": ("keys and values", _a(dict)),
@@ -174,7 +177,7 @@ class Trainer:
     def _train_step(self) -> dict[str, float]:
         config, rank, world = self.config, self.accelerator.process_index, self.accelerator.num_processes
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * rate(self.step, config.warmup, config.steps)
+            group["lr"] = config.lr * rate(self.step, config.warmup, config.steps, config.cooldown)
         batch = self.recipe.batch(self.step, rank, world)
         loss, parts = self.recipe.loss(self.model, batch, Draws(config.seed, self.step, rank, world))
         self.optimizer.zero_grad()
@@ -225,6 +228,8 @@ class Trainer:
     def _resume(self) -> None:
         state = torch.load(self.out / "state", weights_only=True)
         differing = [key for key, value in _lasting(self.config).items() if state["config"].get(key) != value]
+        if "steps" in differing and not self._cools_before(state["step"], state["config"]["steps"]):
+            differing.remove("steps")  # the steps so far are those of a run of either length
         if differing:
             raise UsageError(
                 f"{self.out}: holds a run whose {', '.join(differing)} differ from this config's; "
@@ -235,11 +240,27 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
 
+    def _cools_before(self, step: int, steps: int) -> bool:
+        """Had the learning rate begun to fall by a step, in this run or in one of `steps` steps?"""
+        cooldown = self.config.cooldown
+        return cooldown is None or step > (1 - cooldown) * min(steps, self.config.steps)
 
-def rate(step: int, warmup: int, steps: int) -> float:
-    """Learning rate at a step as a share of its peak: linear rise, then a cosine down to 0.01."""
+
+def rate(step: int, warmup: int, steps: int, cooldown: float | None = None) -> float:
+    """Learning rate at a step as a share of its peak.
+
+    Args:
+        step: from 0.
+        warmup: steps of a linear rise.
+        steps: of the whole run.
+        cooldown: None for a cosine from the end of the rise down to 0.01; or the share of the steps over which a constant rate
+            falls linearly to 0.01 at the end (Hägele et al. 2024, "Scaling laws beyond fixed training durations").
+    """
     if step < warmup:
         return (step + 1) / warmup
+    if cooldown is not None:
+        left = (steps - step) / max(1.0, cooldown * steps)
+        return 0.01 + 0.99 * min(1.0, left)
     done = (step - warmup) / max(1, steps - warmup)
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
