@@ -1,0 +1,133 @@
+"""Energies of tags, spans, trees and absent phrases against enumeration of every text of a toy vocabulary."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from dlm_control import Control, LanguageModel, State
+from dlm_control.controllers.keyword import Keyword
+from dlm_control.controllers.pos import PartsOfSpeech
+from dlm_control.controllers.semantic import Semantic
+from dlm_control.controllers.span import Span
+from dlm_control.controllers.structural import Structural
+from dlm_control.controllers.structure_guide import NOTHING_ASKED, StructureGuide, StructureGuideConfig
+from dlm_control.controllers.syntax import UNIVERSAL
+from dlm_control.controllers.tree import SyntaxTree
+from dlm_control.guidance import tilt
+from dlm_control.model import DiffusionLM, DiffusionLMConfig
+from dlm_control.tokenizer import WordTokenizer
+
+WORDS = "ale bread near coffee shop"
+FIRST = 3  # id of the first word, behind UNK, PAD and END
+CANVAS, LONG = 5, 3  # positions, and words of a text: END and PAD follow
+
+
+def toy_lm(words: str = WORDS) -> LanguageModel:
+    torch.manual_seed(3)
+    tokenizer = WordTokenizer.train([words], min_count=1)
+    config = DiffusionLMConfig(vocab_size=len(tokenizer), dim=4, width=8, depth=1, heads=1, max_canvas=8, length_counts=[0] * 8)
+    return LanguageModel(DiffusionLM(config), tokenizer)
+
+
+@pytest.fixture
+def guided() -> tuple[LanguageModel, StructureGuide]:
+    """A model, and a guide of random weights that answers for its words."""
+    lm = toy_lm()
+    torch.manual_seed(4)
+    sizes = {"dim": 4, "vocab_size": len(lm.tokenizer), "width": 8, "depth": 1, "heads": 1, "max_canvas": 8}
+    guide = StructureGuide(StructureGuideConfig(labels=["NP", "VP", "S", "*"], **sizes))
+    for parameter in guide.parameters():  # structures must matter, and words that are asked for without any, too
+        torch.nn.init.normal_(parameter, std=0.7)
+    guide.eval().requires_grad_(False)
+    lm.once("e2e-structure", lambda: guide)
+    return lm, guide
+
+
+def noisy_state(lm: LanguageModel) -> State:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, CANVAS, 4, generator=generator)
+    logits = (2 * torch.randn(2, CANVAS, len(lm.tokenizer), generator=generator)).log_softmax(-1)
+    return State(x, torch.tensor([0.4, 0.6]), x, logits, torch.tensor([LONG, LONG - 1]), lm)
+
+
+CONTROLS: dict[str, tuple[Structural, int]] = {  # and the power of its ratio
+    "tags": (PartsOfSpeech("DET NOUN ?"), 1),
+    "penn tags": (PartsOfSpeech("NN VBZ", position=1), 1),
+    "span": (Span([0, 1, "NP"]), 2),
+    "tree": (SyntaxTree("(S (NP ? ?) (VP ?))"), 1),
+}
+
+
+@pytest.mark.parametrize("kind", CONTROLS)
+def test_the_energy_of_a_structure_is_that_of_every_text(kind: str, guided: tuple[LanguageModel, StructureGuide]) -> None:
+    """−log Σ over texts of p(text) · Π (p(word | structure, x_t) / p(word | x_t))^power, each factor at most 1."""
+    (controller, power), (lm, guide) = CONTROLS[kind], guided
+    state = noisy_state(lm)
+    labels, complete = controller.labels()
+
+    def said(asked: tuple[object, ...], whole: bool) -> Tensor:
+        structure = guide.structure([asked] * 2, [whole] * 2, CANVAS)  # type: ignore[list-item]
+        answer: Tensor = guide(state.x_t, lm.model.schedule.log_snr(state.t), structure)
+        return answer.softmax(-1)
+
+    ratio = (said(labels, complete) / said(NOTHING_ASKED, False)) ** power
+    ratio = ratio / ratio.amax(-1, keepdim=True)
+    expected = []
+    for row, size in enumerate(state.words.tolist()):
+        p = state.log_probs[row].exp()
+        total = 0.0
+        for text in itertools.product(range(len(lm.tokenizer)), repeat=size):
+            total += math.prod(float(p[i, w] * ratio[row, i, w]) for i, w in enumerate(text))
+        expected.append(-math.log(total))
+    torch.testing.assert_close(controller.energy(state), torch.tensor(expected), rtol=1e-3, atol=1e-4)
+
+
+def test_a_word_may_stand_for_a_tag_that_it_bears_once_in_ten_thousand(guided: tuple[LanguageModel, StructureGuide]) -> None:
+    lm, guide = guided
+    noun, verb = 1 + UNIVERSAL.index("NOUN"), 1 + UNIVERSAL.index("VERB")
+    for word, share in zip(range(FIRST, FIRST + 5), (0.9, 0.05, 2e-3, 1.1e-4, 0.9e-4), strict=True):
+        guide.universal_of_word[word, noun], guide.universal_of_word[word, verb] = share, 1 - share
+    guide.universal_of_word[:FIRST, noun] = 1.0  # END and its like are no nouns, whatever the counts say
+    plan = PartsOfSpeech("NOUN", position=2).plan(lm)
+    assert plan.at == {2: frozenset(range(FIRST, FIRST + 4))}
+
+
+# --- phrases that must not occur --------------------------------------------------------------------------------------------
+
+
+def peaked(lm: LanguageModel, *chances: dict[str, float]) -> State:
+    """A position for each mapping of words to probabilities."""
+    vocabulary = lm.tokenizer.get_vocab()
+    p = torch.zeros(1, len(chances), len(vocabulary), dtype=torch.float64)
+    for i, chance in enumerate(chances):
+        for word, share in chance.items():
+            p[0, i, vocabulary[word]] = share
+    x = torch.zeros(1, len(chances), 4)
+    return State(x, torch.full((1,), 0.5), x, p.clamp(min=1e-12).log(), torch.full((1,), len(chances)), lm)
+
+
+ABSENT = {
+    "keyword": Keyword("coffee shop", present=False),
+    "field": Semantic("eatType", "absent"),  # "coffee shop" is one of its wordings
+}
+
+
+@pytest.mark.parametrize("kind", ABSENT)
+def test_a_phrase_that_must_not_occur_is_pushed_away(kind: str) -> None:
+    """By hand: p("coffee shop") = 0.9 · 0.8 = 0.72; without it, "coffee" stands first with 0.9 · 0.2 / 0.28."""
+    lm = toy_lm()
+    state = peaked(lm, {"coffee": 0.9, "ale": 0.1}, {"shop": 0.8, "near": 0.2})
+    controller = ABSENT[kind]
+    assert controller.reads == "logits"
+    change, energy = tilt(Control("absent", controller), state)
+    assert float(energy) == pytest.approx(-math.log(0.28), rel=1e-4)
+    assert state.logits is not None
+    after = (state.logits + change).exp()
+    coffee, shop = (lm.tokenizer.get_vocab()[word] for word in ("coffee", "shop"))
+    assert float(after[0, 0, coffee]) == pytest.approx(0.9 * 0.2 / 0.28, rel=1e-4)
+    assert float(after[0, 1, shop]) == pytest.approx(0.8 * 0.1 / 0.28, rel=1e-4)
