@@ -82,7 +82,7 @@ def test_bootstrap_interval_covers_the_mean() -> None:
 
 
 def test_teacher_prefers_sense_and_scores_a_text_alone_as_in_company() -> None:
-    teacher = Teacher()
+    teacher = Teacher("e2e-teacher")
     sense, nonsense = "There is a pub called The Mill in the city centre.", "centre the in Mill The called pub a is There."
     alone = teacher.nat_per_word([sense])
     together = teacher.nat_per_word([nonsense, sense, "word " * 300])
