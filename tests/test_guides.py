@@ -110,7 +110,7 @@ def test_text_without_the_labels_that_a_guide_learns_from_is_refused_with_what_g
 
 
 def _guide(fingerprint: str) -> StructureGuide:
-    config = StructureGuideConfig(labels=["*"], dim=8, vocab_size=69, width=16, depth=1, heads=2, max_canvas=32)
+    config = StructureGuideConfig(labels=["*"], dim=8, vocab_size=58, width=16, depth=1, heads=2, max_canvas=32)
     config.fingerprint = fingerprint
     return StructureGuide(config)
 
