@@ -43,15 +43,14 @@ def annotate_file(source: Path, column: str, out: Path, workers: int = 1) -> Out
     and a text is never annotated twice. Rows that the parser rejects are left out of the copy.
 
     Args:
-        source: a CSV file, or a .txt file of one text a line, whose column is `text`.
-        column: of the texts in a CSV file.
+        source: a CSV file, or a .txt file of one text a line.
+        column: of the texts, in the copy of a .txt file, too.
         out: folder of the copy.
         workers: processes.
 
     Raises:
         UsageError: the file or its column is missing, or spaCy or benepar is.
     """
-    column = "text" if source.suffix == ".txt" else column
     rows = _rows(source, column)
     out.mkdir(parents=True, exist_ok=True)
     known = _known(out / "annotations.jsonl")
@@ -141,7 +140,7 @@ def annotate(
         list[Path], typer.Argument(metavar="FILE...", help="Such as trainset.csv devset.csv, or a .txt of one text a line.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the annotated copies; `data:` of a guide's config.")],
-    column: Annotated[str, typer.Option(help="Of the texts; 'text' for a .txt.")] = "ref",
+    column: Annotated[str, typer.Option(help="Of the texts.")] = "ref",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Tag and parse a corpus with spaCy and benepar; a killed run goes on where it stopped."""

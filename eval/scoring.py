@@ -120,7 +120,9 @@ def score_run(
         by_metric["lm_score"] = fluency
         scores["too_long_for_teacher"] = sum(math.isnan(v) for v in nll)
     else:
-        scores["no_teacher"] = f"no lm-score: the domain of {plan.get('model', out)} has no teacher; {train_a_teacher(home)}"
+        scores["no_teacher"] = (
+            f"no lm-score: the domain of {plan.get('model', 'this generator')} has no teacher; {train_a_teacher(home)}"
+        )
     scores |= _qualities(texts, [t.reference for t in targets if t.reference is not None], corpora, judge)
     groups = _groups(targets, by_target, iter(nll))
     if groups:

@@ -197,7 +197,7 @@ def test_a_torn_run_goes_on_and_scores_the_same(tiny_lm: LanguageModel, tmp_path
     writer = Diffusion(suite, tiny_lm, steps=3)
 
     def run(out: Path, limit: int | None = None) -> dict[str, object]:
-        scores = harness.run_suite(suite, writer, tmp_path, out, limit=limit)
+        scores = harness.run_suite(suite, writer, tmp_path, out, limit=limit, teacher="e2e-teacher")
         assert scores is not None
         return scores
 
@@ -231,7 +231,7 @@ def test_a_target_that_no_text_can_meet_counts_as_failed(tiny_lm: LanguageModel,
     )
     out = tmp_path / "out"
     suite = read_suite(str(suite_file))
-    scores = harness.run_suite(suite, Diffusion(suite, tiny_lm, steps=2), tmp_path, out)
+    scores = harness.run_suite(suite, Diffusion(suite, tiny_lm, steps=2), tmp_path, out, teacher="e2e-teacher")
     assert scores is not None
     assert scores["exact_length"]["mean"] == 0.5 and scores["lm_score"]["n"] == 1
     assert "1 to 31" in scores["failed_targets"]["32 words"]

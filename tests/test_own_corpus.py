@@ -31,7 +31,7 @@ def test_a_corpus_of_ones_own_becomes_a_model_that_tags_trees_and_spans_steer(
     sentences = _corpus(2000)
     Path("own.txt").write_text("\n".join(sentences) + "\n")
     _written("lm.yaml", "diffusion-lm", 700, f"text_column: text, {SMALL}", "freeze_embeddings_after: 200")
-    _written("guide.yaml", "structure-guide", 500, f"text_column: text, {SMALL}", "least: 5")
+    _written("guide.yaml", "structure-guide", 500, SMALL, "least: 5")
     _written("teacher.yaml", "autoregressive-lm", 250, "text_column: text, width: 64, depth: 2, heads: 2", "tokens: 900")
     _dlm("train", "lm.yaml", "--data", "own.txt", "--out", "mine")
     _dlm("annotate", "own.txt", "--out", "annotated")
