@@ -37,14 +37,14 @@ class Outcome(NamedTuple):
 
 
 def annotate_file(source: Path, column: str, out: Path, workers: int = 1) -> Outcome:
-    """Write a copy of a CSV file with the columns `words`, `penn`, `pos` and `tree`.
+    """Write a copy of a corpus, as CSV, with the columns `words`, `penn`, `pos` and `tree`.
 
     Annotations are appended to `annotations.jsonl` in the same folder as they come, so a killed run goes on where it stopped,
     and a text is never annotated twice. Rows that the parser rejects are left out of the copy.
 
     Args:
-        source: a CSV file.
-        column: of the texts.
+        source: a CSV file, or a .txt file of one text a line.
+        column: of the texts, in the copy of a .txt file, too.
         out: folder of the copy.
         workers: processes.
 
@@ -68,10 +68,9 @@ def annotate_file(source: Path, column: str, out: Path, workers: int = 1) -> Out
             store.flush()
             bar.advance(len(chunk))
     rejected = {text: str(known[text]["error"]) for text in texts if "error" in known[text]}
-    _write(
-        out / source.name, [{**row, **known[row[column]]} for row in rows if row[column] not in rejected], [*rows[0], *COLUMNS]
-    )
-    return Outcome(out / source.name, len(texts), len(new), rejected)
+    copy = out / (f"{source.stem}.csv" if source.suffix == ".txt" else source.name)
+    _write(copy, [{**row, **known[row[column]]} for row in rows if row[column] not in rejected], [*rows[0], *COLUMNS])
+    return Outcome(copy, len(texts), len(new), rejected)
 
 
 def annotation(texts: list[str]) -> list[dict[str, Any]]:
@@ -105,12 +104,13 @@ def _annotated(chunks: list[list[str]], workers: int) -> Iterator[list[dict[str,
 
 def _rows(source: Path, column: str) -> list[dict[str, str]]:
     if not source.is_file():
-        raise UsageError(f"{source}: no such file; expected a CSV file")
+        raise UsageError(f"{source}: no such file; expected a .csv file, or a .txt file of one text a line")
     with open(source, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        lines = source.suffix == ".txt"
+        rows = [{column: line.strip()} for line in file] if lines else list(csv.DictReader(file))
     if not rows or column not in rows[0]:
         raise UsageError(f"{source}: no column {column!r}; it has {', '.join(rows[0]) if rows else 'no rows'}")
-    empty = next((i for i, row in enumerate(rows, start=2) if not split_words(row[column] or "")), None)
+    empty = next((i for i, row in enumerate(rows, start=1 if lines else 2) if not split_words(row[column] or "")), None)
     if empty is not None:
         raise UsageError(f"{source}:{empty}: {column!r} holds no words")
     return rows
@@ -136,7 +136,9 @@ def _write(file: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
 
 
 def annotate(
-    corpus: Annotated[list[Path], typer.Argument(metavar="CSV...", help="Files such as trainset.csv devset.csv.")],
+    corpus: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Such as trainset.csv devset.csv, or a .txt of one text a line.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the annotated copies; `data:` of a guide's config.")],
     column: Annotated[str, typer.Option(help="Of the texts.")] = "ref",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,12 +12,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from dlm_control.data import CanvasBatches, encode, padded, read_split
 from dlm_control.errors import UsageError
-from dlm_control.hub import model_folder
-from dlm_control.language_model import LanguageModel, load
+from dlm_control.language_model import load
 from dlm_control.model import encoder_layer, sinusoids
 from dlm_control.recipe import Recipe
-
-N = TypeVar("N", bound=PreTrainedModel)
 
 
 class GuideConfig(PretrainedConfig):
@@ -76,32 +73,6 @@ class Trunk(nn.Module):
         return normed
 
 
-def fitting(cls: type[N], lm: LanguageModel, source: str, config_file: str) -> N:
-    """The guide network of a bundled name or folder, loaded once for a language model and frozen.
-
-    Args:
-        cls: of the network.
-        lm: whose embeddings it reads.
-        source: bundled name or folder.
-        config_file: with which such a guide is trained, for the error message.
-
-    Raises:
-        UsageError: it was trained on other embeddings.
-    """
-
-    def loaded() -> N:
-        network: N = cls.from_pretrained(model_folder(source))
-        if network.config.fingerprint != lm.fingerprint:
-            raise UsageError(
-                f"the guide {source!r} was trained on other embeddings than {lm.source!r} has; "
-                f"train one with `dlm train {config_file}`"
-            )
-        network.eval().requires_grad_(False)
-        return network
-
-    return lm.once(source, loaded)
-
-
 class GuideRecipe(Recipe):
     """What recipes of guides share: the frozen language model, encoded sentences, batches of like length.
 
@@ -113,11 +84,18 @@ class GuideRecipe(Recipe):
     """
 
     columns: tuple[str, ...] = ()  # of the data, beside the text
+    source: ClassVar[str]  # what gives these columns, for the error message
 
     def __init__(
         self, lm: str = "e2e", text_column: str = "ref", model: dict[str, Any] | None = None, tokens: int = 1800
     ) -> None:
         self.lm_source, self.text_column, self.sizes, self.tokens = lm, text_column, model or {}, tokens
+
+    @classmethod
+    def home(cls, settings: dict[str, Any]) -> str | None:
+        lm = settings.get("lm")
+        local = isinstance(lm, str) and Path(lm).expanduser().is_dir()
+        return str(Path(str(lm)).expanduser() / "guides" / cls.kind.removesuffix("-guide")) if local else None
 
     def setup(self, data: str, seed: int, processes: int) -> None:
         self.lm = load(self.lm_source)
@@ -139,7 +117,10 @@ class GuideRecipe(Recipe):
         raise NotImplementedError
 
     def _read(self, data: str, split: str, max_canvas: int) -> tuple[list[list[int]], list[Any]]:
-        rows = read_split(data, split, (self.text_column, *self.columns))
+        rows = read_split(data, split, [self.text_column])
+        lacking = [column for column in self.columns if column not in rows.column_names]
+        if lacking:
+            raise UsageError(f"--data {data}: no column {lacking[0]!r}; it has {', '.join(rows.column_names)}; {self.source}")
         texts = [str(text) for text in rows[self.text_column]]
         sentences = encode(self.lm.tokenizer, texts, max_canvas, data, f"{self.lm_source} has no longer canvas: remove them")
         values = zip(*(rows[column] for column in self.columns), strict=True)

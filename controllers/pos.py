@@ -61,6 +61,7 @@ class PartsOfSpeech(Structural):
     def plan(self, lm: LanguageModel) -> Plan:
         from dlm_control.controllers.structure_energy import words_bearing
 
+        super().plan(lm)
         problems = Problems("pos")
         at = {self._first + i: words_bearing(lm, tag, self.tagset) for i, tag in enumerate(self._wanted) if tag}
         for place in sorted(place for place, words in at.items() if not words):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from dlm_control.controllers.e2e import ABSENT as NOT_SAID
 from dlm_control.controllers.e2e import FIELDS, PHRASES, fields_of
-from dlm_control.controllers.noise_aware import GuideConfig, GuideRecipe, Trunk, fitting
+from dlm_control.controllers.guide_lookup import load_guide
+from dlm_control.controllers.noise_aware import GuideConfig, GuideRecipe, Trunk
 from dlm_control.data import canvas_of, padded
 from dlm_control.errors import UsageError
 from dlm_control.language_model import LanguageModel
@@ -79,16 +80,18 @@ class LoadedGuide:
 
 
 def semantic_guide(lm: LanguageModel) -> LoadedGuide:
-    """The bundled guide, for the language model it fits.
+    """The language model's guide.
 
     Raises:
-        UsageError: it was trained on other embeddings.
+        UsageError: as `load_guide`.
     """
-    return LoadedGuide(lm, fitting(SemanticGuide, lm, "e2e-semantic", "configs/e2e-semantic.yaml"))
+    return LoadedGuide(lm, load_guide(SemanticGuide, "semantic", lm))
 
 
 class SemanticGuideRecipe(GuideRecipe):
     """Train a semantic guide on noised sentences with their meaning representations.
+
+    The fields and their values are those of E2E (`controllers.e2e`); a corpus with fields of its own cannot train one yet.
 
     Args:
         mr_column: of the meanings.
@@ -96,6 +99,10 @@ class SemanticGuideRecipe(GuideRecipe):
     """
 
     kind = "semantic-guide"
+    usual: ClassVar[dict[str, Any]] = {"steps": 2000, "lr": 3e-3}
+    source = (
+        "a semantic guide learns from E2E's meaning representations, such as food[English]; recipe.mr_column names the column"
+    )
     model: SemanticGuide
 
     def __init__(self, mr_column: str = "mr", **kwargs: Any) -> None:
@@ -149,5 +156,7 @@ def labels(mr: str, values: dict[str, list[str]]) -> list[int]:
     said = fields_of(mr)
     unknown = [f"{field}[{said[field]}]" for field in values if field in said and said[field] not in values[field]]
     if unknown:
-        raise UsageError(f"meaning representation {mr!r}: unknown {', '.join(unknown)}")
+        raise UsageError(
+            f"meaning representation {mr!r}: unknown {', '.join(unknown)}; a semantic guide knows E2E's fields alone"
+        )
     return [1 + values[field].index(said[field]) if field in said else ABSENT for field in values]

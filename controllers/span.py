@@ -53,6 +53,7 @@ class Span(Structural):
         self.reads = "logits" if guide == "words" else guide
 
     def plan(self, lm: LanguageModel) -> Plan:
+        super().plan(lm)
         return Plan(min_words=1 + max(span.last for span in self._wanted))
 
     def labels(self) -> tuple[Labels, bool]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from dlm_control.controller import Controller, State
+from dlm_control.controller import Controller, Plan, State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dlm_control.controllers.syntax_guide import Labels
+    from dlm_control.language_model import LanguageModel
 
 
 class Structural(Controller):
@@ -28,6 +29,17 @@ class Structural(Controller):
         """`words` leaves p(structure | x_t) out, which no guide knows."""
         return self.guide != "words"
 
+    def plan(self, lm: LanguageModel) -> Plan:
+        """Nothing is fixed; a guide that is missing, or that does not fit, is a fault to find now."""
+        from dlm_control.controllers.structure_guide import structure_guide
+        from dlm_control.controllers.syntax_guide import syntax_guide
+
+        if self.guide in ("words", "counts"):
+            structure_guide(lm)
+        else:
+            syntax_guide(lm)
+        return Plan()
+
     def labels(self) -> tuple[Labels, bool]:
         """What is wanted, and whether it is the whole tree."""
         raise NotImplementedError
@@ -41,7 +53,10 @@ class Structural(Controller):
         return energies.network_energy(state, "x_t" if self.guide == "x_t" else "x0", labels, complete)
 
     def final_energy(self, state: State) -> Tensor:
-        """By the noise-aware tagger and span classifier, whatever steered."""
+        """By the noise-aware tagger and span classifier, whatever steered; by what steered where the model has none."""
+        from dlm_control.controllers.guide_lookup import find_guide
         from dlm_control.controllers.structure_energy import network_energy
 
+        if self.guide in ("words", "counts") and find_guide("syntax", state.lm) is None:
+            return self.energy(state)
         return network_energy(state, "x0", *self.labels())

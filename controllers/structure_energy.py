@@ -71,7 +71,7 @@ def words_bearing(lm: LanguageModel, tag: int, tagset: TagSet) -> frozenset[int]
         special = {lm.tokenizer.unk_token_id, lm.tokenizer.pad_token_id, lm.tokenizer.eos_token_id}
         return frozenset((tag_table(lm, tagset)[:, tag] >= LEAST_SHARE).nonzero()[:, 0].tolist()) - special
 
-    return lm.once(f"words bearing {tagset} {tag}", found)
+    return lm.once(f"words bearing {tagset} {tag} in {structure_guide(lm).name_or_path}", found)
 
 
 def network_energy(state: State, space: Literal["x_t", "x0"], labels: Labels, complete: bool) -> Tensor:

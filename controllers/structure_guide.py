@@ -7,7 +7,7 @@ that a control can condition word distributions without a gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dlm_control.controllers.noise_aware import GuideConfig, Trunk, fitting
+from dlm_control.controllers.guide_lookup import load_guide
+from dlm_control.controllers.noise_aware import GuideConfig, Trunk
 from dlm_control.controllers.syntax import PENN, UNIVERSAL
 from dlm_control.controllers.syntax_guide import OTHER, AnnotatedGuideRecipe, Labels, common_labels
 from dlm_control.data import canvas_of, padded
@@ -121,14 +122,19 @@ NOTHING_ASKED = Labels((), (), ())
 
 
 def structure_guide(lm: LanguageModel) -> StructureGuide:
-    """The bundled guide, for the language model it fits."""
-    return fitting(StructureGuide, lm, "e2e-structure", "configs/e2e-structure.yaml")
+    """The language model's guide.
+
+    Raises:
+        UsageError: as `load_guide`.
+    """
+    return load_guide(StructureGuide, "structure", lm)
 
 
 class StructureGuideRecipe(AnnotatedGuideRecipe):
     """Train a structure guide."""
 
     kind = "structure-guide"
+    usual: ClassVar[dict[str, Any]] = {"steps": 4800, "lr": 4e-3, "recipe": {"model": {"width": 144, "depth": 4, "heads": 4}}}
     model: StructureGuide
 
     def network(self, sizes: dict[str, Any]) -> StructureGuide:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dlm_control.controllers.noise_aware import GuideConfig, GuideRecipe, Trunk, fitting
+from dlm_control.controllers.guide_lookup import load_guide
+from dlm_control.controllers.noise_aware import GuideConfig, GuideRecipe, Trunk
 from dlm_control.controllers.syntax import PENN, UNIVERSAL, Constituent, constituents, read_tree
 from dlm_control.data import canvas_of, padded
 from dlm_control.language_model import LanguageModel
@@ -81,8 +82,12 @@ class SyntaxGuide(PreTrainedModel):
 
 
 def syntax_guide(lm: LanguageModel) -> SyntaxGuide:
-    """The bundled guide, for the language model it fits."""
-    return fitting(SyntaxGuide, lm, "e2e-syntax", "configs/e2e-syntax.yaml")
+    """The language model's guide.
+
+    Raises:
+        UsageError: as `load_guide`.
+    """
+    return load_guide(SyntaxGuide, "syntax", lm)
 
 
 class Labels(NamedTuple):
@@ -125,6 +130,7 @@ class AnnotatedGuideRecipe(GuideRecipe):
     """
 
     columns = ("pos", "penn", "tree")
+    source = "`dlm annotate CORPUS --out FOLDER` writes a copy of a corpus that has it"
 
     def __init__(self, least: int = 20, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -138,6 +144,7 @@ class SyntaxGuideRecipe(AnnotatedGuideRecipe):
     """Train a syntax guide."""
 
     kind = "syntax-guide"
+    usual: ClassVar[dict[str, Any]] = {"steps": 2500, "lr": 3e-3}
     model: SyntaxGuide
 
     def network(self, sizes: dict[str, Any]) -> SyntaxGuide:

@@ -79,6 +79,7 @@ class SyntaxTree(Structural):
     def plan(self, lm: LanguageModel) -> Plan:
         from dlm_control.controllers.structure_energy import words_bearing
 
+        super().plan(lm)
         problems = Problems("tree")
         at = {}
         for place, leaf in enumerate(self._leaves):

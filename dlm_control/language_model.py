@@ -51,16 +51,16 @@ class LanguageModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of vocabulary and embedding table: a guide fits the models that share it."""
-        table = self.embeddings.numpy().round(4).tobytes()
+        """Hash of vocabulary and embedding table, in float32 on the CPU: a guide fits the models that share it."""
+        table = self.model.diffused(self.model.word_embedding.weight.detach().float().cpu()).numpy().round(4).tobytes()
         return hashlib.sha256(table + "\n".join(self.vocabulary).encode()).hexdigest()[:16]
 
     @cached_property
     def weights_digest(self) -> str:
-        """Hash of all weights."""
+        """Hash of all weights, in float32 on the CPU."""
         digest = hashlib.sha256()
         for _, tensor in sorted(self.model.state_dict().items()):
-            digest.update(tensor.contiguous().numpy().tobytes())
+            digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def once(self, name: str, load: Callable[[], T]) -> T:

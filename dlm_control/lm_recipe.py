@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ class DiffusionLMRecipe(Recipe):
     """
 
     kind = "diffusion-lm"
+    usual: ClassVar[dict[str, Any]] = {"steps": 8400, "lr": 4e-3}  # as configs/e2e.yaml
     model: DiffusionLM
 
     def __init__(

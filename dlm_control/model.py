@@ -106,7 +106,10 @@ class DiffusionLM(PreTrainedModel):
     @property
     def embeddings(self) -> Tensor:
         """(vocab, dim), the table that is diffused: rows of norm sqrt(dim) with `unit_norm`."""
-        table = self.word_embedding.weight
+        return self.diffused(self.word_embedding.weight)
+
+    def diffused(self, table: Tensor) -> Tensor:
+        """(vocab, dim), a table of word embeddings as it is diffused, wherever it lies and whatever its dtype."""
         return F.normalize(table, dim=-1) * math.sqrt(self.config.dim) if self.config.unit_norm else table
 
     def forward(self, x_t: Tensor, t: Tensor, self_cond: Tensor | None = None) -> Prediction:

@@ -32,6 +32,16 @@ class Recipe(ABC):
 
     model: nn.Module
     kind: ClassVar[str]
+    usual: ClassVar[dict[str, Any]] = {}  # keys of a training config for those who have no config file
+
+    @classmethod
+    def home(cls, settings: dict[str, Any]) -> str | None:
+        """The folder that the model is written to when the config names none; None: there is no such folder.
+
+        Args:
+            settings: the config's `recipe` section.
+        """
+        return None
 
     @abstractmethod
     def setup(self, data: str, seed: int, processes: int) -> None:
@@ -73,6 +83,16 @@ def recipe(kind: str, settings: dict[str, Any]) -> Recipe:
     return made
 
 
+def recipe_class(kind: str) -> type[Recipe]:
+    """The class of the recipes of that kind.
+
+    Raises:
+        UsageError: an unknown kind.
+    """
+    cls: type[Recipe] = installed_class(GROUP, kind, "kind: unknown recipe")
+    return cls
+
+
 def installed(group: str, name: str, unknown: str, place: str, /, *arguments: Any, **settings: Any) -> Any:
     """An object of the class that an entry point names.
 
@@ -85,11 +105,25 @@ def installed(group: str, name: str, unknown: str, place: str, /, *arguments: An
     Raises:
         UsageError: no such entry point, or no such settings.
     """
-    known = {entry.name: entry for entry in entry_points(group=group)}
-    if name not in known:
-        raise UsageError(f"{unknown} {name!r}{suggestion(name, known)}; there are: {', '.join(sorted(known))}")
-    cls = known[name].load()
+    cls = installed_class(group, name, unknown)
     problems = Problems(place)
     check_arguments(problems, "", cls, settings, positional=len(arguments))
     problems.raise_if_any()
     return cls(*arguments, **settings)
+
+
+def installed_class(group: str, name: str, unknown: str) -> Any:
+    """The class that an entry point names.
+
+    Args:
+        group: of entry points.
+        name: of one.
+        unknown: heads the message about an unknown name.
+
+    Raises:
+        UsageError: no such entry point.
+    """
+    known = {entry.name: entry for entry in entry_points(group=group)}
+    if name not in known:
+        raise UsageError(f"{unknown} {name!r}{suggestion(name, known)}; there are: {', '.join(sorted(known))}")
+    return known[name].load()

@@ -10,9 +10,10 @@ import typer
 if TYPE_CHECKING:
     from dlm_control.trainer import Trainer
 
-OWN = {"kind": "diffusion-lm", "steps": 8400, "lr": 4e-3}  # as configs/e2e.yaml, for text of the user's own
 _MEASURED = 4  # steps that the estimate is the mean of
-_CONFIG = typer.Argument(metavar="CONFIG", help="A YAML file; without one, a Diffusion-LM is trained on --data.")
+_CONFIG = typer.Argument(metavar="CONFIG", help="A YAML file; without one, what --kind says is trained on --data.")
+_KIND = typer.Option(help="Without CONFIG: diffusion-lm, autoregressive-lm (a teacher), structure-guide, syntax-guide, …")
+_LM = typer.Option(help="The model that a guide is for; a guide goes to <its folder>/guides/<kind> unless --out is given.")
 _DATA = typer.Option(help="'e2e', a folder with the E2E files, a .csv, or a .txt of one sentence a line.")
 _OUT = typer.Option(help="Folder of the model and its state; a run that stopped goes on from there.")
 
@@ -23,19 +24,32 @@ def train(
     out: Annotated[str | None, _OUT] = None,
     steps: Annotated[int | None, typer.Option(help="Length of the run.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of the sentences; 'text' for a .txt.")] = None,
+    kind: Annotated[str | None, _KIND] = None,
+    lm: Annotated[str | None, _LM] = None,
     until: Annotated[int | None, typer.Option(min=1, help="Stop after this step; the same command goes on later.")] = None,
 ) -> None:
     """Train a model, or go on where a run was stopped."""
     from dlm_control.errors import UsageError
+    from dlm_control.recipe import recipe_class
     from dlm_control.trainer import TrainConfig, Trainer
 
-    if config is None and (data is None or out is None):
-        raise UsageError("train: give a config file (ours lie in configs/), or --data and --out for a text of your own")
-    recipe: dict[str, Any] = {} if text_column is None else {"text_column": text_column}
+    if config is None and (data is None or (out is None and lm is None)):
+        raise UsageError(
+            "train: give a config file (ours lie in configs/), or --data and --out for a text of your own, or --kind, --lm "
+            "and --data for a guide"
+        )
+    if config is not None and kind is not None:
+        raise UsageError(f"train: {config} says what is trained; leave out --kind")
+    recipe = _given({"text_column": text_column, "lm": lm})
     if config is None and text_column is None and data is not None and Path(data).suffix == ".txt":
         recipe["text_column"] = "text"
     overrides = {"data": data, "out": out, "steps": steps, "recipe": recipe}
-    chosen = TrainConfig.read(config, overrides) if config else TrainConfig.checked({**OWN, **_given(overrides)}, "dlm train")
+    if config:
+        chosen = TrainConfig.read(config, overrides)
+    else:
+        usual = {"kind": kind or "diffusion-lm", **recipe_class(kind or "diffusion-lm").usual}
+        overrides["recipe"] = {**usual.get("recipe", {}), **recipe}
+        chosen = TrainConfig.checked({**usual, **_given(overrides)}, "dlm train")
     trainer = Trainer(chosen)
     left = min(chosen.steps, until or chosen.steps) - trainer.step
     main = trainer.accelerator.is_main_process

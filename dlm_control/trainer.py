@@ -20,7 +20,7 @@ from dlm_control.errors import Problems, UsageError, shown, suggestion
 from dlm_control.objectives import Draws
 from dlm_control.optim import MuonAdamW
 from dlm_control.progress import progress
-from dlm_control.recipe import Recipe, recipe
+from dlm_control.recipe import Recipe, recipe, recipe_class
 from dlm_control.yaml_file import read_yaml
 
 
@@ -32,7 +32,8 @@ class TrainConfig:
         kind: which recipe (`diffusion-lm`, a guide, a teacher).
         recipe: the recipe's own settings.
         data: the corpus, as for `read_split`.
-        out: folder for the model; `out/state` holds what a resume needs, `out/log.jsonl` the figures.
+        out: folder for the model; `out/state` holds what a resume needs, `out/log.jsonl` the figures. A guide of a model in a
+            folder may leave it out and is written to `<that folder>/guides/<kind>`.
         steps, seed: of the run.
         lr, warmup, weight_decay, beta2, clip, muon: of the optimizer.
         cooldown: share of the steps over which the learning rate falls to a hundredth at the end of the run, after a constant
@@ -64,6 +65,8 @@ class TrainConfig:
     def read(cls, path: Path, overrides: dict[str, Any]) -> TrainConfig:
         """A config file with some of its keys replaced; None keeps the file's value, and those of `recipe` are merged into its.
 
+        A replaced `recipe.lm` takes the file's `out` away, which is that of a guide for another model.
+
         Raises:
             UsageError: missing or broken file, unknown or missing keys, values of a wrong kind: all in one report.
         """
@@ -72,6 +75,8 @@ class TrainConfig:
         given, lines = read_yaml(path)
         kept = {key: value for key, value in overrides.items() if value is not None}
         if isinstance(given.get("recipe"), dict) and "recipe" in kept:
+            if "lm" in kept["recipe"]:
+                given.pop("out", None)
             kept["recipe"] = {**given["recipe"], **kept["recipe"]}
         return cls.checked({**given, **kept}, str(path), {place: line for place, line in lines.items() if place not in kept})
 
@@ -89,6 +94,8 @@ class TrainConfig:
         """
         problems = Problems(subject, lines)
         known = {f.name: f for f in fields(cls)}
+        home = None if "out" in given else _home(given)
+        given = {**({"out": home} if home else {}), **given}
         for key in sorted(given.keys() - known.keys()):
             problems.add(key, f"unknown key{suggestion(key, known)}; there are: {', '.join(known)}")
         for key in sorted({"kind", "out", "steps"} - given.keys()):
@@ -99,6 +106,17 @@ class TrainConfig:
                 problems.add(key, f"expected {wanted}, got {shown(given[key])}{hint}")
         problems.raise_if_any()
         return cls(**{**given, "trackers": tuple(given.get("trackers", ()))})
+
+
+def _home(given: dict[str, Any]) -> str | None:
+    """Where the model goes that a config without `out` trains, or None."""
+    kind, settings = given.get("kind"), given.get("recipe", {})
+    if not (isinstance(kind, str) and isinstance(settings, dict)):
+        return None
+    try:
+        return recipe_class(kind).home(settings)
+    except UsageError:  # an unknown kind, which `recipe` reports
+        return None
 
 
 def _whole(least: int) -> Callable[[Any], bool]:

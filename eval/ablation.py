@@ -13,7 +13,7 @@ from typing import Any
 from dlm_control.errors import Problems, UsageError, suggestion
 from dlm_control.eval.metrics import distinct
 from dlm_control.eval.statistics import interval
-from dlm_control.eval.teacher import Teacher
+from dlm_control.eval.teacher import Teacher, teacher_of_words, train_a_teacher
 from dlm_control.language_model import LanguageModel
 from dlm_control.presets import preset
 from dlm_control.trainer import TrainConfig, Trainer
@@ -54,7 +54,9 @@ class Ablation:
         return cls(**given)
 
 
-def run_ablation(ablation: Ablation, data: str, out: Path, runs: Path, only: list[str] | None = None) -> None:
+def run_ablation(
+    ablation: Ablation, data: str, out: Path, runs: Path, only: list[str] | None = None, teacher: str | None = None
+) -> None:
     """Train and score each arm that the result file lacks; one JSON line for each mark.
 
     Args:
@@ -62,9 +64,10 @@ def run_ablation(ablation: Ablation, data: str, out: Path, runs: Path, only: lis
         out: folder of `ablation.jsonl` and `ablation.png`.
         runs: folder for the training state.
         only: names of arms; all by default.
+        teacher: whose surprise is the lm-score; by default the bundled one of the corpus's words.
 
     Raises:
-        UsageError: there is no such arm.
+        UsageError: there is no such arm, or no teacher.
     """
     problems = Problems("--arm")
     for name in only or ():
@@ -74,7 +77,7 @@ def run_ablation(ablation: Ablation, data: str, out: Path, runs: Path, only: lis
     out.mkdir(parents=True, exist_ok=True)
     results = out / "ablation.jsonl"
     done = {json.loads(line)["arm"] for line in results.read_text().splitlines()} if results.is_file() else set()
-    teacher = Teacher()
+    judge = Teacher(teacher) if teacher else None
     for name in only or ablation.arms:
         if name in done:
             continue
@@ -82,13 +85,26 @@ def run_ablation(ablation: Ablation, data: str, out: Path, runs: Path, only: lis
         trainer = Trainer(
             TrainConfig(**settings, data=data, out=str(runs / name.replace(" ", "-")), eval_every=10**6, save_every=10**6)
         )
+        judge = judge or _judge_of(trainer)
         lines = []
         for mark in range(1, ablation.marks + 1):
             trainer.run(until=math.ceil(settings["steps"] * mark / ablation.marks))
-            lines.append(json.dumps({"arm": name, **_figures(trainer, teacher, ablation)}, ensure_ascii=False))
+            lines.append(json.dumps({"arm": name, **_figures(trainer, judge, ablation)}, ensure_ascii=False))
         with open(results, "a", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
     plot(results, out / "ablation.png")
+
+
+def _judge_of(trainer: Trainer) -> Teacher:
+    """The bundled teacher of the words that a run has read from its corpus."""
+    recipe: Any = trainer.recipe
+    source = teacher_of_words(recipe.tokenizer)
+    if source is None:
+        raise UsageError(
+            f"ablate: lm-score needs a teacher, and no bundled one is of the words of {trainer.config.data}; "
+            f"{train_a_teacher(None)}"
+        )
+    return Teacher(source)
 
 
 def _figures(trainer: Trainer, teacher: Teacher, ablation: Ablation) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ class AutoregressiveRecipe(Recipe):
     """
 
     kind = "autoregressive-lm"
+    usual: ClassVar[dict[str, Any]] = {"steps": 1300, "lr": 2e-3, "muon": False}
 
     def __init__(
         self,

@@ -172,6 +172,8 @@ def _tradeoff(
         scores = run_suite(asked, writer, data, folder, samples=4, limit=limit)
         if scores is None:  # another process of `accelerate launch` has them
             continue
+        if "lm_score" not in scores:
+            raise UsageError(f"bench {name}: {scores['no_teacher']}")
         y, x = scores[metric], scores["lm_score"]
         points.append({"x": x["mean"], "y": round(y["mean"] * 100, 2), "label": label(changes), "texts": scores["texts"],
                        "interval": [round(y["low"] * 100, 2), round(y["high"] * 100, 2)]})  # fmt: skip
@@ -198,7 +200,7 @@ def _autoregressive(words: int) -> None:
     from dlm_control.eval.teacher import Teacher
 
     if not _teacher:
-        _teacher.append(Teacher())
+        _teacher.append(Teacher("e2e-teacher"))
     model, cache = _teacher[0].model, None
     ids = torch.full((4, 1), _teacher[0].tokenizer.eos_token_id)
     with torch.no_grad():

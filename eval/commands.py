@@ -10,6 +10,7 @@ import typer
 
 _DATA = typer.Option(exists=True, file_okay=False, help="Folder with e2e/ and control_targets/, where a suite needs them.")
 _DIR = typer.Argument(metavar="DIR", help="Folder of a run, as `dlm eval` leaves it.")
+_TEACHER = typer.Option(help="Whose surprise is the lm-score: bundled name, folder or hub id; by default the model's own.")
 _JUDGE = typer.Option("--judge", help="smollm2: fluency by a model that never saw the corpus; mauve. Repeatable.")
 
 
@@ -26,6 +27,8 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     free: Annotated[bool, typer.Option("--free", help="Leave out all controls, for comparison.")] = False,
     judge: Annotated[list[str] | None, _JUDGE] = None,
+    teacher: Annotated[str | None, _TEACHER] = None,
+    guide: Annotated[list[str] | None, typer.Option(help="KIND=PATH: a guide of the diffusion model; repeatable.")] = None,
 ) -> None:
     """Run benchmark suites and score them; a killed run goes on where it stopped.
 
@@ -37,6 +40,8 @@ def evaluate(
     from dlm_control.eval.metrics import METRICS
     from dlm_control.eval.scoring import has_corpus
     from dlm_control.eval.settings import read_settings
+    from dlm_control.eval.teacher import Teacher
+    from dlm_control.tasks.guided import loaded
     from dlm_control.tasks.suite import read_suites
 
     check_judges(judge or (), has_corpus(data))
@@ -44,9 +49,11 @@ def evaluate(
     given = read_settings(settings or ()) | ({"preset": preset} if preset else {}) | ({"free": True} if free else {})
     for each in suites:
         each.check_data(data)
-    writers = [made(generator, each, model, given) for each in suites]
+    if teacher:
+        Teacher(teacher)  # a refusal should not wait for the texts
+    writers = [made(generator, each, loaded(model or "e2e", guide) if guide else model, given) for each in suites]
     for each, writer in zip(suites, writers, strict=True):
-        scores = run_suite(each, writer, data, out / each.name, samples, limit, seed, generator, judge or ())
+        scores = run_suite(each, writer, data, out / each.name, samples, limit, seed, generator, judge or (), teacher)
         if scores is not None:
             _print(each.name, scores)
 
@@ -56,6 +63,7 @@ def score(
     data: Annotated[Path | None, _DATA] = None,
     suite: Annotated[str | None, typer.Option(help="The suite file of the runs, where it is your own.")] = None,
     judge: Annotated[list[str] | None, _JUDGE] = None,
+    teacher: Annotated[str | None, _TEACHER] = None,
 ) -> None:
     """Score finished runs again, from their logs."""
     from dlm_control.eval.judges import check_judges
@@ -66,7 +74,7 @@ def score(
     check_judges(judge or (), has_corpus(data))
     asked = None if suite is None else read_suite(suite, METRICS)
     for folder in run:
-        _print(str(folder), score_run(folder, asked, data, judges=judge or ()))
+        _print(str(folder), score_run(folder, asked, data, judges=judge or (), teacher=teacher))
 
 
 def _print(title: str, scores: dict[str, Any]) -> None:
@@ -80,6 +88,8 @@ def _print(title: str, scores: dict[str, Any]) -> None:
             typer.echo(f"  {name:32} {value:.4f}")
     for group, figures in scores.get("groups", {}).items():
         typer.echo(f"  {group:32} {' '.join(f'{k} {v:.3f}' for k, v in figures.items())}")
+    if "no_teacher" in scores:
+        typer.echo(f"  {scores['no_teacher']}")
     for name, judged in scores["independence"].items():
         typer.echo(f"  {name} is judged by {judged}")
 
@@ -126,11 +136,12 @@ def tune(
     limit: Annotated[int | None, typer.Option(min=1, help="Targets of each group in the first round.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    teacher: Annotated[str | None, _TEACHER] = None,
 ) -> None:
     """Search presets on targets made from training sentences, under a fluency budget; write the best as a file."""
     from dlm_control.eval.tuning import tune_presets
 
-    typer.echo(tune_presets(suite, data, out, space, model, budget, calls, trials, limit, seed, force))
+    typer.echo(tune_presets(suite, data, out, space, model, budget, calls, trials, limit, seed, force, teacher))
 
 
 def ablate(
@@ -139,9 +150,10 @@ def ablate(
     out: Annotated[Path, typer.Option(help="Folder of the result file and its plot.")],
     runs: Annotated[Path, typer.Option(help="Folder for training state.")] = Path("runs/ablation"),
     arm: Annotated[list[str] | None, typer.Option(help="Only this arm; repeatable.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Whose surprise is the lm-score; by default the corpus's.")] = None,
 ) -> None:
     """Compare training choices per CPU minute, by the lm-score of samples."""
     from dlm_control.eval.ablation import Ablation, run_ablation
 
-    run_ablation(Ablation.read(ablation), data, out, runs, arm)
+    run_ablation(Ablation.read(ablation), data, out, runs, arm, teacher)
     typer.echo(f"{out / 'ablation.jsonl'}, {out / 'ablation.png'}")

@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from dlm_control.controllers.guide_lookup import home_of
 from dlm_control.language_model import LanguageModel, load
 from dlm_control.presets import Preset, named_preset, preset
 from dlm_control.recipe import installed
@@ -30,9 +32,11 @@ class Generator(ABC):
 
     Attributes:
         guides: which guides it wants the targets' controls to have.
+        home: folder of its model, whose domain has a teacher; None where it is not known.
     """
 
     guides: Guides = WORDS
+    home: Path | None = None
 
     @abstractmethod
     def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
@@ -67,6 +71,7 @@ class Diffusion(Generator):
         **changes: Any,
     ) -> None:
         self.lm = model if isinstance(model, LanguageModel) else _loaded(model or "e2e")
+        self.home = home_of(self.lm)
         self.free = free
         self.preset = chosen_preset(preset, changes, suite.presets)
         if self.preset.guidance == "paper":

@@ -33,6 +33,7 @@ def run_suite(
     seed: int = 0,
     name: str = "diffusion",
     judges: Sequence[str] = (),
+    teacher: str | None = None,
 ) -> dict[str, Any] | None:
     """Generate what the log lacks, then score the whole log.
 
@@ -47,7 +48,7 @@ def run_suite(
         limit: first targets only.
         seed: of the run.
         name: of the generator.
-        judges: as for `score_run`.
+        judges, teacher: as for `score_run`.
 
     Returns:
         The scores; None in all processes but the first.
@@ -83,7 +84,7 @@ def run_suite(
             log.append(record)
             bar.advance(world)
     wait()
-    return score_run(out, suite, data, _command(), judges) if rank == 0 else None
+    return score_run(out, suite, data, _command(), judges, teacher, generator.home) if rank == 0 else None
 
 
 def _processes() -> tuple[int, int, Callable[[], None]]:

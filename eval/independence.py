@@ -36,11 +36,11 @@ def shared_labels(metrics: Sequence[str], plan: dict[str, Any]) -> dict[str, str
     return found
 
 
-def scorers(teacher: Teacher, metrics: Sequence[str]) -> dict[str, str]:
+def scorers(teacher: Teacher | None, metrics: Sequence[str]) -> dict[str, str]:
     """The models that judge, and their versions: figures of different ones do not stand side by side."""
     judges = {JUDGES.get(name) for name in metrics}
     tags, trees = tools("tags") if _SPACY in judges else {}, tools("trees") if _BENEPAR in judges else {}
-    return {"teacher": f"{teacher.source} {teacher.digest}", **tags, **trees}
+    return {**({"teacher": f"{teacher.source} {teacher.digest}"} if teacher else {}), **tags, **trees}
 
 
 def _candidates(plan: dict[str, Any]) -> int:

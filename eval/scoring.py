@@ -18,7 +18,8 @@ from dlm_control.eval.log import RunLog, write_json
 from dlm_control.eval.metrics import METRICS, check_metrics, copied, distinct, length_distance, self_bleu, spread
 from dlm_control.eval.overlap import overlap
 from dlm_control.eval.statistics import figure
-from dlm_control.eval.teacher import Teacher
+from dlm_control.eval.teacher import Teacher, teacher_of, train_a_teacher
+from dlm_control.hub import model_folder
 from dlm_control.language_model import named
 from dlm_control.tasks.corpora import refs, rows
 from dlm_control.tasks.run import write_whole
@@ -33,7 +34,13 @@ SUBSTANCE = ("substring", "said", "realised")  # metrics whose human ceiling is 
 
 
 def score_run(
-    out: Path, suite: Suite | None = None, data: Path | None = None, command: str = "", judges: Sequence[str] = ()
+    out: Path,
+    suite: Suite | None = None,
+    data: Path | None = None,
+    command: str = "",
+    judges: Sequence[str] = (),
+    teacher: str | None = None,
+    home: Path | None = None,
 ) -> dict[str, Any]:
     """All figures of a run, from its log, into its `scores.json`; every text with its own scores into `texts.jsonl`.
 
@@ -45,6 +52,9 @@ def score_run(
         data: folder of the suite's files; its `e2e/` holds the corpus that human text and copies are looked up in.
         command: that made the run; the recorded one by default.
         judges: more figures, of packages that may be missing: `smollm2`, `mauve`; those of earlier scores are asked again.
+        teacher: whose surprise is the lm-score: a bundled name, a folder or a hub id; by default that of earlier scores, then
+            the model's (`teacher_of`). Without one there is no lm-score, and `no_teacher` says so.
+        home: folder of the model that wrote; by default the plan says it.
 
     Raises:
         UsageError: no run, another suite's, or not one whole; or figures of earlier scores would be lost.
@@ -81,8 +91,9 @@ def score_run(
     failed = {name: record["error"] for name, record in records.items() if "error" in record}
     if not texts:
         raise UsageError(f"{out}: no target could be generated; the first says: {next(iter(failed.values()))}")
-    teacher = Teacher()
-    nll = teacher.nat_per_word(texts)
+    home = home or _home_of(plan)
+    judge = _teacher(teacher, earlier, home, out)
+    nll = judge.nat_per_word(texts) if judge else [math.nan] * len(texts)
     scores: dict[str, Any] = {
         "targets": len(targets),
         "texts": len(texts),
@@ -105,9 +116,14 @@ def score_run(
     if fluency:
         scores["lm_score"] = figure(list(fluency.values()))
         scores["lm_perplexity"] = round(math.exp(scores["lm_score"]["mean"]), 3)
-    by_metric["lm_score"] = fluency
-    scores["too_long_for_teacher"] = sum(math.isnan(v) for v in nll)
-    scores |= _qualities(texts, [t.reference for t in targets if t.reference is not None], corpora, teacher)
+    if judge:
+        by_metric["lm_score"] = fluency
+        scores["too_long_for_teacher"] = sum(math.isnan(v) for v in nll)
+    else:
+        scores["no_teacher"] = (
+            f"no lm-score: the domain of {plan.get('model', 'this generator')} has no teacher; {train_a_teacher(home)}"
+        )
+    scores |= _qualities(texts, [t.reference for t in targets if t.reference is not None], corpora, judge)
     groups = _groups(targets, by_target, iter(nll))
     if groups:
         scores["groups"] = groups
@@ -116,15 +132,15 @@ def score_run(
     ]
     if pairs:
         scores |= overlap(pairs)
-    for judge in judges:
-        scores |= JUDGES[judge](texts, corpora)
+    for name in judges:
+        scores |= JUDGES[name](texts, corpora)
     scores["independence"] = shared_labels(suite.metrics, plan)
     scores["by_target"] = {name: {t: round(v, 4) for t, v in found.items()} for name, found in by_metric.items()}
     clocks = {clock: round(sum(record.get(clock, 0.0) for record in records.values()), 1) for clock in ("wall_s", "cpu_s")}
     scored = {
         "targets_digest": digest,
         "scoring": SCORING,
-        "scorers": scorers(teacher, suite.metrics),
+        "scorers": scorers(judge, suite.metrics),
         "judges": judges,
         "corpus": corpora is not None,
     }
@@ -132,6 +148,27 @@ def score_run(
     write_json(out / "scores.json", {"suite": suite.name, "manifest": manifest, **scores})
     _write_texts(out / "texts.jsonl", targets, by_target, values, nll)
     return scores
+
+
+def _teacher(given: str | None, earlier: dict[str, Any], home: Path | None, out: Path) -> Teacher | None:
+    """The teacher that is given, that of earlier scores, or the model's; None where there is none."""
+    if given:
+        return Teacher(given)
+    before = str(earlier.get("scorers", {}).get("teacher", "")).rpartition(" ")[0]
+    source = before or teacher_of(home)
+    try:
+        return Teacher(source) if source else None
+    except UsageError as error:
+        whose = f"{out}: was scored by the teacher {before}" if before else f"{out}: the model names the teacher {source}"
+        raise UsageError(f"{whose}: {error}; --teacher names another") from None
+
+
+def _home_of(plan: dict[str, Any]) -> Path | None:
+    """The folder of the model that a plan names, where it is still there."""
+    try:
+        return model_folder(plan["model"]) if plan.get("model") else None
+    except UsageError:
+        return None
 
 
 def _human(name: str, targets: Sequence[Target], data: Path | None) -> list[float]:
@@ -150,7 +187,7 @@ def _human(name: str, targets: Sequence[Target], data: Path | None) -> list[floa
 
 
 def _qualities(
-    texts: Sequence[str], references: Sequence[str], corpora: tuple[list[str], list[str]] | None, teacher: Teacher
+    texts: Sequence[str], references: Sequence[str], corpora: tuple[list[str], list[str]] | None, teacher: Teacher | None
 ) -> dict[str, Any]:
     """Diversity, memorisation and lengths, beside those of human text where there is a corpus.
 
@@ -160,7 +197,8 @@ def _qualities(
     found: dict[str, Any] = {}
     if corpora:
         sides["_human"] = corpora[1]
-        human = [score for score in teacher.nat_per_word(references or corpora[1]) if not math.isnan(score)]
+        scored = teacher.nat_per_word(references or corpora[1]) if teacher else []
+        human = [score for score in scored if not math.isnan(score)]
         found |= {"lm_score_human": figure(human)} if human else {}
     size = min(map(len, sides.values()))  # of both: with more texts, more of their n-grams are known already
     for label, side in sides.items():

@@ -17,7 +17,8 @@ import yaml
 
 from dlm_control.errors import Problems, UsageError, shown
 from dlm_control.eval.metrics import METRICS
-from dlm_control.eval.teacher import Teacher
+from dlm_control.eval.teacher import Teacher, teacher_of, train_a_teacher
+from dlm_control.hub import model_folder
 from dlm_control.language_model import LanguageModel, load
 from dlm_control.presets import PRESETS, Preset, preset
 from dlm_control.progress import progress
@@ -62,7 +63,7 @@ class Trial:
 
 def tune_presets(
     suites: Sequence[str], data: Path, out: Path, space: Path | None, model: str, budget: float, calls: int, trials: int,
-    limit: int | None, seed: int, force: bool = False,
+    limit: int | None, seed: int, force: bool = False, teacher: str | None = None,
 ) -> str:  # fmt: skip
     """Random search with one halving (Jamieson & Talwalkar 2016): many presets on few targets, the best quarter on all.
 
@@ -78,24 +79,30 @@ def tune_presets(
         limit: targets of a group in the first round.
         seed: of the search and the texts.
         force: replace an `out` that exists.
+        teacher: whose surprise counts as fluency; by default the model's (`teacher_of`).
 
     Returns:
         What was chosen, in a line.
 
     Raises:
-        UsageError: a suite that reports, targets without human text, a faulty space, or no preset within the budget.
+        UsageError: a suite that reports, targets without human text, a faulty space, no teacher, or no preset within
+            the budget.
     """
     drawn = _drawn(SPACE if space is None else _read_space(space), trials, calls, seed)
     file, log = writable(out, force), writable(out.with_name(f"{out.name}.trials.jsonl"), force)
     targets = _targets(suites, data)
-    lm, teacher = load(model), Teacher()
-    human = _mean(teacher.nat_per_word([str(target.reference) for target in targets]))
+    lm, home = load(model), model_folder(model)
+    source = teacher or teacher_of(home)
+    if source is None:
+        raise UsageError(f"tune: fluency needs a teacher, and the domain of {model} has none; {train_a_teacher(home)}")
+    judge = Teacher(source)
+    human = _mean(judge.nat_per_word([str(target.reference) for target in targets]))
     few = [target for _, group in _by_group(targets) for target in group[: limit or _FIRST]]
     log.write_text("")
     with progress("tune", total=len(drawn) + max(1, len(drawn) // _KEPT)) as bar:
 
         def tried(changes: dict[str, Any], targets: Sequence[Target], number: int, seed: int) -> Trial:
-            trial = _tried(lm, teacher, changes, targets, number, seed)
+            trial = _tried(lm, judge, changes, targets, number, seed)
             with open(log, "a", encoding="utf-8") as lines:
                 lines.write(json.dumps({**vars(trial), "human": round(human, 4)}) + "\n")
             bar.advance(1)
@@ -113,7 +120,9 @@ def tune_presets(
             f"tune: no preset stays within {budget:g} nat of human text; the best has {told}; all are in {log}; raise "
             "--budget, and --force replaces them"
         )
-    heading = f"# Written by `dlm {' '.join(sys.argv[1:])}`\n# {told}; weights {lm.weights_digest}\n"
+    heading = (
+        f"# Written by `dlm {' '.join(sys.argv[1:])}`\n# {told}; weights {lm.weights_digest}; teacher {source} {judge.digest}\n"
+    )
     chosen = yaml.safe_dump({"name": "default", **best.changes}, sort_keys=False, allow_unicode=True)
     write_whole({file: heading + chosen})
     return f"{out}: {json.dumps(best.changes)}: {told}"

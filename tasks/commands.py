@@ -14,6 +14,10 @@ from dlm_control.registry import include as include_file
 Include = Annotated[
     list[Path] | None, typer.Option("--include", metavar="FILE", help="A Python file with controllers of your own; repeatable.")
 ]
+Guide = Annotated[
+    list[str] | None,
+    typer.Option("--guide", metavar="KIND=PATH", help="A guide in place of the model's own, such as structure=runs/mine."),
+]
 
 
 def generate(
@@ -26,13 +30,14 @@ def generate(
         str | None, typer.Option(help="A name or a preset file, in place of all that the spec says of it.")
     ] = None,
     include: Include = None,
+    guide: Guide = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Write texts that obey every control of a spec."""
     for file in include or []:
         include_file(file)
-    from dlm_control.language_model import load
     from dlm_control.tasks.explain import warnings
+    from dlm_control.tasks.guided import loaded
     from dlm_control.tasks.report import show, show_warnings
     from dlm_control.tasks.run import run_spec, writable
     from dlm_control.tasks.spec import read_spec
@@ -41,7 +46,7 @@ def generate(
     wanted = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model, "preset": preset})
     if out is not None:
         writable(out, force)  # a refusal should not wait for the model
-    lm = load(wanted.model)
+    lm = loaded(wanted.model, guide)
     started = time.perf_counter()
     trace = Trace() if wanted.preset.guidance == "tilt" else None
     samples = run_spec(wanted, lm, out, force, trace)
@@ -56,12 +61,13 @@ def explain(
     seed: Annotated[int | None, typer.Option(help="In place of the spec's.")] = None,
     model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id, in place of the spec's.")] = None,
     include: Include = None,
+    guide: Guide = None,
 ) -> None:
     """Show what every control of a spec does at every noise level: a table, a picture, a sentence."""
     for file in include or []:
         include_file(file)
-    from dlm_control.language_model import load
     from dlm_control.tasks.explain import draw, drawable, rows, sentence, thinned, warnings
+    from dlm_control.tasks.guided import loaded
     from dlm_control.tasks.report import show_trace
     from dlm_control.tasks.run import run_spec, writable
     from dlm_control.tasks.spec import read_spec
@@ -70,7 +76,7 @@ def explain(
     if picture is not None:
         drawable(writable(picture, force=True, option="--picture"))  # a refusal should not wait for the texts
     wanted, trace = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model}), Trace()
-    samples = run_spec(wanted, load(wanted.model), trace=trace)
+    samples = run_spec(wanted, loaded(wanted.model, guide), trace=trace)
     controls = wanted.controls
     show_trace(thinned(rows(trace)), warnings(controls, trace, samples), sentence(controls, trace, samples))
     if picture is not None:
@@ -83,6 +89,7 @@ def validate(
     model: Annotated[str | None, typer.Option(help="Check against this model, in place of the spec's.")] = None,
     probe: Annotated[bool, typer.Option("--probe", help="Sample four texts too, and warn of controls that lose.")] = False,
     include: Include = None,
+    guide: Guide = None,
 ) -> None:
     """Report all faults of specs, contradictions included; with --probe, what is merely unlikely too."""
     for file in include or []:
@@ -90,7 +97,7 @@ def validate(
     from dlm_control.tasks.preflight import validator
     from dlm_control.tasks.report import show_warnings
 
-    faultless = validator(probe)
+    faultless = validator(probe, guide)
     faults = 0
     for spec in specs:
         try:

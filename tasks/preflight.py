@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 from dlm_control.errors import Problems, UsageError
-from dlm_control.language_model import LanguageModel, load
+from dlm_control.language_model import LanguageModel
 from dlm_control.layout import Layouts
 from dlm_control.presets import preset
 from dlm_control.tasks.explain import warnings
+from dlm_control.tasks.guided import loaded
 from dlm_control.tasks.spec import Spec, draft_spec
 from dlm_control.trace import Trace
 
@@ -64,20 +65,21 @@ def unlikely(spec: Spec, lm: LanguageModel) -> list[str]:
     return warnings(spec.controls, trace, samples)
 
 
-def validator(probe: bool = False) -> Callable[[Path, str | None], list[str]]:
+def validator(probe: bool = False, guides: Sequence[str] | None = None) -> Callable[[Path, str | None], list[str]]:
     """A function (file, model in place of the file's or None) that raises every fault of a spec file in one report.
 
     Each model is loaded once for all files.
 
     Args:
         probe: sample a few texts of specs without faults; the function then returns what is unlikely.
+        guides: of the models, as for `loaded`.
     """
-    loaded = cache(load)
+    model_of = cache(partial(loaded, guides=guides))
 
     def faultless(path: Path, model: str | None) -> list[str]:
         spec, problems = draft_spec(path, {"model": model})
         try:
-            lm = loaded(spec.model)
+            lm = model_of(spec.model)
         except UsageError as error:
             problems.add("model", str(error).removeprefix(f"model {spec.model!r}: "))
             problems.raise_if_any()

@@ -75,7 +75,7 @@ def test_classifier_guide_agrees_with_finite_differences_and_refuses_another_mod
     gradient = torch.autograd.grad(guide.energy(leaf, state.t, "food", "Indian").sum(), leaf)[0]
     ends = [guide.energy(x + sign * step * direction, state.t, "food", "Indian").sum() for sign in (1, -1)]
     assert float(ends[0] - ends[1]) / (2 * step) == pytest.approx(float((gradient * direction).sum()), rel=1e-4)
-    with pytest.raises(UsageError, match=r"trained on other embeddings.*e2e-semantic.yaml"):
+    with pytest.raises(UsageError, match=r"no semantic guide; `dlm train --kind semantic-guide"):
         tiny_lm.generate([Semantic("area", "riverside", guide="classifier")], steps=2)
 
 

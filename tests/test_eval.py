@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from dlm_control.eval.compare import compared
 from dlm_control.eval.generator import Diffusion
 from dlm_control.eval.metrics import METRICS, copied, distinct, length_distance
 from dlm_control.eval.statistics import interval
-from dlm_control.eval.teacher import Teacher
+from dlm_control.eval.teacher import Teacher, teacher_of
+from dlm_control.hub import model_folder
 from dlm_control.tasks.corpora import lines_of, refs
 from dlm_control.tasks.readers import attributes, combinations_of_controls, gaps
 from dlm_control.tasks.suite import read_suite, read_suites
@@ -82,13 +84,28 @@ def test_bootstrap_interval_covers_the_mean() -> None:
 
 
 def test_teacher_prefers_sense_and_scores_a_text_alone_as_in_company() -> None:
-    teacher = Teacher()
+    teacher = Teacher("e2e-teacher")
     sense, nonsense = "There is a pub called The Mill in the city centre.", "centre the in Mill The called pub a is There."
     alone = teacher.nat_per_word([sense])
     together = teacher.nat_per_word([nonsense, sense, "word " * 300])
     assert together[1] == pytest.approx(alone[0], rel=1e-4)
     assert together[0] > alone[0] + 2
     assert math.isnan(together[2])
+
+
+def test_a_teacher_belongs_to_a_model(tiny_folder: Path, tmp_path: Path) -> None:
+    """`teacher` of its config, then the folder beside it, then a bundled one of the very same words; else none."""
+    assert teacher_of(model_folder("e2e")) == "e2e-teacher" and teacher_of(None) is None
+    assert teacher_of(tiny_folder) is None
+    home = tmp_path / "mine"
+    shutil.copytree(model_folder("e2e"), home)
+    assert teacher_of(home) == "e2e-teacher"
+    shutil.copytree(model_folder("e2e-teacher"), home / "teacher")
+    assert teacher_of(home) == str(home / "teacher")
+    config = json.loads((home / "config.json").read_text())
+    for said, source in (("../mine/teacher", str(home / "../mine/teacher")), ("e2e-teacher", "e2e-teacher")):
+        (home / "config.json").write_text(json.dumps(config | {"teacher": said}))
+        assert teacher_of(home) == source
 
 
 def test_bundled_suites_are_faultless() -> None:
@@ -180,7 +197,7 @@ def test_a_torn_run_goes_on_and_scores_the_same(tiny_lm: LanguageModel, tmp_path
     writer = Diffusion(suite, tiny_lm, steps=3)
 
     def run(out: Path, limit: int | None = None) -> dict[str, object]:
-        scores = harness.run_suite(suite, writer, tmp_path, out, limit=limit)
+        scores = harness.run_suite(suite, writer, tmp_path, out, limit=limit, teacher="e2e-teacher")
         assert scores is not None
         return scores
 
@@ -214,7 +231,7 @@ def test_a_target_that_no_text_can_meet_counts_as_failed(tiny_lm: LanguageModel,
     )
     out = tmp_path / "out"
     suite = read_suite(str(suite_file))
-    scores = harness.run_suite(suite, Diffusion(suite, tiny_lm, steps=2), tmp_path, out)
+    scores = harness.run_suite(suite, Diffusion(suite, tiny_lm, steps=2), tmp_path, out, teacher="e2e-teacher")
     assert scores is not None
     assert scores["exact_length"]["mean"] == 0.5 and scores["lm_score"]["n"] == 1
     assert "1 to 31" in scores["failed_targets"]["32 words"]

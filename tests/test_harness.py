@@ -18,6 +18,7 @@ from dlm_control import UsageError
 from dlm_control.eval.generator import Generator, Output
 from dlm_control.eval.harness import run_suite
 from dlm_control.eval.log import RunLog
+from dlm_control.eval.report import write_report
 from dlm_control.eval.scoring import score_run
 from dlm_control.tasks.run import write_whole
 from dlm_control.tasks.suite import Suite, read_suite
@@ -51,7 +52,7 @@ def lengths_suite(folder: Path, high: int = 6) -> Suite:
 
 def test_a_failing_item_is_recorded_and_counts_as_failed(tmp_path: Path) -> None:
     suite = lengths_suite(tmp_path)
-    scores = run_suite(suite, Echo(fails="4"), None, tmp_path / "out")
+    scores = run_suite(suite, Echo(fails="4"), None, tmp_path / "out", teacher="e2e-teacher")
     assert scores is not None
     assert scores["failed_targets"] == {"4 words": "ZeroDivisionError: no text today"}
     assert scores["by_target"]["exact_length"]["4 words"] == 0 and scores["exact_length"]["n"] == 4
@@ -69,11 +70,29 @@ def test_a_failing_item_counts_in_its_group_and_references_are_the_human_text(tm
     suite_file.write_text(
         "name: grouped\nversion: 1\ntargets: {reader: made, file: made.jsonl}\nmetrics: [exact_length]\nsamples: 2\n"
     )
-    scores = run_suite(read_suite(str(suite_file)), Echo(fails="a 2"), tmp_path, tmp_path / "out")
+    scores = run_suite(read_suite(str(suite_file)), Echo(fails="a 2"), tmp_path, tmp_path / "out", teacher="e2e-teacher")
     assert scores is not None
     assert scores["groups"]["b"]["length"] == 1 and scores["groups"]["b"]["texts"] == 4
     assert scores["groups"]["a"]["length"] == 0.5
     assert scores["lm_score_human"]["n"] == 4 and scores["lm_score_human"]["low"] == scores["lm_score_human"]["high"]
+
+
+def test_a_domain_without_a_teacher_has_no_lm_score_and_says_so(tmp_path: Path) -> None:
+    """No number of another domain's teacher, no NaN; a teacher that is named scores, and scoring again keeps it."""
+    out, suite = tmp_path / "out", lengths_suite(tmp_path)
+    scores = run_suite(suite, Echo(), None, out)
+    assert scores is not None and "has no teacher; `dlm train --kind autoregressive-lm" in scores["no_teacher"]
+    assert not {"lm_score", "lm_perplexity", "too_long_for_teacher"} & scores.keys() and "lm_score" not in scores["by_target"]
+    written = (out / "scores.json").read_text()
+    assert "NaN" not in written and "teacher" not in json.loads(written)["manifest"]["scorers"]
+    assert json.loads((out / "texts.jsonl").read_text().splitlines()[0])["lm_score"] is None
+    page = write_report([out], tmp_path / "page.html", False)[1].read_text()
+    assert "| – |" in page and "nan" not in page
+    named = score_run(out, suite, teacher="e2e-teacher")
+    assert named["lm_score"]["n"] == 4 and "no_teacher" not in named
+    assert score_run(out, suite)["lm_score"] == named["lm_score"]
+    with pytest.raises(UsageError, match="teacher 'e2e': not an autoregressive model"):
+        score_run(out, suite, teacher="e2e")
 
 
 def test_scoring_again_gives_the_same(tmp_path: Path) -> None:
@@ -122,7 +141,7 @@ def test_scoring_again_loses_no_figure_and_takes_a_suite_file(tmp_path: Path) ->
     (tmp_path / "e2e").mkdir()
     for file in ("trainset.csv", "devset.csv"):
         (tmp_path / "e2e" / file).write_text("mr,ref\n,It is big.\n,It is near.\n")
-    first = run_suite(suite, Echo(), tmp_path, tmp_path / "out")
+    first = run_suite(suite, Echo(), tmp_path, tmp_path / "out", teacher="e2e-teacher")
     assert first is not None and "lm_score_human" in first
     with pytest.raises(UsageError, match=r"'mine': neither bundled nor a file.*--suite names the file"):
         score_run(tmp_path / "out", data=tmp_path)
@@ -140,7 +159,7 @@ def test_human_text_beyond_the_teachers_reach_is_left_out_and_not_nan(tmp_path: 
     (tmp_path / "e2e").mkdir()
     for file in ("trainset.csv", "devset.csv"):
         (tmp_path / "e2e" / file).write_text("mr,ref\n,It is big.\n")
-    scores = run_suite(made_suite(tmp_path, lines), Echo(), tmp_path, tmp_path / "out")
+    scores = run_suite(made_suite(tmp_path, lines), Echo(), tmp_path, tmp_path / "out", teacher="e2e-teacher")
     assert scores is not None and scores["lm_score_human"]["n"] == 1
     assert "NaN" not in (tmp_path / "out" / "scores.json").read_text()
 

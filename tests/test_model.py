@@ -370,4 +370,8 @@ def test_the_fingerprint_follows_words_and_table_alone(monkeypatch: pytest.Monke
     assert LanguageModel(model(), tokenizer).fingerprint == expected
     assert LanguageModel(model(seed=1), tokenizer).fingerprint != expected
     monkeypatch.undo()
+    for hash_of in (lambda lm: lm.fingerprint, lambda lm: lm.weights_digest):
+        assert hash_of(LanguageModel(model().double(), tokenizer)) == hash_of(LanguageModel(model(), tokenizer))
+        half = LanguageModel(model().bfloat16(), tokenizer)
+        assert hash_of(half) == hash_of(LanguageModel(model().bfloat16().float(), tokenizer))
     assert LanguageModel(model(), WordTokenizer.train(["a b c d e f h g"], min_count=1)).fingerprint != expected

@@ -36,12 +36,14 @@ def test_tuning_ends_with_a_file_and_keeps_every_trial(tmp_path: Path, tiny_fold
     suite, out, space = tmp_path / "mine.yaml", tmp_path / "chosen.yaml", tmp_path / "space.yaml"
     space.write_text("candidates: [1, 2]\n")
 
-    def tune(budget: float = 100, force: bool = False) -> str:
-        return tune_presets([str(suite)], tmp_path, out, space, str(tiny_folder), budget, 4, 3, None, 0, force)
+    def tune(budget: float = 100, force: bool = False, teacher: str | None = "e2e-teacher") -> str:
+        return tune_presets([str(suite)], tmp_path, out, space, str(tiny_folder), budget, 4, 3, None, 0, force, teacher)
 
     with pytest.raises(UsageError, match=r"suite mine is for reporting; .* says `tuning: true`"):
         tune()
     suite.write_text(suite.read_text() + "tuning: true\n")
+    with pytest.raises(UsageError, match=rf"has none; `dlm train --kind autoregressive-lm .* --out {tiny_folder}/teacher"):
+        tune(teacher=None)
     with pytest.raises(UsageError, match="no preset stays within -50 nat of human text"):
         tune(budget=-50)
     trials = tmp_path / "chosen.yaml.trials.jsonl"

@@ -43,7 +43,7 @@ class Baseline(Generator):
     def __init__(self, suite: Suite, model: str | None = None, **settings: Any) -> None:
         _check(settings)
         self.folder, self.settings = Path(model or FOLDER), settings
-        self.lm = self.network("ar-lm")
+        self.lm, self.home = self.network("ar-lm"), self.folder / "ar-lm"
 
     def network(self, name: str) -> Network:
         """A network of the folder."""
