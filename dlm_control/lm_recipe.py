@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dlm_control.data import CanvasBatches, canvas_of, encode, padded, read_split
 from dlm_control.errors import UsageError, suggestion
+from dlm_control.language_model import load
 from dlm_control.model import DiffusionLM, DiffusionLMConfig
 from dlm_control.objectives import OBJECTIVES, Draws, Objective
 from dlm_control.recipe import Loss, Recipe
@@ -31,6 +32,8 @@ class DiffusionLMRecipe(Recipe):
         freeze_embeddings_after: step at which learned embeddings stop moving, so that guides can be trained on them while the
             model trains on; 0 lets them learn to the end.
         self_cond: share of steps with self-conditioning (`categorical` only).
+        start_from: a model whose sizes, words and weights the training starts with, in place of fresh ones; `model` and
+            `min_count` then have no say.
     """
 
     kind = "diffusion-lm"
@@ -47,6 +50,7 @@ class DiffusionLMRecipe(Recipe):
         embeddings: str = "learned",
         freeze_embeddings_after: int = 0,
         self_cond: float = 0.5,
+        start_from: str | None = None,
     ) -> None:
         if objective not in OBJECTIVES:
             raise UsageError(
@@ -55,6 +59,9 @@ class DiffusionLMRecipe(Recipe):
             )
         if embeddings not in ("learned", "random"):
             raise UsageError(f"recipe.embeddings: {embeddings!r} is neither 'learned' nor 'random'")
+        if start_from is not None and model:
+            raise UsageError("recipe.start_from: a model that training starts with has its sizes; remove recipe.model")
+        self.start_from = start_from
         self.objective: Objective = OBJECTIVES[objective](**({"self_cond": self_cond} if objective == "categorical" else {}))
         self.sizes = model or {}
         self.text_column, self.min_count, self.tokens = text_column, min_count, tokens
@@ -62,8 +69,9 @@ class DiffusionLMRecipe(Recipe):
 
     def setup(self, data: str, seed: int, processes: int) -> None:
         texts = [str(text) for text in read_split(data, "train", [self.text_column])[self.text_column]]
-        self.tokenizer = WordTokenizer.train(texts, self.min_count)
-        config = DiffusionLMConfig(vocab_size=len(self.tokenizer), **self.sizes)
+        earlier = None if self.start_from is None else load(self.start_from)
+        self.tokenizer = earlier.tokenizer if earlier else WordTokenizer.train(texts, self.min_count)
+        config = earlier.model.config if earlier else DiffusionLMConfig(vocab_size=len(self.tokenizer), **self.sizes)
         if config.head not in self.objective.heads:
             raise UsageError(
                 f"recipe.model.head: {config.head!r} cannot be trained by this objective; "
@@ -74,7 +82,7 @@ class DiffusionLMRecipe(Recipe):
         lengths = [len(sentence) - 1 for sentence in self.sentences]
         config.length_counts = np.bincount(lengths, minlength=config.max_canvas).tolist()
         torch.manual_seed(seed)
-        self.model = DiffusionLM(config)
+        self.model = earlier.model.train().requires_grad_() if earlier else DiffusionLM(config)
         self.batches = CanvasBatches(lengths, config.max_canvas, self.tokens, seed, multiple=math.lcm(8, processes))
         held_out = [str(text) for text in read_split(data, "validation", [self.text_column])[self.text_column]]
         self.held_out = encode(self.tokenizer, held_out, config.max_canvas, data, remedy)[:512]

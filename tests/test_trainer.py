@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dlm_control import UsageError, load
 from dlm_control.data import CanvasBatches, canvas_of, encode, padded, read_split
+from dlm_control.lm_recipe import DiffusionLMRecipe
 from dlm_control.optim import MuonAdamW, hidden_matrices, orthogonalised
 from dlm_control.tokenizer import WordTokenizer
 from dlm_control.trainer import TrainConfig, Trainer, rate
@@ -90,6 +91,18 @@ def test_the_loss_falls_and_the_model_loads(corpus: Path, tmp_path: Path, object
     lm = load(tmp_path)
     assert sum(lm.model.config.length_counts) == 64
     assert len(lm.generate(preset="fast", steps=4)[0].words) > 0
+
+
+def test_a_training_starts_with_the_weights_and_words_of_a_model(corpus: Path, tmp_path: Path) -> None:
+    train(corpus, tmp_path / "first", recipe={"model": SIZES, "min_count": 1})
+    recipe = Trainer(TrainConfig(**settings(corpus, tmp_path / "second", recipe={"start_from": str(tmp_path / "first")}))).recipe
+    assert isinstance(recipe, DiffusionLMRecipe)
+    first = load(tmp_path / "first")
+    assert recipe.tokenizer.get_vocab() == first.tokenizer.get_vocab()
+    assert same(dict(recipe.model.state_dict()), dict(first.model.state_dict()))
+    assert all(parameter.requires_grad for parameter in recipe.model.parameters())
+    with pytest.raises(UsageError, match="start_from"):
+        DiffusionLMRecipe(start_from="e2e", model=SIZES)
 
 
 def test_a_run_in_two_sittings_equals_one(corpus: Path, tmp_path: Path) -> None:
