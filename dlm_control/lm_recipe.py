@@ -28,7 +28,7 @@ class DiffusionLMRecipe(Recipe):
         text_column: the column that holds the sentences.
         min_count: a word must be seen this often to enter the vocabulary.
         tokens: positions in a batch.
-        embeddings: `learned`, or `random` (drawn once and frozen).
+        embeddings: `learned`, or `random` (frozen as they are at the start).
         freeze_embeddings_after: step at which learned embeddings stop moving, so that guides can be trained on them while the
             model trains on; 0 lets them learn to the end.
         self_cond: share of steps with self-conditioning (`categorical` only).

@@ -95,7 +95,8 @@ def test_the_loss_falls_and_the_model_loads(corpus: Path, tmp_path: Path, object
 
 def test_a_training_starts_with_the_weights_and_words_of_a_model(corpus: Path, tmp_path: Path) -> None:
     train(corpus, tmp_path / "first", recipe={"model": SIZES, "min_count": 1})
-    recipe = Trainer(TrainConfig(**settings(corpus, tmp_path / "second", recipe={"start_from": str(tmp_path / "first")}))).recipe
+    further = {"start_from": str(tmp_path / "first"), "model": {}}
+    recipe = Trainer(TrainConfig(**settings(corpus, tmp_path / "second", recipe=further))).recipe
     assert isinstance(recipe, DiffusionLMRecipe)
     first = load(tmp_path / "first")
     assert recipe.tokenizer.get_vocab() == first.tokenizer.get_vocab()
