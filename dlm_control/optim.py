@@ -73,8 +73,10 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """The matrices inside transformer layers: what Muon is meant for, as against embeddings, heads and vectors."""
-    inner = [m for m in model.modules() if isinstance(m, nn.TransformerEncoderLayer)]
+    """The matrices inside transformer layers, torch's or BERT's: what Muon is for, as against embeddings, heads and vectors."""
+    from transformers.models.bert.modeling_bert import BertLayer
+
+    inner = [m for m in model.modules() if isinstance(m, (nn.TransformerEncoderLayer, BertLayer))]
     return [p for layer in inner for p in layer.parameters() if p.ndim == 2]
 
 

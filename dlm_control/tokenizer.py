@@ -11,24 +11,30 @@ from transformers import PreTrainedTokenizerFast
 
 from dlm_control.words import WORD, join_words, split_words
 
-UNK, PAD, END = "UNK", "PAD", "END"
+UNK, PAD, END, MASK = "UNK", "PAD", "END", "MASK"
 
 
 class WordTokenizer(PreTrainedTokenizerFast):
-    """One token a word. Special tokens: UNK (unknown word), PAD, END (after the last word)."""
+    """One token a word. Special tokens: UNK (unknown word), PAD, END (after the last word); MASK where a model needs one."""
 
     # No __init__ here: transformers 5 would then rebuild the backend as BPE when it loads tokenizer.json.
 
     @classmethod
-    def train(cls, texts: Iterable[str], min_count: int = 11) -> WordTokenizer:
-        """A tokenizer whose vocabulary is every word seen at least `min_count` times, in order of first occurrence.
+    def train(cls, texts: Iterable[str], min_count: int = 11, mask: bool = False) -> WordTokenizer:
+        """A tokenizer of a corpus.
 
-        The default is the count of the 2022 release (more than 10).
+        Args:
+            texts: the corpus.
+            min_count: every word seen at least that often has an id, in order of first occurrence. The default is the count of
+                the 2022 release (more than 10).
+            mask: add a mask token behind the words, whose ids are the same with and without it.
         """
+        special = [UNK, PAD, END, *[MASK][: int(mask)]]
         counts = Counter(word for text in texts for word in split_words(text))
-        words = [word for word, count in counts.items() if count >= min_count and word not in (UNK, PAD, END)]
-        backend = _tokenizer({word: i for i, word in enumerate([UNK, PAD, END, *words])})
-        return cls(tokenizer_object=backend, unk_token=UNK, pad_token=PAD, bos_token=END, eos_token=END)
+        words = [word for word, count in counts.items() if count >= min_count and word not in special]
+        backend = _tokenizer({word: i for i, word in enumerate([*special[:3], *words, *special[3:]])})
+        masked = {"mask_token": MASK} if mask else {}
+        return cls(tokenizer_object=backend, unk_token=UNK, pad_token=PAD, bos_token=END, eos_token=END, **masked)
 
     def words(self, text: str) -> list[str]:
         """The words of a text, unknown ones included, as written."""
