@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from dlm_control.controller import Check, Controller, Gap, Plan
-from dlm_control.errors import UsageError
-from dlm_control.registry import register_controller
-from dlm_control.words import split_words
+from dlm_control.control.controller import Check, Controller
+from dlm_control.control.plan import Gap, Plan
+from dlm_control.control.registry import register_controller
+from dlm_control.support.errors import UsageError
+from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
-    from dlm_control.language_model import LanguageModel
+    from dlm_control.pipeline import LanguageModel
 
 _GAP = re.compile(r"\[([^\[\]]*)\]")
 _SIZE = re.compile(r"(?P<exact>\d+)|(?P<low>\d+)-(?P<high>\d+)?|-(?P<only_high>\d+)|\*")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dlm_control.controller import Check, Controller, Plan
-from dlm_control.errors import UsageError
-from dlm_control.registry import register_controller
-from dlm_control.words import split_words
+from dlm_control.control.controller import Check, Controller
+from dlm_control.control.plan import Plan
+from dlm_control.control.registry import register_controller
+from dlm_control.support.errors import UsageError
+from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
-    from dlm_control.language_model import LanguageModel
+    from dlm_control.pipeline import LanguageModel
 
 
 @register_controller("length")

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from dlm_control.controller import Check, Plan, State
-from dlm_control.controllers.structural import Structural
-from dlm_control.controllers.syntax import ANY, PENN, UNIVERSAL
-from dlm_control.errors import Problems, UsageError, suggestion
-from dlm_control.registry import register_controller
-from dlm_control.words import split_words
+from dlm_control.control.controller import Check, State
+from dlm_control.control.plan import Plan
+from dlm_control.control.registry import register_controller
+from dlm_control.controllers.guides.structural import Structural
+from dlm_control.controllers.linguistics.trees import ANY, PENN, UNIVERSAL
+from dlm_control.support.errors import Problems, UsageError, suggestion
+from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dlm_control.controllers.syntax_guide import Labels
-    from dlm_control.language_model import LanguageModel
+    from dlm_control.controllers.guides.syntax_guide import Labels
+    from dlm_control.pipeline import LanguageModel
 
 GUIDES = ("words", "counts", "x_t", "x0")
 
@@ -59,7 +60,7 @@ class PartsOfSpeech(Structural):
         self._wanted = tuple(0 if tag in ANY else 1 + inventory.index(tag) for tag in given)
 
     def plan(self, lm: LanguageModel) -> Plan:
-        from dlm_control.controllers.structure_energy import words_bearing
+        from dlm_control.controllers.guides.energies import words_bearing
 
         super().plan(lm)
         problems = Problems("pos")
@@ -72,13 +73,13 @@ class PartsOfSpeech(Structural):
         return Plan(min_words=size, max_words=size if self.position is None else None, at=at)
 
     def labels(self) -> tuple[Labels, bool]:
-        from dlm_control.controllers.syntax_guide import Labels
+        from dlm_control.controllers.guides.syntax_guide import Labels
 
         tags = (0,) * self._first + self._wanted
         return (Labels(tags, (), ()) if self.tagset == "universal" else Labels((), tags, ())), False
 
     def energy(self, state: State) -> Tensor:
-        from dlm_control.controllers.structure_energy import counts_energy
+        from dlm_control.controllers.guides.energies import counts_energy
 
         if self.guide == "counts":
             return counts_energy(state, (0,) * self._first + self._wanted, self.tagset)
@@ -86,7 +87,7 @@ class PartsOfSpeech(Structural):
 
     def check(self, text: str) -> Check:
         """spaCy's tags; the score is the share of wanted tags that stand in their places."""
-        from dlm_control.controllers.linguistics import tags_of, unjudged
+        from dlm_control.controllers.linguistics.taggers import tags_of, unjudged
 
         missing = unjudged("tags")
         if missing:

@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from dlm_control.controller import Check, Controller, Plan, State
-from dlm_control.controllers.e2e import ABSENT, MENTIONS, PHRASES, field_of, value_of
-from dlm_control.errors import Problems, UsageError
-from dlm_control.phrases import log_prob_any, log_prob_none
-from dlm_control.registry import register_controller
-from dlm_control.words import occurrences, split_words
+from dlm_control.control.controller import Check, Controller, State
+from dlm_control.control.phrases import log_prob_any, log_prob_none
+from dlm_control.control.plan import Plan
+from dlm_control.control.registry import register_controller
+from dlm_control.controllers.e2e.fields import ABSENT, MENTIONS, PHRASES, field_of, value_of
+from dlm_control.support.errors import Problems, UsageError
+from dlm_control.text.words import occurrences, split_words
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dlm_control.controllers.semantic_guide import LoadedGuide
-    from dlm_control.language_model import LanguageModel
+    from dlm_control.controllers.e2e.classifier import LoadedGuide
+    from dlm_control.pipeline import LanguageModel
 
 
 @register_controller("semantic")
@@ -74,7 +75,7 @@ class Semantic(Controller):
 
     @staticmethod
     def _classifier(lm: LanguageModel) -> LoadedGuide:
-        from dlm_control.controllers.semantic_guide import semantic_guide
+        from dlm_control.controllers.e2e.classifier import semantic_guide
 
         return semantic_guide(lm)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlm_control.controller import Check, Plan
-from dlm_control.controllers.structural import Structural
-from dlm_control.controllers.syntax import Constituent, check_label, constituents
-from dlm_control.errors import Problems, UsageError
-from dlm_control.registry import register_controller
-from dlm_control.words import split_words
+from dlm_control.control.controller import Check
+from dlm_control.control.plan import Plan
+from dlm_control.control.registry import register_controller
+from dlm_control.controllers.guides.structural import Structural
+from dlm_control.controllers.linguistics.trees import Constituent, check_label, constituents
+from dlm_control.support.errors import Problems, UsageError
+from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
-    from dlm_control.controllers.syntax_guide import Labels
-    from dlm_control.language_model import LanguageModel
+    from dlm_control.controllers.guides.syntax_guide import Labels
+    from dlm_control.pipeline import LanguageModel
 
 GUIDES = ("words", "x_t", "x0")
 
@@ -57,13 +58,13 @@ class Span(Structural):
         return Plan(min_words=1 + max(span.last for span in self._wanted))
 
     def labels(self) -> tuple[Labels, bool]:
-        from dlm_control.controllers.syntax_guide import Labels
+        from dlm_control.controllers.guides.syntax_guide import Labels
 
         return Labels((), (), self._wanted), False
 
     def check(self, text: str) -> Check:
         """benepar's tree; the score is the share of spans that are phrases of it, ends and label exact."""
-        from dlm_control.controllers.linguistics import tree_of, unjudged
+        from dlm_control.controllers.linguistics.taggers import tree_of, unjudged
 
         missing = unjudged("trees")
         if missing:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from dlm_control.controller import Check, Plan
-from dlm_control.controllers.structural import Structural
-from dlm_control.controllers.syntax import (
+from dlm_control.control.controller import Check
+from dlm_control.control.plan import Plan
+from dlm_control.control.registry import register_controller
+from dlm_control.controllers.guides.structural import Structural
+from dlm_control.controllers.linguistics.trees import (  # fmt: skip
     PENN,
     Constituent,
     Leaf,
@@ -16,16 +18,15 @@ from dlm_control.controllers.syntax import (
     f1,
     leaves,
     read_tree,
-)  # fmt: skip
-from dlm_control.errors import Problems, UsageError, suggestion
-from dlm_control.registry import register_controller
-from dlm_control.words import split_words
+)
+from dlm_control.support.errors import Problems, UsageError, suggestion
+from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
     from nltk import Tree
 
-    from dlm_control.controllers.syntax_guide import Labels
-    from dlm_control.language_model import LanguageModel
+    from dlm_control.controllers.guides.syntax_guide import Labels
+    from dlm_control.pipeline import LanguageModel
 
 GUIDES = ("words", "x_t", "x0")
 
@@ -71,13 +72,13 @@ class SyntaxTree(Structural):
         self.reads = "logits" if guide == "words" else guide
 
     def labels(self) -> tuple[Labels, bool]:
-        from dlm_control.controllers.syntax_guide import Labels
+        from dlm_control.controllers.guides.syntax_guide import Labels
 
         tags = tuple(0 if leaf.tag is None else 1 + PENN.index(leaf.tag) for leaf in self._leaves)
         return Labels((), tags if any(tags) else (), tuple(self._phrases)), not self.partial
 
     def plan(self, lm: LanguageModel) -> Plan:
-        from dlm_control.controllers.structure_energy import words_bearing
+        from dlm_control.controllers.guides.energies import words_bearing
 
         super().plan(lm)
         problems = Problems("tree")
@@ -101,7 +102,7 @@ class SyntaxTree(Structural):
 
     def check(self, text: str) -> Check:
         """benepar's tree; the score is labelled bracket F1 as EVALB counts it, or the share of phrases found if `partial`."""
-        from dlm_control.controllers.linguistics import tree_of, unjudged
+        from dlm_control.controllers.linguistics.taggers import tree_of, unjudged
 
         missing = unjudged("trees")
         if missing:
@@ -129,7 +130,7 @@ class SyntaxTree(Structural):
 def _tagged(tree: Tree, tags: object) -> Tree:
     from nltk import Tree
 
-    from dlm_control.controllers.syntax import ANY, is_leaf
+    from dlm_control.controllers.linguistics.trees import ANY, is_leaf
 
     children: list[object] = []
     for child in tree:

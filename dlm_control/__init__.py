@@ -6,24 +6,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlm_control.control import Control as Control
-    from dlm_control.controller import Check as Check
-    from dlm_control.controller import Controller as Controller
-    from dlm_control.controller import Gap as Gap
-    from dlm_control.controller import Plan as Plan
-    from dlm_control.controller import State as State
-    from dlm_control.errors import UsageError as UsageError
-    from dlm_control.generate import Sample as Sample
-    from dlm_control.language_model import LanguageModel as LanguageModel
-    from dlm_control.language_model import load as load
-    from dlm_control.presets import Preset as Preset
-    from dlm_control.registry import register_controller as register_controller
+    from dlm_control.control.controller import Check as Check
+    from dlm_control.control.controller import Controller as Controller
+    from dlm_control.control.controller import State as State
+    from dlm_control.control.plan import Gap as Gap
+    from dlm_control.control.plan import Plan as Plan
+    from dlm_control.control.registry import register_controller as register_controller
+    from dlm_control.control.use import Control as Control
+    from dlm_control.pipeline import LanguageModel as LanguageModel
+    from dlm_control.pipeline import load as load
+    from dlm_control.sampling.presets import Preset as Preset
+    from dlm_control.sampling.sample import Sample as Sample
+    from dlm_control.sampling.trace import Trace as Trace
+    from dlm_control.support.errors import UsageError as UsageError
+    from dlm_control.tasks.spec import Spec as Spec
+    from dlm_control.tasks.spec import read_spec as read_spec
+    from dlm_control.testing import check_controller as check_controller
 
 _HOMES = {
-    "Check": "controller", "Controller": "controller", "Gap": "controller", "Plan": "controller", "State": "controller",
-    "UsageError": "errors", "Sample": "generate", "Control": "control", "LanguageModel": "language_model",
-    "load": "language_model", "Preset": "presets", "register_controller": "registry",
-}  # fmt: skip
+    "Check": "control.controller",
+    "Control": "control.use",
+    "Controller": "control.controller",
+    "Gap": "control.plan",
+    "LanguageModel": "pipeline",
+    "Plan": "control.plan",
+    "Preset": "sampling.presets",
+    "Sample": "sampling.sample",
+    "Spec": "tasks.spec",
+    "State": "control.controller",
+    "Trace": "sampling.trace",
+    "UsageError": "support.errors",
+    "check_controller": "testing",
+    "load": "pipeline",
+    "read_spec": "tasks.spec",
+    "register_controller": "control.registry",
+}
 __all__ = sorted(_HOMES)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from dlm_control.errors import UsageError
+from dlm_control.support.errors import UsageError
 from dlm_control.version import __version__
 
 GROUP = "dlm_control.commands"

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlm_control.control import Control
-from dlm_control.controller import Controller, Plan, State
-from dlm_control.data import canvas_of
-from dlm_control.denoiser import Denoiser
-from dlm_control.errors import Fault, UsageError, shown
-from dlm_control.language_model import LanguageModel, load
-from dlm_control.layout import Layout, Layouts
+from dlm_control.control.controller import Controller, State
+from dlm_control.control.plan import Plan
+from dlm_control.control.use import Control
+from dlm_control.diffusion.canvas import canvas_of
+from dlm_control.pipeline import LanguageModel, load
+from dlm_control.sampling.denoiser import Denoiser
+from dlm_control.sampling.layout import Layout, Layouts
+from dlm_control.support.errors import Fault, UsageError, shown
 
 ITEMS = 3  # in a batch
 LEVELS = (0.001, 0.5, 1.0)  # both ends of the noise range, and its middle

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from dlm_control.data import CanvasBatches, encode, padded, read_split
-from dlm_control.objectives import Draws
-from dlm_control.recipe import Loss, Recipe
-from dlm_control.tokenizer import WordTokenizer
+from dlm_control.diffusion.canvas import padded
+from dlm_control.text.tokenizer import WordTokenizer
+from dlm_control.training.data import CanvasBatches, encode, read_split
+from dlm_control.training.objectives import Draws
+from dlm_control.training.recipe import Loss, Recipe
 
 
 class AutoregressiveRecipe(Recipe):

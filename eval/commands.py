@@ -34,13 +34,13 @@ def evaluate(
 
     `accelerate launch -m dlm_control eval …` shares the targets among processes.
     """
-    from dlm_control.eval.generator import generator as made
-    from dlm_control.eval.harness import run_suite
-    from dlm_control.eval.judges import check_judges
-    from dlm_control.eval.metrics import METRICS
-    from dlm_control.eval.scoring import has_corpus
-    from dlm_control.eval.settings import read_settings
-    from dlm_control.eval.teacher import Teacher
+    from dlm_control.eval.run.generator import generator as made
+    from dlm_control.eval.run.harness import run_suite
+    from dlm_control.eval.run.settings import read_settings
+    from dlm_control.eval.score.judges import check_judges
+    from dlm_control.eval.score.metrics import METRICS
+    from dlm_control.eval.score.scoring import has_corpus
+    from dlm_control.eval.score.teacher import Teacher
     from dlm_control.tasks.guided import loaded
     from dlm_control.tasks.suite import read_suites
 
@@ -66,9 +66,9 @@ def score(
     teacher: Annotated[str | None, _TEACHER] = None,
 ) -> None:
     """Score finished runs again, from their logs."""
-    from dlm_control.eval.judges import check_judges
-    from dlm_control.eval.metrics import METRICS
-    from dlm_control.eval.scoring import has_corpus, score_run
+    from dlm_control.eval.score.judges import check_judges
+    from dlm_control.eval.score.metrics import METRICS
+    from dlm_control.eval.score.scoring import has_corpus, score_run
     from dlm_control.tasks.suite import read_suite
 
     check_judges(judge or (), has_corpus(data))
@@ -99,7 +99,7 @@ def compare(
     other: Annotated[Path, typer.Argument(metavar="DIR", help="Another run of the same suite.")],
 ) -> None:
     """Compare two runs of a suite, target by target: differences, intervals, and a paired permutation test."""
-    from dlm_control.eval.compare import compared
+    from dlm_control.eval.report.compare import compared
 
     found = compared(one, other)
     typer.echo(f"{'metric':14} {'first':>8} {'second':>8} {'second − first':>28} {'p':>7} {'detectable':>10} {'n':>5}")
@@ -116,7 +116,7 @@ def report(
     force: Annotated[bool, typer.Option("--force", help="Replace a page that exists.")] = False,
 ) -> None:
     """Write one self-contained page: tables beside the printed ones of 2022, curves, every text, and the manifests."""
-    from dlm_control.eval.report import write_report
+    from dlm_control.eval.report.report import write_report
 
     for file in write_report(run, out, force):
         typer.echo(str(file))
@@ -139,7 +139,7 @@ def tune(
     teacher: Annotated[str | None, _TEACHER] = None,
 ) -> None:
     """Search presets on targets made from training sentences, under a fluency budget; write the best as a file."""
-    from dlm_control.eval.tuning import tune_presets
+    from dlm_control.eval.studies.tuning import tune_presets
 
     typer.echo(tune_presets(suite, data, out, space, model, budget, calls, trials, limit, seed, force, teacher))
 
@@ -153,7 +153,7 @@ def ablate(
     teacher: Annotated[str | None, typer.Option(help="Whose surprise is the lm-score; by default the corpus's.")] = None,
 ) -> None:
     """Compare training choices per CPU minute, by the lm-score of samples."""
-    from dlm_control.eval.ablation import Ablation, run_ablation
+    from dlm_control.eval.studies.ablation import Ablation, run_ablation
 
     run_ablation(Ablation.read(ablation), data, out, runs, arm, teacher)
     typer.echo(f"{out / 'ablation.jsonl'}, {out / 'ablation.png'}")

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from dlm_control.errors import UsageError
-from dlm_control.registry import include as include_file
+from dlm_control.control.registry import include as include_file
+from dlm_control.support.errors import UsageError
 
 Include = Annotated[
     list[Path] | None, typer.Option("--include", metavar="FILE", help="A Python file with controllers of your own; repeatable.")
@@ -36,12 +36,12 @@ def generate(
     """Write texts that obey every control of a spec."""
     for file in include or []:
         include_file(file)
+    from dlm_control.sampling.trace import Trace
     from dlm_control.tasks.explain import warnings
     from dlm_control.tasks.guided import loaded
     from dlm_control.tasks.report import show, show_warnings
     from dlm_control.tasks.run import run_spec, writable
     from dlm_control.tasks.spec import read_spec
-    from dlm_control.trace import Trace
 
     wanted = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model, "preset": preset})
     if out is not None:
@@ -66,12 +66,12 @@ def explain(
     """Show what every control of a spec does at every noise level: a table, a picture, a sentence."""
     for file in include or []:
         include_file(file)
+    from dlm_control.sampling.trace import Trace
     from dlm_control.tasks.explain import draw, drawable, rows, sentence, thinned, warnings
     from dlm_control.tasks.guided import loaded
     from dlm_control.tasks.report import show_trace
     from dlm_control.tasks.run import run_spec, writable
     from dlm_control.tasks.spec import read_spec
-    from dlm_control.trace import Trace
 
     if picture is not None:
         drawable(writable(picture, force=True, option="--picture"))  # a refusal should not wait for the texts

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from dlm_control.control import Control, faults_of_use
-from dlm_control.controller import Controller
-from dlm_control.errors import Problems, UsageError, shown, suggestion
-from dlm_control.registry import controller, parameters, signature
+from dlm_control.control.controller import Controller
+from dlm_control.control.registry import controller, parameters, signature
+from dlm_control.control.use import Control, faults_of_use
+from dlm_control.support.errors import Problems, UsageError, shown, suggestion
 
 USE = ("name", "weight", "interval", "schedule")  # keys of every control, whatever its controller
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

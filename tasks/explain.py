@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlm_control.control import Control
-from dlm_control.errors import UsageError
-from dlm_control.generate import Sample
-from dlm_control.trace import Moment, Trace
+from dlm_control.control.use import Control
+from dlm_control.sampling.sample import Sample
+from dlm_control.sampling.trace import Moment, Trace
+from dlm_control.support.errors import UsageError
 
 UNLIKELY = 6 * math.log(10)  # nats: p < 1e-6
 PICTURES = (".png", ".svg", ".pdf")

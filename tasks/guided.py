@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dlm_control.controllers.guide_lookup import read_guides, use_guides
-from dlm_control.language_model import LanguageModel, load
+from dlm_control.controllers.guides.lookup import read_guides, use_guides
+from dlm_control.pipeline import LanguageModel, load
 
 
 def loaded(source: str, guides: Sequence[str] | None = None) -> LanguageModel:

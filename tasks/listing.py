@@ -9,11 +9,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple
 
-from dlm_control.errors import UsageError, suggestion
-from dlm_control.hub import bundled
-from dlm_control.presets import PRESETS, Preset
-from dlm_control.registry import controllers, signature
-from dlm_control.samplers import SAMPLERS, Sampler
+from dlm_control.control.registry import controllers, signature
+from dlm_control.diffusion.samplers import SAMPLERS, Sampler
+from dlm_control.sampling.presets import PRESETS, Preset
+from dlm_control.support.errors import UsageError, suggestion
+from dlm_control.support.hub import bundled
 from dlm_control.tasks.suite_files import suites
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from dlm_control.errors import Problems, UsageError
-from dlm_control.language_model import LanguageModel
-from dlm_control.layout import Layouts
-from dlm_control.presets import preset
+from dlm_control.pipeline import LanguageModel
+from dlm_control.sampling.layout import Layouts
+from dlm_control.sampling.presets import preset
+from dlm_control.sampling.trace import Trace
+from dlm_control.support.errors import Problems, UsageError
 from dlm_control.tasks.explain import warnings
 from dlm_control.tasks.guided import loaded
 from dlm_control.tasks.spec import Spec, draft_spec
-from dlm_control.trace import Trace
 
 PROBES = 4  # texts
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from dlm_control.generate import Sample
+    from dlm_control.sampling.sample import Sample
     from dlm_control.tasks.explain import Row
     from dlm_control.tasks.listing import Line
 

@@ -15,12 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dlm_control.errors import UsageError
-from dlm_control.generate import Sample
-from dlm_control.language_model import LanguageModel
+from dlm_control.pipeline import LanguageModel
+from dlm_control.sampling.sample import Sample
+from dlm_control.sampling.trace import Trace
+from dlm_control.support.errors import UsageError
 from dlm_control.tasks.preflight import preflight
 from dlm_control.tasks.spec import Spec
-from dlm_control.trace import Trace
 
 
 def run_spec(

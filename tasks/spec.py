@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dlm_control.control import Control
-from dlm_control.errors import Problems, UsageError, shown, suggestion
-from dlm_control.language_model import named
-from dlm_control.presets import PRESETS, Preset, named_preset, preset
-from dlm_control.registry import include
+from dlm_control.control.registry import include
+from dlm_control.control.use import Control
+from dlm_control.pipeline import named
+from dlm_control.sampling.presets import PRESETS, Preset, named_preset, preset
+from dlm_control.support.errors import Problems, UsageError, shown, suggestion
+from dlm_control.support.yaml_file import read_yaml
 from dlm_control.tasks.controls import Entry, read_control
-from dlm_control.yaml_file import read_yaml
 
 KEYS = ("model", "preset", "num_samples", "seed", "include", "controls", "unconditional", "on_error")
 MOST_SAMPLES = 100_000

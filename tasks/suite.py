@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dlm_control.arguments import check_arguments
-from dlm_control.errors import Problems, UsageError, shown, suggestion
-from dlm_control.presets import PRESETS
-from dlm_control.tasks.readers import NEED_NO_FILES, READERS
+from dlm_control.sampling.presets import PRESETS
+from dlm_control.support.errors import Problems, UsageError, shown, suggestion
+from dlm_control.support.validation import check_arguments
+from dlm_control.support.yaml_file import read_yaml
 from dlm_control.tasks.suite_files import suites
-from dlm_control.tasks.targets import WORDS, Guides, Target
-from dlm_control.yaml_file import read_yaml
+from dlm_control.tasks.targets.readers import NEED_NO_FILES, READERS
+from dlm_control.tasks.targets.target import WORDS, Guides, Target
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Suite:
     Attributes:
         name, version: of the suite; a change of its meaning raises the version.
         targets: name of a reader and its arguments.
-        metrics: names of metrics in `dlm_control.eval.metrics`.
+        metrics: names of metrics in `dlm_control.eval.score.metrics`.
         samples: texts per target by default.
         presets: by the name of a preset, what the suite changes of it.
         bundled: the targets' file lies beside the suite's, and no data is needed.
@@ -157,7 +157,7 @@ def read_suite(source: str, metrics: Collection[str] | None = None) -> Suite:
 
 
 def _check_presets(given: object, problems: Problems) -> None:
-    from dlm_control.presets import preset
+    from dlm_control.sampling.presets import preset
 
     if not isinstance(given, dict):
         problems.add("presets", f"expected presets and what to change of them, got {shown(given)}")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from dlm_control import registry
-from dlm_control.language_model import LanguageModel
-from dlm_control.model import DiffusionLM, DiffusionLMConfig
+from dlm_control.control import registry
+from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
+from dlm_control.pipeline import LanguageModel
 from dlm_control.tasks.suite import Suite, read_suite
-from dlm_control.tokenizer import WordTokenizer
+from dlm_control.text.tokenizer import WordTokenizer
 
 torch.set_num_threads(1)  # as the programs that tests start have it: sums of several threads differ in the last bit
 

@@ -23,11 +23,11 @@ from dlm_control.eval.baselines.decode import Judge, Network, Stream, generators
 from dlm_control.eval.baselines.generators import Baseline, Experts, Finetuned, Free, Fudge, Reject
 from dlm_control.eval.baselines.pplm import PPLM
 from dlm_control.eval.baselines.prompts import KINDS, MEANINGS, TOKENS, drawn, place_ids, prompt_of, wrong
-from dlm_control.eval.generator import generator
+from dlm_control.eval.run.generator import generator
 from dlm_control.tasks.suite import read_suite
-from dlm_control.tasks.targets import Target
-from dlm_control.tokenizer import WordTokenizer
-from dlm_control.trainer import TrainConfig, Trainer
+from dlm_control.tasks.targets.target import Target
+from dlm_control.text.tokenizer import WordTokenizer
+from dlm_control.training.trainer import TrainConfig, Trainer
 
 TREE = "(TOP (S (NP (DT The) (NN pub)) (VP (VBZ is) (ADJP (JJ cheap))) (. .)))"
 ROW = {"mr": "name[The Mill], food[French], priceRange[cheap]", "pos": "DET NOUN AUX ADJ PUNCT", "tree": TREE}

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dlm_control import UsageError
-from dlm_control.eval.bench import bench
+from dlm_control.eval.studies.bench import bench
 
 SUITE = "name: two\nversion: 1\ntargets: {reader: lengths, low: 8, high: 9}\nmetrics: [exact_length]\nsamples: 1\n"
 

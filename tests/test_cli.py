@@ -14,15 +14,15 @@ import torch
 from typer.testing import CliRunner, Result
 
 from dlm_control import cli
-from dlm_control.errors import UsageError
-from dlm_control.language_model import load
-from dlm_control.train_command import duration, seconds_per_step
-from dlm_control.trainer import TrainConfig, Trainer
+from dlm_control.commands import duration, seconds_per_step
+from dlm_control.pipeline import load
+from dlm_control.support.errors import UsageError
+from dlm_control.training.trainer import TrainConfig, Trainer
 
 SPEC = "num_samples: 2\npreset: {steps: 3}\ncontrols:\n  - length: 9\n  - keyword: riverside\n"
 OWN = '''
-from dlm_control.controller import Check, Controller
-from dlm_control.registry import register_controller
+from dlm_control.control.controller import Check, Controller
+from dlm_control.control.registry import register_controller
 
 @register_controller("shouting")
 class Shouting(Controller):

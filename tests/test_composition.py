@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from dlm_control import Check, Control, Controller, LanguageModel, Plan, State, UsageError
-from dlm_control.control import SCHEDULES
+from dlm_control.control.use import SCHEDULES
 from dlm_control.controllers.length import Length
-from dlm_control.denoiser import Denoiser
-from dlm_control.guidance import TiltGuidance, inner, tilt, unit_rms, without_conflict
-from dlm_control.layout import Layouts
+from dlm_control.sampling.denoiser import Denoiser
+from dlm_control.sampling.guidance import TiltGuidance, inner, tilt, unit_rms, without_conflict
+from dlm_control.sampling.layout import Layouts
+from dlm_control.sampling.trace import Trace
 from dlm_control.tasks.explain import draw, rows, sentence, thinned, warnings
-from dlm_control.trace import Trace
 
 
 class Toy(Controller):

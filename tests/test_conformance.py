@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dlm_control import Check, Controller, Plan, State, UsageError, load
+from dlm_control.control.registry import controllers
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
@@ -17,7 +18,6 @@ from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
 from dlm_control.controllers.tree import SyntaxTree
-from dlm_control.registry import controllers
 from dlm_control.testing import RULES, ConformanceError, check_controller
 
 PUB = "The Mill is a cheap pub near the river ."

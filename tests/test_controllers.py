@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from dlm_control import Controller, LanguageModel, State, UsageError
-from dlm_control.controllers.e2e import PHRASES
+from dlm_control.control.registry import controllers
+from dlm_control.controllers.e2e.classifier import LoadedGuide, SemanticGuide, SemanticGuideConfig, labels
+from dlm_control.controllers.e2e.fields import PHRASES
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
-from dlm_control.controllers.semantic_guide import LoadedGuide, SemanticGuide, SemanticGuideConfig, labels
-from dlm_control.registry import controllers
-from dlm_control.words import join_words, split_words
+from dlm_control.text.words import join_words, split_words
 
 
 def state_of(lm: LanguageModel, batch: int = 2, canvas: int = 9, seed: int = 0) -> State:

@@ -13,20 +13,20 @@ import pytest
 import torch
 
 from dlm_control import LanguageModel, UsageError
-from dlm_control.controllers.syntax import read_tree
-from dlm_control.eval import harness
-from dlm_control.eval.ablation import merged
-from dlm_control.eval.compare import compared
-from dlm_control.eval.generator import Diffusion
-from dlm_control.eval.metrics import METRICS, copied, distinct, length_distance
-from dlm_control.eval.statistics import interval
-from dlm_control.eval.teacher import Teacher, teacher_of
-from dlm_control.hub import model_folder
-from dlm_control.tasks.corpora import lines_of, refs
-from dlm_control.tasks.readers import attributes, combinations_of_controls, gaps
+from dlm_control.controllers.linguistics.trees import read_tree
+from dlm_control.eval.report.compare import compared
+from dlm_control.eval.run import harness
+from dlm_control.eval.run.generator import Diffusion
+from dlm_control.eval.score.metrics import METRICS, copied, distinct, length_distance
+from dlm_control.eval.score.statistics import interval
+from dlm_control.eval.score.teacher import Teacher, teacher_of
+from dlm_control.eval.studies.ablation import merged
+from dlm_control.support.hub import model_folder
 from dlm_control.tasks.suite import read_suite, read_suites
 from dlm_control.tasks.suite_files import suites
-from dlm_control.tasks.targets import WORDS, Target
+from dlm_control.tasks.targets.corpora import lines_of, refs
+from dlm_control.tasks.targets.readers import attributes, combinations_of_controls, gaps
+from dlm_control.tasks.targets.target import WORDS, Target
 
 
 def test_substring_has_its_known_holes() -> None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from dlm_control import Check, Control, Controller, LanguageModel, Plan, Preset, Sample, State, UsageError
-from dlm_control.denoiser import CLAMPS
-from dlm_control.guidance import GUIDANCES
-from dlm_control.presets import PRESETS, preset
-from dlm_control.samplers import SAMPLERS, SPACINGS
-from dlm_control.selection import resampled, select
+from dlm_control.diffusion.samplers import SAMPLERS, SPACINGS
+from dlm_control.sampling.denoiser import CLAMPS
+from dlm_control.sampling.guidance import GUIDANCES
+from dlm_control.sampling.presets import PRESETS, preset
+from dlm_control.sampling.selection import resampled, select
 
 FAST = preset("fast", steps=5, select="checks")
 

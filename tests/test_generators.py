@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from dlm_control import UsageError
-from dlm_control.eval.generator import Diffusion, chosen_preset, generator
-from dlm_control.eval.settings import read_settings
-from dlm_control.presets import preset
+from dlm_control.eval.run.generator import Diffusion, chosen_preset, generator
+from dlm_control.eval.run.settings import read_settings
+from dlm_control.sampling.presets import preset
 from dlm_control.tasks.suite import read_suite
-from dlm_control.tasks.targets import NOISE_AWARE, WORDS
+from dlm_control.tasks.targets.target import NOISE_AWARE, WORDS
 
 SMOKE = "smoke"
 

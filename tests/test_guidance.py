@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from dlm_control import Check, Control, Controller, LanguageModel, Plan, State, UsageError
-from dlm_control.denoiser import Denoiser
-from dlm_control.guidance import GUIDANCES, PaperGuidance, TiltGuidance, tilt
-from dlm_control.layout import Layout, Layouts
-from dlm_control.model import DiffusionLM, DiffusionLMConfig
-from dlm_control.samplers import noise_levels, sampler
-from dlm_control.tokenizer import WordTokenizer
+from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
+from dlm_control.diffusion.samplers import noise_levels, sampler
+from dlm_control.sampling.denoiser import Denoiser
+from dlm_control.sampling.guidance import GUIDANCES, PaperGuidance, TiltGuidance, tilt
+from dlm_control.sampling.layout import Layout, Layouts
+from dlm_control.text.tokenizer import WordTokenizer
 
 WORDS = ("ale", "bread", "cheese", "dill")
 PRIOR = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)

@@ -10,15 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from dlm_control import UsageError, cli, load
-from dlm_control.controllers.annotate import annotate_file
-from dlm_control.controllers.guide_lookup import find_guide, load_guide, read_guides, use_guides
-from dlm_control.controllers.semantic_guide import SemanticGuide
+from dlm_control.controllers.e2e.classifier import SemanticGuide
+from dlm_control.controllers.guides.lookup import find_guide, load_guide, read_guides, use_guides
+from dlm_control.controllers.guides.structure_guide import StructureGuide, StructureGuideConfig
+from dlm_control.controllers.guides.syntax_guide import SyntaxGuide
+from dlm_control.controllers.linguistics.annotate import annotate_file
 from dlm_control.controllers.span import Span
-from dlm_control.controllers.structure_guide import StructureGuide, StructureGuideConfig
-from dlm_control.controllers.syntax_guide import SyntaxGuide
-from dlm_control.hub import model_folder
-from dlm_control.language_model import LanguageModel
-from dlm_control.trainer import TrainConfig, Trainer
+from dlm_control.pipeline import LanguageModel
+from dlm_control.support.hub import model_folder
+from dlm_control.training.trainer import TrainConfig, Trainer
 
 
 @pytest.mark.parametrize("kind", ["structure-guide", "syntax-guide", "semantic-guide"])

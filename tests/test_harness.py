@@ -15,14 +15,14 @@ import pytest
 from conftest import made_suite
 
 from dlm_control import UsageError
-from dlm_control.eval.generator import Generator, Output
-from dlm_control.eval.harness import run_suite
-from dlm_control.eval.log import RunLog
-from dlm_control.eval.report import write_report
-from dlm_control.eval.scoring import score_run
+from dlm_control.eval.report.report import write_report
+from dlm_control.eval.run.generator import Generator, Output
+from dlm_control.eval.run.harness import run_suite
+from dlm_control.eval.run.log import RunLog
+from dlm_control.eval.score.scoring import score_run
 from dlm_control.tasks.run import write_whole
 from dlm_control.tasks.suite import Suite, read_suite
-from dlm_control.tasks.targets import Target
+from dlm_control.tasks.targets.target import Target
 
 SMOKE = "smoke"
 
@@ -245,7 +245,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from test_harness import Echo, lengths_suite
-from dlm_control.eval.harness import run_suite
+from dlm_control.eval.run.harness import run_suite
 class Slow(Echo):
     def texts(self, *arguments):
         time.sleep(0.05)
@@ -278,7 +278,7 @@ import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from test_harness import Echo, lengths_suite
-from dlm_control.eval.harness import run_suite
+from dlm_control.eval.run.harness import run_suite
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900))
 folder = Path({folder!r})

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlm_control import Gap, Plan, UsageError
-from dlm_control.automata import feasible_lengths
-from dlm_control.layout import Layout, Layouts
-from dlm_control.tokenizer import WordTokenizer
+from dlm_control.sampling.automata import feasible_lengths
+from dlm_control.sampling.layout import Layout, Layouts
+from dlm_control.text.tokenizer import WordTokenizer
 
 A, B, C = 3, 4, 5  # behind UNK, PAD and END
 WORDS = (A, B, C)

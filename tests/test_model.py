@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from dlm_control import LanguageModel, UsageError, load
-from dlm_control.model import HEADS, DiffusionLM, DiffusionLMConfig, posterior_mean_weights
-from dlm_control.objectives import Categorical, Draws, Objective, Paper, noised
-from dlm_control.schedule import noise_schedule
-from dlm_control.tokenizer import WordTokenizer
+from dlm_control.diffusion.model import HEADS, DiffusionLM, DiffusionLMConfig, posterior_mean_weights
+from dlm_control.diffusion.schedule import noise_schedule
+from dlm_control.text.tokenizer import WordTokenizer
+from dlm_control.training.objectives import Categorical, Draws, Objective, Paper, noised
 
 VOCAB, DIM, BATCH, CANVAS = 11, 6, 3, 5
 

@@ -13,11 +13,11 @@ from conftest import made_suite
 from typer.testing import CliRunner
 
 from dlm_control import cli, load
-from dlm_control.controller import Controller
-from dlm_control.controllers.linguistics import tags_of, tree_of
+from dlm_control.control.controller import Controller
+from dlm_control.controllers.linguistics.taggers import tags_of, tree_of
+from dlm_control.controllers.linguistics.trees import constituents
 from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.span import Span
-from dlm_control.controllers.syntax import constituents
 from dlm_control.controllers.tree import SyntaxTree
 
 SMALL = "model: {width: 64, depth: 2, heads: 4}, tokens: 900"

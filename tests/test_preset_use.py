@@ -37,9 +37,7 @@ TILT: dict[str, Any] = {"steps": 12, "candidates": 1, "interval": (0.0, 1.0)}
 PAPER: dict[str, Any] = {**TILT, "guidance": "paper", "sampler": "ddim-eta1", "evidence": 1.0}
 
 
-@pytest.mark.parametrize(
-    ("way", "reads", "least"), [(TILT, "logits", 2.0**-4), (PAPER, "x_t", 2.0**-10)], ids=["tilt", "2022"]
-)
+@pytest.mark.parametrize(("way", "reads", "least"), [(TILT, "logits", 2.0**-4), (PAPER, "x_t", 2.0**-10)], ids=["tilt", "2022"])
 def test_a_presets_weight_multiplies_every_controls(
     way: dict[str, Any], reads: str, least: float, tiny_lm: LanguageModel
 ) -> None:

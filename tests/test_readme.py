@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dlm_control import LanguageModel, load
-from dlm_control.registry import controller, include
+from dlm_control.control.registry import controller, include
 from dlm_control.tasks.spec import Spec, read_spec
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dlm_control import UsageError
-from dlm_control.eval.plots import curves
-from dlm_control.eval.report import read_runs, write_report
-from dlm_control.eval.scoring import SCORING
+from dlm_control.eval.report.plots import curves
+from dlm_control.eval.report.report import read_runs, write_report
+from dlm_control.eval.score.scoring import SCORING
 
 
 def run(folder: Path, suite: str, metric: str, mean: float, texts: bool = True, scoring: int = SCORING) -> None:
@@ -95,6 +95,6 @@ def test_without_matplotlib_a_curve_says_what_installs_it(monkeypatch: pytest.Mo
     def missing(paint: object) -> str:
         raise UsageError("matplotlib is not installed; pip install 'dlm-control[plot]'")
 
-    monkeypatch.setattr("dlm_control.eval.plots.svg", missing)
+    monkeypatch.setattr("dlm_control.eval.report.plots.svg", missing)
     curve = curves({"title": "T", "told": "", "command": "c", "series": {}, "x": "", "y": ""})
     assert curve["svg"] == "" and "pip install" in curve["missing"]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlm_control.errors import UsageError
-from dlm_control.samplers import DDIM, SAMPLERS, Ancestral, DPMSolverPP2M, Sampler, noise_levels, sampler
-from dlm_control.schedule import noise_schedule
+from dlm_control.diffusion.samplers import DDIM, SAMPLERS, Ancestral, DPMSolverPP2M, Sampler, noise_levels, sampler
+from dlm_control.diffusion.schedule import noise_schedule
+from dlm_control.support.errors import UsageError
 
 MEAN, VARIANCE = 0.7, 0.35
 SMOOTH = noise_schedule("loglinear")

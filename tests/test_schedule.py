@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dlm_control.errors import UsageError
-from dlm_control.samplers import SPACINGS, noise_levels
-from dlm_control.schedule import SCHEDULES, noise_schedule
+from dlm_control.diffusion.samplers import SPACINGS, noise_levels
+from dlm_control.diffusion.schedule import SCHEDULES, noise_schedule
+from dlm_control.support.errors import UsageError
 
 NAMES = sorted(SCHEDULES)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from dlm_control.control import Control
-from dlm_control.errors import UsageError
-from dlm_control.language_model import LanguageModel
-from dlm_control.presets import preset
+from dlm_control.control.use import Control
+from dlm_control.pipeline import LanguageModel
+from dlm_control.sampling.presets import preset
+from dlm_control.support.errors import UsageError
 from dlm_control.tasks.preflight import preflight
 from dlm_control.tasks.run import run_spec, writable
 from dlm_control.tasks.spec import Spec, read_spec
@@ -19,8 +19,8 @@ from dlm_control.tasks.spec import Spec, read_spec
 LENGTH = {"controls": [{"length": 12}]}
 
 OWN = '''
-from dlm_control.controller import Check, Controller
-from dlm_control.registry import register_controller
+from dlm_control.control.controller import Check, Controller
+from dlm_control.control.registry import register_controller
 
 @register_controller("{name}")
 class Own(Controller):

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from dlm_control import Control, LanguageModel, State
+from dlm_control.controllers.guides.lookup import use_guides
+from dlm_control.controllers.guides.structural import Structural
+from dlm_control.controllers.guides.structure_guide import NOTHING_ASKED, StructureGuide, StructureGuideConfig
 from dlm_control.controllers.keyword import Keyword
+from dlm_control.controllers.linguistics.trees import UNIVERSAL
 from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
-from dlm_control.controllers.structural import Structural
-from dlm_control.controllers.structure_guide import NOTHING_ASKED, StructureGuide, StructureGuideConfig
-from dlm_control.controllers.syntax import UNIVERSAL
 from dlm_control.controllers.tree import SyntaxTree
-from dlm_control.guidance import tilt
-from dlm_control.model import DiffusionLM, DiffusionLMConfig
-from dlm_control.tokenizer import WordTokenizer
+from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
+from dlm_control.sampling.guidance import tilt
+from dlm_control.text.tokenizer import WordTokenizer
 
 WORDS = "ale bread near coffee shop"
 FIRST = 3  # id of the first word, behind UNK, PAD and END
@@ -35,7 +37,7 @@ def toy_lm(words: str = WORDS) -> LanguageModel:
 
 
 @pytest.fixture
-def guided() -> tuple[LanguageModel, StructureGuide]:
+def guided(tmp_path: Path) -> tuple[LanguageModel, StructureGuide]:
     """A model, and a guide of random weights that answers for its words."""
     lm = toy_lm()
     torch.manual_seed(4)
@@ -44,7 +46,9 @@ def guided() -> tuple[LanguageModel, StructureGuide]:
     for parameter in guide.parameters():  # structures must matter, and words that are asked for without any, too
         torch.nn.init.normal_(parameter, std=0.7)
     guide.eval().requires_grad_(False)
-    lm.once("e2e-structure", lambda: guide)
+    guide.config.fingerprint = lm.fingerprint
+    guide.save_pretrained(tmp_path)
+    use_guides(lm, structure=tmp_path)
     return lm, guide
 
 

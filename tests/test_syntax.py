@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from nltk import Tree
 
-from dlm_control.controllers.linguistics import parse, sentences, tag
+from dlm_control.controllers.linguistics.taggers import parse, sentences, tag
+from dlm_control.controllers.linguistics.trees import Constituent, bare, bracket_counts, constituents, f1, leaves, read_tree
 from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.span import Span
-from dlm_control.controllers.syntax import Constituent, bare, bracket_counts, constituents, f1, leaves, read_tree
 from dlm_control.controllers.tree import SyntaxTree
-from dlm_control.errors import UsageError
+from dlm_control.support.errors import UsageError
 
 PUB = "(S (NP (DT The) (NN pub)) (VP (VBZ is) (ADJP (JJ cheap))) (. .))"
 
@@ -152,7 +152,7 @@ def test_a_constituent_prints_as_it_is_given() -> None:
 
 
 def test_a_missing_tool_leaves_a_text_unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlm_control.controllers import linguistics
+    from dlm_control.controllers.linguistics import taggers as linguistics
 
     def missing() -> None:
         raise UsageError("part-of-speech tags need spaCy: pip install 'dlm-control[syntax]'")
@@ -163,7 +163,7 @@ def test_a_missing_tool_leaves_a_text_unjudged(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_annotating_resumes_and_names_what_the_parser_rejects(tmp_path: Path) -> None:
-    from dlm_control.controllers.annotate import annotate_file
+    from dlm_control.controllers.linguistics.annotate import annotate_file
 
     corpus = tmp_path / "corpus.csv"
     corpus.write_text('id,ref\n1,The pub is cheap.\n2,"It serves food."\n3,The pub is cheap.\n4,' + "very " * 200 + "long\n")

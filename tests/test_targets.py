@@ -9,13 +9,13 @@ import pytest
 
 from dlm_control import LanguageModel, UsageError
 from dlm_control.controllers.semantic import Semantic
-from dlm_control.eval.metrics import METRICS
-from dlm_control.eval.overlap import filled, overlap
-from dlm_control.language_model import named
-from dlm_control.tasks.readers import made, stories, tag_sequences
+from dlm_control.eval.score.metrics import METRICS
+from dlm_control.eval.score.overlap import filled, overlap
+from dlm_control.pipeline import named
 from dlm_control.tasks.suite import read_suite, read_suites
-from dlm_control.tasks.target_file import make_targets
-from dlm_control.tasks.targets import NOISE_AWARE, WORDS
+from dlm_control.tasks.targets.file import make_targets
+from dlm_control.tasks.targets.readers import made, stories, tag_sequences
+from dlm_control.tasks.targets.target import NOISE_AWARE, WORDS
 
 SMOKE = "smoke"
 

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from dlm_control import UsageError, load
-from dlm_control.data import CanvasBatches, canvas_of, encode, padded, read_split
-from dlm_control.lm_recipe import DiffusionLMRecipe
-from dlm_control.optim import MuonAdamW, hidden_matrices, orthogonalised
-from dlm_control.tokenizer import WordTokenizer
-from dlm_control.trainer import TrainConfig, Trainer, rate
+from dlm_control.diffusion.canvas import canvas_of, padded
+from dlm_control.text.tokenizer import WordTokenizer
+from dlm_control.training.data import CanvasBatches, encode, read_split
+from dlm_control.training.diffusion_lm import DiffusionLMRecipe
+from dlm_control.training.optim import MuonAdamW, hidden_matrices, orthogonalised
+from dlm_control.training.trainer import TrainConfig, Trainer, rate
 
 SIZES = {"dim": 8, "width": 16, "depth": 1, "heads": 2, "max_canvas": 16}
 
@@ -68,7 +69,7 @@ def script(file: Path, *runs: dict[str, Any]) -> Path:
     """A program that trains, for a process of its own."""
     file.write_text(
         "import torch\nfrom accelerate.state import AcceleratorState\n"
-        "from dlm_control.trainer import TrainConfig, Trainer\ntorch.set_num_threads(1)\n"
+        "from dlm_control.training.trainer import TrainConfig, Trainer\ntorch.set_num_threads(1)\n"
         f"for run in {runs!r}:\n"
         "    trainer = Trainer(TrainConfig(**run))\n    trainer.run()\n    process = trainer.accelerator\n"
         "    (trainer.out / f'{process.process_index}-of-{process.num_processes}').touch()\n"

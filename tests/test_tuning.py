@@ -9,9 +9,9 @@ import pytest
 from conftest import made_suite
 
 from dlm_control import UsageError
-from dlm_control.eval.generator import chosen_preset
-from dlm_control.eval.tuning import SPACE, Trial, _drawn, _merit, tune_presets
-from dlm_control.presets import preset
+from dlm_control.eval.run.generator import chosen_preset
+from dlm_control.eval.studies.tuning import SPACE, Trial, _drawn, _merit, tune_presets
+from dlm_control.sampling.presets import preset
 
 
 def test_tuning_tries_the_default_first_keeps_the_budget_of_calls_and_prefers_fluent_success() -> None:

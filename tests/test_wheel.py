@@ -65,8 +65,8 @@ import sys
 sys.path[:0] = [{str(site)!r}]
 sys.path += {dependencies!r}
 import dlm_control, dlm_control.controllers, dlm_control.eval, dlm_control.tasks
-from dlm_control.hub import bundled
-from dlm_control.registry import controllers
+from dlm_control.support.hub import bundled
+from dlm_control.control.registry import controllers
 for package in (dlm_control, dlm_control.controllers, dlm_control.eval, dlm_control.tasks):
     assert package.__file__.startswith({str(site)!r}), package.__file__
 assert not any(path.startswith({str(ROOT)!r}) and "site-packages" not in path for path in sys.path), sys.path

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GPT2Config, GPT2ForTokenClassification, GPT2LMHeadModel
 
-from dlm_control.errors import UsageError
 from dlm_control.eval.baselines.prompts import TOKENS, place_ids
-from dlm_control.progress import hush
-from dlm_control.seeds import seeded
-from dlm_control.tokenizer import WordTokenizer
+from dlm_control.support.errors import UsageError
+from dlm_control.support.progress import hush
+from dlm_control.support.seeds import seeded
+from dlm_control.text.tokenizer import WordTokenizer
 
 MOST_WORDS = 95  # in a text
 

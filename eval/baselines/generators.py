@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from dlm_control.control import Control
-from dlm_control.controller import Controller
-from dlm_control.errors import Problems, UsageError, shown
+from dlm_control.control.controller import Controller
+from dlm_control.control.use import Control
 from dlm_control.eval.baselines.decode import MOST_WORDS, Judge, Network, Stream, generators, network, sample, written
 from dlm_control.eval.baselines.prompts import prompt_of
-from dlm_control.eval.generator import Generator, Output
-from dlm_control.hub import file_digest
+from dlm_control.eval.run.generator import Generator, Output
+from dlm_control.support.errors import Problems, UsageError, shown
+from dlm_control.support.hub import file_digest
 from dlm_control.tasks.suite import Suite
-from dlm_control.tasks.targets import Target
+from dlm_control.tasks.targets.target import Target
 
 FOLDER = "runs/baselines"
 # Least and most of the settings; a whole least wants whole numbers. A baseline of others checks its own.

@@ -13,16 +13,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from dlm_control.data import CanvasBatches, encode, padded, read_split
-from dlm_control.errors import UsageError
+from dlm_control.diffusion.canvas import padded
 from dlm_control.eval.baselines.decode import MOST_WORDS, Texts, generators, network
 from dlm_control.eval.baselines.generators import Baseline, _prompts
 from dlm_control.eval.baselines.prompts import MEANINGS, said
-from dlm_control.eval.generator import Output
-from dlm_control.objectives import Draws
-from dlm_control.recipe import Loss, Recipe
+from dlm_control.eval.run.generator import Output
+from dlm_control.support.errors import UsageError
 from dlm_control.tasks.suite import Suite
-from dlm_control.tasks.targets import Target
+from dlm_control.tasks.targets.target import Target
+from dlm_control.training.data import CanvasBatches, encode, read_split
+from dlm_control.training.objectives import Draws
+from dlm_control.training.recipe import Loss, Recipe
 
 
 class AttributeRecipe(Recipe):

@@ -8,15 +8,15 @@ from itertools import chain
 
 from nltk import Tree
 
-from dlm_control.controller import Controller
-from dlm_control.controllers.e2e import FIELDS, PHRASES, fields_of
+from dlm_control.control.controller import Controller
+from dlm_control.controllers.e2e.fields import FIELDS, PHRASES, fields_of
 from dlm_control.controllers.length import Length
+from dlm_control.controllers.linguistics.trees import LABELS, UNIVERSAL, bare, constituents, read_tree
 from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
-from dlm_control.controllers.syntax import LABELS, UNIVERSAL, bare, constituents, read_tree
 from dlm_control.controllers.tree import SyntaxTree
-from dlm_control.errors import UsageError
+from dlm_control.support.errors import UsageError
 
 KINDS: dict[str, tuple[str, ...]] = {"semantic": ("mr",), "pos": ("pos",), "tree": ("tree",), "span": ("tree",), "length": ()}
 _WORDS = 96  # in a text at most

@@ -12,14 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2ForTokenClassification, GPT2LMHeadModel, PreTrainedModel
 
-from dlm_control.data import CanvasBatches, encode, padded, read_split
-from dlm_control.errors import UsageError
+from dlm_control.diffusion.canvas import padded
 from dlm_control.eval.baselines.prompts import KINDS, TOKENS, drawn, place_ids, wrong
-from dlm_control.hub import model_folder
-from dlm_control.objectives import Draws
-from dlm_control.progress import hush
-from dlm_control.recipe import Loss, Recipe
-from dlm_control.tokenizer import WordTokenizer
+from dlm_control.support.errors import UsageError
+from dlm_control.support.hub import model_folder
+from dlm_control.support.progress import hush
+from dlm_control.text.tokenizer import WordTokenizer
+from dlm_control.training.data import CanvasBatches, encode, read_split
+from dlm_control.training.objectives import Draws
+from dlm_control.training.recipe import Loss, Recipe
 
 _HELD_OUT = 512  # sentences that `evaluate` looks at
 

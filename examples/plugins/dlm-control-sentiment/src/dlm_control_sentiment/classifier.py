@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dlm_control import State, UsageError
-from dlm_control.progress import hush
+from dlm_control.support.progress import hush
 
 SPREAD = 1.0  # standard deviation of a word's embedding, when a clean embedding is read as a distribution over words
 

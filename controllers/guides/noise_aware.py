@@ -1,0 +1,139 @@
+"""What guide networks have in common: a small transformer over noisy embeddings that knows the noise level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from dlm_control.diffusion.canvas import padded
+from dlm_control.diffusion.model import encoder_layer, sinusoids
+from dlm_control.pipeline import load
+from dlm_control.support.errors import UsageError
+from dlm_control.training.data import CanvasBatches, encode, read_split
+from dlm_control.training.recipe import Recipe
+
+
+class GuideConfig(PretrainedConfig):
+    """Sizes of a guide.
+
+    Args:
+        dim: of the word embeddings it reads.
+        vocab_size: words of the language model.
+        width, depth, heads: of its transformer.
+        max_canvas: positions at most.
+        fingerprint: of the language model it was trained for.
+    """
+
+    def __init__(
+        self,
+        dim: int = 16,
+        vocab_size: int = 3,
+        width: int = 128,
+        depth: int = 3,
+        heads: int = 4,
+        max_canvas: int = 96,
+        fingerprint: str = "",
+        **kwargs: object,
+    ) -> None:
+        self.dim, self.vocab_size, self.width, self.depth, self.heads = dim, vocab_size, width, depth, heads
+        self.max_canvas, self.fingerprint = max_canvas, fingerprint
+        super().__init__(**kwargs)  # type: ignore[arg-type]
+
+
+class Trunk(nn.Module):
+    """Noisy embeddings to one vector a position."""
+
+    def __init__(self, config: GuideConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.input = nn.Linear(config.dim, width)
+        self.position = nn.Embedding(config.max_canvas, width)
+        self.noise_level = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
+        self.layers = nn.ModuleList(encoder_layer(width, config.heads) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x_t: Tensor, log_snr: Tensor, more: Tensor | None = None) -> Tensor:
+        """(batch, canvas, width).
+
+        Args:
+            x_t: (batch, canvas, dim), noisy embeddings.
+            log_snr: (batch,), of the noise level.
+            more: (batch, canvas, width), added to the input, or None.
+        """
+        h = self.input(x_t) + self.position.weight[: x_t.shape[1]] + self.noise_level(sinusoids(log_snr))[:, None]
+        if more is not None:
+            h = h + more
+        for layer in self.layers:
+            h = layer(h)
+        normed: Tensor = self.norm(h)
+        return normed
+
+
+class GuideRecipe(Recipe):
+    """What recipes of guides share: the frozen language model, encoded sentences, batches of like length.
+
+    Args:
+        lm: the language model whose embeddings the guide reads (a bundled name or a folder).
+        text_column: of the sentences.
+        model: arguments of the guide's config.
+        tokens: positions in a batch.
+    """
+
+    columns: tuple[str, ...] = ()  # of the data, beside the text
+    source: ClassVar[str]  # what gives these columns, for the error message
+
+    def __init__(
+        self, lm: str = "e2e", text_column: str = "ref", model: dict[str, Any] | None = None, tokens: int = 1800
+    ) -> None:
+        self.lm_source, self.text_column, self.sizes, self.tokens = lm, text_column, model or {}, tokens
+
+    @classmethod
+    def home(cls, settings: dict[str, Any]) -> str | None:
+        lm = settings.get("lm")
+        local = isinstance(lm, str) and Path(lm).expanduser().is_dir()
+        return str(Path(str(lm)).expanduser() / "guides" / cls.kind.removesuffix("-guide")) if local else None
+
+    def setup(self, data: str, seed: int, processes: int) -> None:
+        self.lm = load(self.lm_source)
+        lm = self.lm.model.config
+        sizes = {"dim": lm.dim, "vocab_size": lm.vocab_size, "max_canvas": lm.max_canvas, "fingerprint": self.lm.fingerprint}
+        torch.manual_seed(seed)
+        self.sentences, self.labels = self._read(data, "train", lm.max_canvas)
+        self.held_out, self.held_out_labels = self._read(data, "validation", lm.max_canvas)
+        self.model = self.network({**sizes, **self.sizes})
+        lengths = [len(sentence) - 1 for sentence in self.sentences]
+        self.batches = CanvasBatches(lengths, lm.max_canvas, self.tokens, seed, multiple=8 * processes)
+
+    def network(self, sizes: dict[str, Any]) -> nn.Module:
+        """The untrained guide."""
+        raise NotImplementedError
+
+    def labelled(self, row: dict[str, str]) -> Any:
+        """The label of a row of the data."""
+        raise NotImplementedError
+
+    def _read(self, data: str, split: str, max_canvas: int) -> tuple[list[list[int]], list[Any]]:
+        rows = read_split(data, split, [self.text_column])
+        lacking = [column for column in self.columns if column not in rows.column_names]
+        if lacking:
+            raise UsageError(f"--data {data}: no column {lacking[0]!r}; it has {', '.join(rows.column_names)}; {self.source}")
+        texts = [str(text) for text in rows[self.text_column]]
+        sentences = encode(self.lm.tokenizer, texts, max_canvas, data, f"{self.lm_source} has no longer canvas: remove them")
+        values = zip(*(rows[column] for column in self.columns), strict=True)
+        return sentences, [self.labelled(dict(zip(self.columns, map(str, each), strict=True))) for each in values]
+
+    def batch(self, step: int, rank: int, world: int) -> tuple[Tensor, list[Any], np.random.Generator]:
+        """Word ids (batch, canvas), the labels of the rows, and random numbers of this step."""
+        rows, canvas = self.batches[step]
+        share = np.array_split(rows, world)[rank]
+        ids = padded([self.sentences[row] for row in share], canvas, self.lm.tokenizer.pad_token_id)
+        return ids, [self.labels[row] for row in share], np.random.default_rng([step, rank])
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, PreTrainedModel)
+        model.save_pretrained(folder)

@@ -1,0 +1,111 @@
+"""`dlm train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dlm_control.training.trainer import Trainer
+
+_MEASURED = 4  # steps that the estimate is the mean of
+_CONFIG = typer.Argument(metavar="CONFIG", help="A YAML file; without one, what --kind says is trained on --data.")
+_KIND = typer.Option(help="Without CONFIG: diffusion-lm, autoregressive-lm (a teacher), structure-guide, syntax-guide, …")
+_LM = typer.Option(help="The model that a guide is for; a guide goes to <its folder>/guides/<kind> unless --out is given.")
+_DATA = typer.Option(help="'e2e', a folder with the E2E files, a .csv, or a .txt of one sentence a line.")
+_OUT = typer.Option(help="Folder of the model and its state; a run that stopped goes on from there.")
+
+
+def train(
+    config: Annotated[Path | None, _CONFIG] = None,
+    data: Annotated[str | None, _DATA] = None,
+    out: Annotated[str | None, _OUT] = None,
+    steps: Annotated[int | None, typer.Option(help="Length of the run.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column of the sentences; 'text' for a .txt.")] = None,
+    kind: Annotated[str | None, _KIND] = None,
+    lm: Annotated[str | None, _LM] = None,
+    until: Annotated[int | None, typer.Option(min=1, help="Stop after this step; the same command goes on later.")] = None,
+) -> None:
+    """Train a model, or go on where a run was stopped."""
+    from dlm_control.support.errors import UsageError
+    from dlm_control.training.recipe import recipe_class
+    from dlm_control.training.trainer import TrainConfig, Trainer
+
+    if config is None and (data is None or (out is None and lm is None)):
+        raise UsageError(
+            "train: give a config file (ours lie in configs/), or --data and --out for a text of your own, or --kind, --lm "
+            "and --data for a guide"
+        )
+    if config is not None and kind is not None:
+        raise UsageError(f"train: {config} says what is trained; leave out --kind")
+    recipe = _given({"text_column": text_column, "lm": lm})
+    if config is None and text_column is None and data is not None and Path(data).suffix == ".txt":
+        recipe["text_column"] = "text"
+    overrides = {"data": data, "out": out, "steps": steps, "recipe": recipe}
+    if config:
+        chosen = TrainConfig.read(config, overrides)
+    else:
+        usual = {"kind": kind or "diffusion-lm", **recipe_class(kind or "diffusion-lm").usual}
+        overrides["recipe"] = {**usual.get("recipe", {}), **recipe}
+        chosen = TrainConfig.checked({**usual, **_given(overrides)}, "dlm train")
+    trainer = Trainer(chosen)
+    left = min(chosen.steps, until or chosen.steps) - trainer.step
+    main = trainer.accelerator.is_main_process
+    if left <= 0:
+        raise UsageError(f"{chosen.out}: at step {trainer.step} of {chosen.steps} already; raise --until or give another --out")
+    seconds = seconds_per_step(trainer, min(_MEASURED, left))
+    if main:
+        typer.echo(
+            f"{chosen.kind}: {left:,} steps to go, {seconds:.2g} s each on this machine: about {duration(left * seconds)}, "
+            f"evaluations not counted; {chosen.out} is saved every {chosen.save_every} steps",
+            err=True,
+        )
+    try:
+        trainer.run(until)
+    except KeyboardInterrupt:
+        if main:
+            typer.echo(f"{chosen.out}: stopped at step {trainer.step}; the same command goes on from the last save", err=True)
+        raise
+    if main:
+        typer.echo(f"{chosen.out}: step {trainer.step} of {chosen.steps}")
+
+
+def seconds_per_step(trainer: Trainer, steps: int) -> float:
+    """Wall time of a step, measured on copies, so that the run itself is as if nothing had happened."""
+    import copy
+    import time
+
+    import torch
+
+    from dlm_control.training.objectives import Draws
+    from dlm_control.training.optim import MuonAdamW
+
+    config, accelerator = trainer.config, trainer.accelerator
+    rank, world = accelerator.process_index, accelerator.num_processes
+    with torch.random.fork_rng():
+        model = copy.deepcopy(trainer.recipe.model)
+        optimizer = MuonAdamW(model, config.lr, muon=config.muon)
+        started = 0.0
+        for step in range(trainer.step - 1, trainer.step + steps):  # the first is slower than the rest, and not counted
+            if step == trainer.step:
+                started = time.perf_counter()
+            batch = trainer.recipe.batch(max(step, 0), rank, world)
+            loss, _ = trainer.recipe.loss(model, batch, Draws(config.seed, max(step, 0), rank, world))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return (time.perf_counter() - started) / steps
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min` or `1 h 45 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+def _given(overrides: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in overrides.items() if value is not None}

@@ -1,0 +1,121 @@
+"""The contract between the engine and a control."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+
+from dlm_control.control.plan import Plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlm_control.pipeline import LanguageModel
+
+Space = Literal["x_t", "x0", "logits"]
+
+
+class Check(NamedTuple):
+    """Did a finished text obey?
+
+    Attributes:
+        score: in [0, 1]; 1 is full obedience; NaN where it could not be judged, because a tool is missing.
+        why: a few words for a reader, such as "17 words, wanted 18".
+    """
+
+    score: float
+    why: str
+
+    @property
+    def passed(self) -> bool:
+        """Full obedience."""
+        return self.score >= 1.0
+
+    @property
+    def judged(self) -> bool:
+        """Could it be judged?"""
+        return self.score == self.score
+
+
+@dataclass(frozen=True)
+class State:
+    """What a controller may read at one denoising step; differentiable where its `reads` says so.
+
+    Attributes:
+        x_t: (batch, canvas, dim), noisy embeddings.
+        t: (batch,), noise level in [0, 1].
+        x0: (batch, canvas, dim), the denoiser's clean embeddings.
+        logits: (batch, canvas, vocab), log-probabilities of the words; None when the model predicts embeddings alone.
+        words: (batch,), how many words each text will have.
+        lm: the frozen language model: vocabulary, embedding table, guides.
+    """
+
+    x_t: Tensor
+    t: Tensor
+    x0: Tensor
+    logits: Tensor | None
+    words: Tensor
+    lm: LanguageModel
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """(batch, canvas, vocab), log-probabilities of words: the logits, normalised."""
+        assert self.logits is not None
+        return self.logits.log_softmax(-1)
+
+
+class Controller(ABC):
+    """One constraint. A subclass's constructor takes its target; the registry gives it a name.
+
+    Attributes:
+        reads: the space in which its energy is a function: `x_t` (a noise-aware guide), `x0` (any differentiable function of
+            clean embeddings) or `logits` (of word distributions, with no pass through the denoiser). None: it has no energy and
+            acts through its plan, or through `check` and particles.
+        calibrated: is its energy −log p, or that up to a constant? Only the first can say that a control is unlikely.
+        name: set by the registry.
+    """
+
+    reads: Space | None = None
+    calibrated: bool = True
+    name: ClassVar[str] = ""
+
+    def energy(self, state: State) -> Tensor:
+        """−log p(c | state), one number an item: (batch,), differentiable in the space that `reads` names.
+
+        A controller of `logits` returns −log of an expectation under the product of the positions' word distributions; the
+        engine then conditions those distributions exactly. One of `x_t` or `x0` returns any differentiable energy.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads {self.reads!r} but has no energy()")
+
+    def final_energy(self, state: State) -> Tensor:
+        """−log p(c | finished text), (batch,), as a guide judges it: what candidates are compared by (`select: energies`).
+
+        Its state holds a finished text: x_t and x0 are the embeddings of its words, t is almost 0, logits are 0 for the words
+        and −50 for all others. By default the energy of that state.
+        """
+        return self.energy(state)
+
+    @abstractmethod
+    def check(self, text: str) -> Check:
+        """Did this finished text obey? Judged from the text alone."""
+
+    def plan(self, lm: LanguageModel) -> Plan:
+        """What is fixed before sampling starts.
+
+        Raises:
+            UsageError: the target cannot be met by this language model (a word it does not know, …).
+        """
+        return Plan()
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k[0] != "_" and k != "reads")
+        return f"{type(self).__name__}({arguments})"
+
+
+def log_sum(terms: list[Tensor]) -> Tensor:
+    """log Σ exp of a list of (batch,) tensors."""
+    import torch
+
+    return torch.stack(terms).logsumexp(0)

@@ -1,0 +1,166 @@
+"""Controllers by name: built in, installed by other packages, or read from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from dlm_control.support.errors import UsageError, suggestion
+
+if TYPE_CHECKING:
+    from dlm_control.control.controller import Controller
+
+GROUP = "dlm_control.controllers"
+_INCLUDED = "dlm_control_include."
+C = TypeVar("C", bound="type[Controller]")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered controller.
+
+    Attributes:
+        name: in specs.
+        origin: the package or file it comes from.
+    """
+
+    name: str
+    origin: str
+    _source: EntryPoint | type[Controller]
+
+    def load(self) -> type[Controller]:
+        """The class; imported now if it was not yet.
+
+        Raises:
+            UsageError: it does not import, or is no Controller.
+        """
+        if isinstance(self._source, type):
+            return self._source
+        try:
+            cls = self._source.load()
+        except Exception as error:
+            raise UsageError(f"controller {self.name!r} of {self.origin} does not import: {error!r}") from error
+        return _checked(self.name, cls)
+
+
+_registered: dict[str, Entry] = {}
+
+
+def register_controller(name: str) -> Callable[[C], C]:
+    """Class decorator: make a Controller known under a name.
+
+    Raises:
+        UsageError: the name is taken by another class, or the decorated thing is no Controller.
+    """
+
+    def register(cls: C) -> C:
+        _checked(name, cls)
+        cls.name = name
+        origin = _origin(cls)
+        taken = controllers().get(name)
+        if taken is not None and taken.origin != _package(cls) and taken.origin != origin:
+            raise UsageError(f"controller {name!r}: already registered by {taken.origin}; choose another name")
+        if name in _registered and _registered[name]._source is not cls:
+            raise UsageError(f"controller {name!r}: registered twice in {origin}; choose another name")
+        if taken is None:
+            _registered[name] = Entry(name, origin, cls)
+        return cls
+
+    return register
+
+
+def controllers() -> dict[str, Entry]:
+    """All known controllers by name, in alphabetical order; none is imported for it.
+
+    Raises:
+        UsageError: two packages claim one name.
+    """
+    found = dict(_registered)
+    for point in entry_points(group=GROUP):
+        origin = point.dist.name if point.dist else "?"
+        if point.name in found and found[point.name].origin != origin:
+            both = f"{found[point.name].origin} and {origin}"
+            raise UsageError(f"controller {point.name!r} comes from both {both}; uninstall one")
+        found[point.name] = Entry(point.name, origin, point)
+    return dict(sorted(found.items()))
+
+
+def controller(name: str) -> type[Controller]:
+    """The controller class of that name.
+
+    Raises:
+        UsageError: there is none; the message lists those there are.
+    """
+    known = controllers()
+    if name not in known:
+        raise UsageError(f"unknown controller {name!r}{suggestion(name, known)}; there are: {', '.join(known)}")
+    return known[name].load()
+
+
+def include(path: str | Path) -> None:
+    """Run a Python file that registers controllers.
+
+    Raises:
+        UsageError: it is missing or fails.
+    """
+    file = Path(path).resolve()
+    if file.suffix != ".py" or not file.is_file():
+        raise UsageError(f"include {path}: no such Python file")
+    name = f"{_INCLUDED}{hashlib.sha256(bytes(file)).hexdigest()[:8]}.{file.stem}"  # two folders may hold a file of one name
+    if name in sys.modules:
+        return
+    before = dict(_registered)
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        _registered.clear()
+        _registered.update(before)
+        reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+        raise UsageError(f"include {path}: {reason}") from error
+
+
+def parameters(cls: type[Controller]) -> dict[str, inspect.Parameter]:
+    """The constructor's parameters by name."""
+    return dict(inspect.signature(cls).parameters)
+
+
+def signature(cls: type[Controller]) -> str:
+    """What a controller takes, for a reader: `words, present=True, position=None`."""
+    stars: dict[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    taken = [
+        f"{stars.get(p.kind, '')}{name}" if p.default is p.empty else f"{name}={p.default!r}"
+        for name, p in parameters(cls).items()
+    ]
+    return ", ".join(taken) or "nothing"
+
+
+def _origin(cls: type) -> str:
+    """Where a class was written: the file that was included, or the module."""
+    if cls.__module__.startswith(_INCLUDED):
+        return str(sys.modules[cls.__module__].__file__)
+    return cls.__module__
+
+
+def _package(cls: type) -> str:
+    """The distribution a class's module belongs to, by its top-level name."""
+    return cls.__module__.split(".")[0].replace("_", "-")
+
+
+def _checked(name: str, cls: object) -> type[Controller]:
+    from dlm_control.control.controller import Controller
+
+    if not (inspect.isclass(cls) and issubclass(cls, Controller)):
+        raise UsageError(f"controller {name!r}: expected a subclass of dlm_control.Controller, got {cls!r}")
+    return cls

@@ -1,0 +1,146 @@
+"""A controller as one task uses it: how strongly, where, and with every answer of it checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from dlm_control.control.controller import Check, Controller, State
+from dlm_control.support.errors import Fault, Problems, UsageError, shown, suggestion
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda t: 1.0,
+    "rising": lambda t: 2 * (1 - t),
+    "falling": lambda t: 2 * t,
+}
+
+
+@dataclass(frozen=True)
+class Control:
+    """A controller as one task uses it.
+
+    Attributes:
+        name: unique within the task; heads its checks and energies.
+        controller: the constraint.
+        weight: 1 is the controller's own posterior; w raises its likelihood to the power w; 0 only checks the text.
+        interval: noise levels (from, to) within [0, 1] at which it acts.
+        schedule: how the weight changes while noise falls from 1 to 0: `constant`, `rising` (from 0 to twice the weight) or
+            `falling` (from twice the weight to 0).
+    """
+
+    name: str
+    controller: Controller
+    weight: float = 1.0
+    interval: tuple[float, float] = (0.0, 1.0)
+    schedule: str = "constant"
+
+    def __post_init__(self) -> None:
+        problems = Problems(f"control {self.name}")
+        problems.found += faults_of_use(self.weight, self.interval, self.schedule)
+        problems.raise_if_any()
+
+    def acts_at(self, t: float) -> bool:
+        """Does its energy steer at noise level t?"""
+        return self.controller.reads is not None and self.weight > 0 and self.interval[0] <= t <= self.interval[1]
+
+    def weight_at(self, t: float) -> float:
+        """The weight at noise level t."""
+        return self.weight * SCHEDULES[self.schedule](t)
+
+    def energy(self, state: State) -> Tensor:
+        """The controller's energy, (batch,), checked.
+
+        Raises:
+            UsageError: it raised, or returned a wrong shape or a number that is not finite.
+        """
+        return self._asked("energy", state)
+
+    def final_energy(self, state: State) -> Tensor:
+        """The controller's energy of a finished text, (batch,), checked.
+
+        Raises:
+            UsageError: as `energy`.
+        """
+        return self._asked("final_energy", state)
+
+    def _asked(self, method: str, state: State) -> Tensor:
+        try:
+            energy: Any = getattr(self.controller, method)(state)
+        except UsageError:
+            raise
+        except Exception as error:  # a plugin's: whatever it is, say whose
+            where = f"t = {float(state.t[0]):.3f}, x_t {tuple(state.x_t.shape)}"
+            raise UsageError(f"{self._place}.{method} raised {type(error).__name__}: {error} (at {where})") from error
+        if not isinstance(energy, Tensor) or energy.shape != (len(state.x_t),):
+            got = tuple(energy.shape) if isinstance(energy, Tensor) else type(energy).__name__
+            raise UsageError(f"{self._place}.{method} returned {got}, expected a tensor ({len(state.x_t)},)")
+        if not torch.isfinite(energy).all():
+            row = int((~torch.isfinite(energy)).nonzero()[0])
+            value = float(energy[row].detach())
+            raise UsageError(f"{self._place}.{method} is {value} at t = {float(state.t[row]):.3f}, item {row}")
+        return energy
+
+    def check(self, text: str) -> Check:
+        """The controller's check of a finished text.
+
+        Raises:
+            UsageError: it raised, or returned no Check with a score in [0, 1] or NaN.
+        """
+        try:
+            check: Any = self.controller.check(text)
+        except UsageError:
+            raise
+        except Exception as error:
+            raise UsageError(f"{self._place}.check raised {type(error).__name__}: {error} (on {shown(text)})") from error
+        if not isinstance(check, Check) or not isinstance(check.score, (int, float)):
+            raise UsageError(f"{self._place}.check returned {shown(check)}, expected Check(score, why)")
+        if check.judged and not 0 <= check.score <= 1:
+            raise UsageError(f"{self._place}.check scored {check.score} on {shown(text)}, expected 0 to 1, or NaN for unjudged")
+        return check
+
+    def gradient(self, state: State, space: str) -> tuple[Tensor, Tensor]:
+        """Energy (batch,) and its gradient with respect to a field of the state, of that field's shape.
+
+        Raises:
+            UsageError: the energy does not depend on the field, or its gradient is not finite.
+        """
+        leaf = getattr(state, space).detach().requires_grad_()
+        with torch.enable_grad():
+            energy = self.energy(replace(state, **{space: leaf}))
+            gradient = torch.autograd.grad(energy.sum(), leaf, allow_unused=True)[0] if energy.requires_grad else None
+        if gradient is None:
+            raise UsageError(f"{self._place}.energy does not depend on state.{space}, which it says it reads")
+        if not torch.isfinite(gradient).all():
+            row = int((~torch.isfinite(gradient)).nonzero()[0][0])
+            raise UsageError(
+                f"{self._place}.energy has a gradient that is not finite at t = {float(state.t[row]):.3f}, item {row}"
+            )
+        return energy.detach(), gradient
+
+    @property
+    def _place(self) -> str:
+        return f"control {self.name}: {self.controller!r}"
+
+
+def faults_of_use(weight: object, interval: object, schedule: object = "constant") -> list[Fault]:
+    """What is wrong with a control's weight, interval and schedule."""
+    faults = []
+    if not _finite(weight) or cast(float, weight) < 0:
+        hint = " (a text; YAML reads 2e-1 as one and 2.0e-1 as a number)" if isinstance(weight, str) else ""
+        faults.append(Fault("weight", f"expected a number of 0 (check only) or more, got {shown(weight)}{hint}"))
+    ends: Sequence[Any] = interval if isinstance(interval, (list, tuple)) else ()
+    if not (len(ends) == 2 and all(_finite(end) for end in ends) and 0 <= ends[0] < ends[1] <= 1):
+        wanted = "two noise levels, 0 <= from < to <= 1, such as [0.1, 1.0]"
+        faults.append(Fault("interval", f"expected {wanted}, got {shown(interval)}"))
+    if not (isinstance(schedule, str) and schedule in SCHEDULES):
+        near = suggestion(str(schedule), SCHEDULES)
+        faults.append(Fault("schedule", f"unknown {shown(schedule)}{near}; there are: {', '.join(SCHEDULES)}"))
+    return faults
+
+
+def _finite(given: object) -> bool:
+    return isinstance(given, (int, float)) and not isinstance(given, bool) and abs(given) <= 1e308  # a larger int is no float

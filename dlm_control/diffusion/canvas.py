@@ -1,0 +1,24 @@
+"""The canvas: how many positions a sentence gets, and sentences padded to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def canvas_of(length: int, max_canvas: int, spare: int = 0) -> int:
+    """The canvas of a sentence of `length` words: room for END and `spare` PADs, rounded up to a multiple of 4."""
+    return min(max_canvas, -(-(length + 1 + spare) // 4) * 4)
+
+
+def padded(sentences: Sequence[Sequence[int]], canvas: int, pad: int) -> Tensor:
+    """(batch, canvas), the sentences with PADs behind them."""
+    import torch
+
+    ids = torch.full((len(sentences), canvas), pad)
+    for row, sentence in enumerate(sentences):
+        ids[row, : len(sentence)] = torch.tensor(sentence)
+    return ids

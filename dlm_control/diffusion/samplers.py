@@ -1,0 +1,179 @@
+"""Samplers: how to go from noise level t to a lower one, s. They know nothing of control.
+
+Notation: x_t = α·x0 + σ·ε, λ = log(α/σ); `x0` is the denoiser's answer at t, guided or not.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+from dlm_control.support.errors import UsageError, suggestion
+
+if TYPE_CHECKING:  # `dlm ls` lists samplers, and torch takes seconds to import
+    from torch import Tensor
+
+    from dlm_control.diffusion.schedule import NoiseSchedule
+
+Noise = Callable[[], "Tensor"]  # fresh standard normal numbers, (batch, canvas, dim)
+
+
+class Sampler(ABC):
+    """One step of a solver of the reverse process.
+
+    Attributes:
+        order: of convergence of the deterministic part.
+        stochastic: whether it draws noise; particles need one that does.
+    """
+
+    name: ClassVar[str]
+    order: ClassVar[int] = 1
+    stochastic: bool
+
+    def start(self) -> None:
+        """Forget the steps of an earlier trajectory."""
+
+    def keep(self, survivors: Tensor) -> None:
+        """Follow a resampling of the batch: row i goes on from row survivors[i]."""
+
+    @abstractmethod
+    def step(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise) -> Tensor:
+        """x_s from x_t, s < t.
+
+        Args:
+            x_t: (batch, canvas, dim), at noise level t.
+            x0: (batch, canvas, dim), the denoiser's answer.
+            noise: gives standard normal numbers of the same shape.
+        """
+
+
+class DDIM(Sampler):
+    """x_s = α_s·x0 + √(σ_s² − v²)·ε̂ + v·z, v = η·(σ_s/σ_t)·√(1 − α_t²/α_s²) (Song et al. 2021, eq. 12 and 16).
+
+    Args:
+        eta: 0 is deterministic, 1 has the variance of ancestral sampling.
+    """
+
+    name = "ddim"
+
+    def __init__(self, eta: float = 0.0) -> None:
+        self.eta, self.stochastic = eta, eta > 0
+
+    def step(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise) -> Tensor:
+        mean, deviation = self.moments(schedule, x_t, t, s, x0)
+        return mean + deviation * noise() if deviation > 0 else mean
+
+    def moments(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor) -> tuple[Tensor, float]:
+        """Mean (batch, canvas, dim) and standard deviation of x_s."""
+        alpha_t, sigma_t, alpha_s, sigma_s = _coefficients(schedule, t, s)
+        deviation = self.eta * sigma_s / sigma_t * math.sqrt(max(0.0, 1 - (alpha_t / alpha_s) ** 2)) if s > 0 else 0.0
+        direction = (x_t - alpha_t * x0) / sigma_t
+        return alpha_s * x0 + math.sqrt(max(0.0, sigma_s**2 - deviation**2)) * direction, deviation
+
+
+class Ancestral(Sampler):
+    """x_s ~ q(x_s | x_t, x0), the posterior of the forward process (Ho et al. 2020, eq. 6-7)."""
+
+    name = "ancestral"
+    stochastic = True
+
+    def step(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise) -> Tensor:
+        alpha_t, sigma_t, alpha_s, sigma_s = _coefficients(schedule, t, s)
+        ratio = alpha_t / alpha_s
+        mean = (alpha_s * (1 - ratio**2) * x0 + ratio * sigma_s**2 * x_t) / sigma_t**2
+        return mean + sigma_s / sigma_t * math.sqrt(max(0.0, 1 - ratio**2)) * noise() if s > 0 else mean
+
+
+class DPMSolverPP2M(Sampler):
+    """x_s = (σ_s/σ_t)·x_t − α_s·(e^{−h} − 1)·D, h = λ_s − λ_t; D extrapolates the last two answers (Lu et al. 2022, alg. 2).
+
+    With `sde`, half of the noise is drawn anew: x_s = (σ_s/σ_t)·e^{−h}·x_t + α_s·(1 − e^{−2h})·D + σ_s·√(1 − e^{−2h})·z
+    (the same paper's SDE-DPM-Solver++(2M)).
+    """
+
+    name = "dpmpp-2m"
+    order = 2
+
+    def __init__(self, sde: bool = False) -> None:
+        self.stochastic = sde
+        self.start()
+
+    def start(self) -> None:
+        self._last: tuple[float, Tensor] | None = None  # λ and answer of the step before
+
+    def keep(self, survivors: Tensor) -> None:
+        if self._last is not None:
+            self._last = (self._last[0], self._last[1][survivors])
+
+    def step(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise) -> Tensor:
+        alpha_t, sigma_t, alpha_s, sigma_s = _coefficients(schedule, t, s)
+        lambda_t, lambda_s = math.log(alpha_t / sigma_t), math.log(alpha_s / sigma_s)
+        h = lambda_s - lambda_t
+        extrapolated = x0
+        if self._last is not None and s > 0:  # the last step lands on x0 itself
+            r = (lambda_t - self._last[0]) / h
+            extrapolated = x0 + (x0 - self._last[1]) / (2 * r)
+        self._last = (lambda_t, x0)
+        if not self.stochastic:
+            return sigma_s / sigma_t * x_t - alpha_s * math.expm1(-h) * extrapolated
+        mean = sigma_s / sigma_t * math.exp(-h) * x_t - alpha_s * math.expm1(-2 * h) * extrapolated
+        return mean + sigma_s * math.sqrt(-math.expm1(-2 * h)) * noise() if s > 0 else mean
+
+
+SAMPLERS: dict[str, Callable[[], Sampler]] = {
+    "ancestral": Ancestral,
+    "ddim": DDIM,
+    "ddim-eta1": lambda: DDIM(eta=1.0),
+    "dpmpp-2m": DPMSolverPP2M,
+    "dpmpp-2m-sde": lambda: DPMSolverPP2M(sde=True),
+}
+
+
+def sampler(name: str) -> Sampler:
+    """A new sampler of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in SAMPLERS:
+        raise UsageError(f"sampler: unknown {name!r}{suggestion(name, SAMPLERS)}; there are: {', '.join(SAMPLERS)}")
+    return SAMPLERS[name]()
+
+
+SPACINGS = ("uniform", "log-snr", "quadratic")
+
+
+def noise_levels(steps: int, schedule: NoiseSchedule, spacing: str = "uniform") -> list[float]:
+    """steps + 1 noise levels from 1 down to 0.
+
+    Args:
+        spacing: `uniform` in t; `log-snr`, equal steps of log-SNR between t = 1 − 1/2000 and 1/2000 (beyond them it runs off to
+            its floors); `quadratic`, t = u², dense at low noise.
+    """
+    import numpy as np
+    import torch
+
+    u = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    if spacing == "uniform":
+        levels = u
+    elif spacing == "quadratic":
+        levels = u.square()
+    elif spacing == "log-snr":
+        grid = torch.linspace(1 - 1 / 2000, 1 / 2000, 20_001, dtype=torch.float64)
+        log_snr = schedule.log_snr(grid).numpy()
+        wanted = np.linspace(log_snr[0], log_snr[-1], steps + 1)
+        levels = torch.from_numpy(np.interp(wanted, log_snr, grid.numpy()))
+    else:
+        raise UsageError(f"spacing: unknown {spacing!r}{suggestion(spacing, SPACINGS)}; there are: {', '.join(SPACINGS)}")
+    levels[0], levels[-1] = 1.0, 0.0
+    return [float(level) for level in levels]
+
+
+def _coefficients(schedule: NoiseSchedule, t: float, s: float) -> tuple[float, float, float, float]:
+    """α_t, σ_t, α_s, σ_s."""
+    import torch
+
+    alpha, sigma = schedule.alpha_sigma(torch.tensor([t, s], dtype=torch.float64))
+    return float(alpha[0]), float(sigma[0]), float(alpha[1]), float(sigma[1])

@@ -1,0 +1,138 @@
+"""Merging what the controls fix into the layout of each text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from dlm_control.control.plan import Gap, Plan
+from dlm_control.diffusion.canvas import canvas_of
+from dlm_control.sampling.automata import GapChoices, feasible_lengths, wanted_at
+from dlm_control.support.errors import Problems
+from dlm_control.text.tokenizer import WordTokenizer
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is fixed for one item.
+
+    Attributes:
+        words: length of its text.
+        canvas: positions, END and PADs included.
+        allowed: (canvas, vocab) bool, the words that may stand at each position.
+    """
+
+    words: int
+    canvas: int
+    allowed: Tensor
+
+
+class Layouts:
+    """The layouts that several plans leave open.
+
+    Args:
+        plans: each with the name of its controller, for reports.
+        tokenizer: of the language model.
+        length_counts: how many training sentences have n words; lengths are drawn in proportion.
+        max_canvas: positions at most.
+
+    Raises:
+        UsageError: no text obeys all plans; the report names those that contradict each other.
+    """
+
+    def __init__(
+        self, plans: Sequence[tuple[str, Plan]], tokenizer: WordTokenizer, length_counts: Sequence[int], max_canvas: int
+    ) -> None:
+        self._plans, self._tokenizer, self._max_canvas = plans, tokenizer, max_canvas
+        special = {tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id}
+        self._ordinary = frozenset(range(len(tokenizer))) - special
+        self._merged = [plan for _, plan in plans]
+        feasible = feasible_lengths(self._merged, max_canvas - 1, self._ordinary)
+        if not feasible:
+            self._explain()
+        weights = [length_counts[n] + 0.01 if n < len(length_counts) else 0.01 for n in feasible]
+        self._lengths, self._weights = feasible, torch.tensor(weights, dtype=torch.float64)
+
+    def draw(self, generator: torch.Generator) -> Layout:
+        """One layout: a length as frequent as in training, then gap sizes, all choices alike."""
+        words = self._lengths[int(torch.multinomial(self._weights, 1, generator=generator))]
+        canvas = canvas_of(words, self._max_canvas)
+        return Layout(words, canvas, self._allowed(canvas, words, self._path(words, generator)))
+
+    def _path(self, words: int, generator: torch.Generator) -> list[int | None]:
+        """The words that the templates fix, position by position, in a random choice of gap sizes with room for all phrases."""
+        choices = GapChoices(self._merged, words, self._ordinary)
+        while True:
+            nodes, fixed = choices.start, list[int | None]()
+            for position in range(words):
+                options = choices.steps(position, nodes)
+                counts = torch.tensor([float(choices.count(position + 1, after)) for _, after in options], dtype=torch.float64)
+                word, nodes = options[int(torch.multinomial(counts, 1, generator=generator))]
+                fixed.append(word)
+            if all(word is None for word in fixed) or not any(plan.phrases for plan in self._merged):
+                return fixed
+            chosen = Plan(template=tuple(Gap(1, 1) if word is None else word for word in fixed))
+            if words in feasible_lengths([*self._merged, chosen], words, self._ordinary):
+                return fixed
+
+    def _allowed(self, canvas: int, words: int, fixed: list[int | None]) -> Tensor:
+        pad, end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
+        allowed = torch.ones(canvas, len(self._tokenizer), dtype=torch.bool)
+        allowed[:, sorted(frozenset({self._tokenizer.unk_token_id}).union(*(plan.forbidden for plan in self._merged)))] = False
+        allowed[:words, [pad, end]] = False
+        allowed[words:] = False
+        allowed[words, end] = True
+        allowed[words + 1 :, pad] = True
+        for position, word in enumerate(fixed):
+            wanted = wanted_at(self._merged, position, words)
+            if word is not None:
+                wanted = frozenset({word})
+            if wanted is not None:
+                row = torch.zeros(len(self._tokenizer), dtype=torch.bool)
+                row[sorted(wanted)] = True
+                allowed[position] &= row
+        return allowed
+
+    def _explain(self) -> None:
+        """Raise with the smallest sets of controls that contradict each other."""
+        most = self._max_canvas - 1
+        for size in range(1, len(self._plans) + 1):
+            clashes = [
+                group
+                for group in combinations(self._plans, size)
+                if not feasible_lengths([plan for _, plan in group], most, self._ordinary)
+            ]
+            if clashes:
+                problems = Problems("controls that no text can obey")
+                for group in clashes:
+                    needs = "; ".join(f"{name} needs {_needs(plan)}" for name, plan in group)
+                    problems.add("", f"{needs}; a text has 1 to {most} words")
+                problems.raise_if_any()
+        raise AssertionError("an infeasible set has an infeasible subset")
+
+
+def _needs(plan: Plan) -> str:
+    """A plan in words, for a report of contradictions."""
+    parts = []
+    if plan.min_words is not None or plan.max_words is not None:
+        low, high = plan.min_words, plan.max_words
+        parts.append(f"{low} words" if low == high else f"{low or 1} to {'any number of' if high is None else high} words")
+    if plan.template is not None:
+        given = sum(not isinstance(piece, Gap) for piece in plan.template)
+        free = [piece for piece in plan.template if isinstance(piece, Gap)]
+        least = given + sum(gap.least for gap in free)
+        most = None if any(gap.most is None for gap in free) else given + sum(gap.most or 0 for gap in free)
+        parts.append(
+            f"its template, {least} words" if least == most else f"its template, {least} to {most or 'any number of'} words"
+        )
+    if plan.at:
+        parts.append("a word at position " + ", ".join(str(p) for p in sorted(plan.at)))
+    if plan.phrases:
+        parts.append(" and ".join(f"room for {min(map(len, alternatives))} more words" for alternatives in plan.phrases))
+    if plan.forbidden:
+        parts.append(f"{len(plan.forbidden)} words absent")
+    return ", ".join(parts) or "nothing"

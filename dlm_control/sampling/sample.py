@@ -1,0 +1,40 @@
+"""One finished text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dlm_control.control.controller import Check
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One finished text.
+
+    Attributes:
+        text: as written; `words`: as the model wrote them.
+        checks: what each control says of it.
+        energies: −log p(control | text) in nats, as the controls' guides judge the finished text.
+        log_prob: sum of the words' log-probabilities in the last denoising step, in nats.
+        seed, index: with the spec and the preset, they give the same text again, alone or in any batch.
+        calls: network calls spent on it.
+        error: what went wrong with it, where `on_error` is `skip`; it has no text then.
+    """
+
+    text: str
+    words: tuple[str, ...]
+    checks: dict[str, Check]
+    energies: dict[str, float]
+    log_prob: float
+    seed: int
+    index: int
+    calls: int
+    error: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Every check passed."""
+        return self.error is None and all(check.passed for check in self.checks.values())
+
+    def __str__(self) -> str:
+        return self.text

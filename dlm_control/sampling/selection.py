@@ -1,0 +1,63 @@
+"""Choosing among texts: best of n, minimum Bayes risk, and particles resampled by black-box checks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dlm_control.control.controller import Check
+
+if TYPE_CHECKING:
+    from dlm_control.sampling.sample import Sample
+
+
+def select(candidates: Sequence[Sample], how: str) -> Sample:
+    """One text of several.
+
+    Args:
+        how: `checks`: the highest sum of check scores, ties broken by the denoiser's log-probability a word; `energies`: the
+            lowest sum of the controls' final energies, ties broken alike, with no look at the checks; `mbr`: the one most like
+            the others (highest mean F1 of 1- and 2-grams; Kumar & Byrne 2004, utility as in Li et al. 2022, §6.4).
+    """
+    if how == "mbr" and len(candidates) > 2:
+        grams = [_grams(candidate.words) for candidate in candidates]
+        agreement = [sum(_f1(mine, other) for other in grams if other is not mine) for mine in grams]
+        return candidates[max(range(len(candidates)), key=agreement.__getitem__)]
+
+    def quality(candidate: Sample) -> tuple[float, float]:
+        obedience = -sum(candidate.energies.values()) if how == "energies" else _obedience(candidate.checks)
+        return obedience, candidate.log_prob / max(1, len(candidate.words))
+
+    return max(candidates, key=quality)
+
+
+def resampled(checks: Sequence[Mapping[str, Check]], generator: torch.Generator, sharpness: float = 5.0) -> Tensor:
+    """Which particles go on: systematic resampling with weights exp(sharpness · sum of scores) (Kitagawa 1996).
+
+    Args:
+        checks: of each particle's present guess at its text.
+        generator: random numbers.
+
+    Returns:
+        (particles,), for each place the row that goes on there.
+    """
+    scores = torch.tensor([_obedience(c) for c in checks], dtype=torch.float64)
+    cumulated = (sharpness * scores).softmax(0).cumsum(0)
+    points = (torch.rand((), generator=generator) + torch.arange(len(scores))) / len(scores)
+    return torch.searchsorted(cumulated, points.double()).clamp(max=len(scores) - 1)
+
+
+def _obedience(checks: Mapping[str, Check]) -> float:
+    return sum(check.score for check in checks.values() if check.judged)
+
+
+def _grams(words: Sequence[str]) -> Counter[tuple[str, ...]]:
+    return Counter([(word,) for word in words] + list(zip(words, words[1:], strict=False)))
+
+
+def _f1(a: Counter[tuple[str, ...]], b: Counter[tuple[str, ...]]) -> float:
+    return 2 * (a & b).total() / max(1, a.total() + b.total())

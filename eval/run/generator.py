@@ -1,0 +1,123 @@
+"""What writes the texts of a suite: our diffusion model or a baseline, behind one small interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from dlm_control.controllers.guides.lookup import home_of
+from dlm_control.pipeline import LanguageModel, load
+from dlm_control.sampling.presets import Preset, named_preset, preset
+from dlm_control.support.plugins import installed
+from dlm_control.tasks.suite import Suite
+from dlm_control.tasks.targets.target import NOISE_AWARE, WORDS, Guides, Target
+
+GROUP = "dlm_control.generators"
+
+
+class Output(NamedTuple):
+    """One text, and the network calls spent on it."""
+
+    text: str
+    calls: float
+
+
+class Generator(ABC):
+    """Writes texts for targets. Its constructor takes the suite, a model, and its own settings.
+
+    Attributes:
+        guides: which guides it wants the targets' controls to have.
+        home: folder of its model, whose domain has a teacher; None where it is not known.
+    """
+
+    guides: Guides = WORDS
+    home: Path | None = None
+
+    @abstractmethod
+    def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
+        """One text for each index; a function of its arguments alone.
+
+        Raises:
+            UsageError: it cannot write for such a target, which then counts as failed.
+        """
+
+    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """What the texts depend on, for the manifest."""
+
+
+class Diffusion(Generator):
+    """A frozen Diffusion-LM under the targets' controls.
+
+    Args:
+        suite: may change what a preset says.
+        model: bundled name, folder or hub id, or a loaded model.
+        preset: a name, or a file that `dlm tune` wrote.
+        free: leave out all controls, for comparison.
+        **changes: of the preset.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        model: str | LanguageModel | None = None,
+        preset: str = "default",
+        free: bool = False,
+        **changes: Any,
+    ) -> None:
+        self.lm = model if isinstance(model, LanguageModel) else _loaded(model or "e2e")
+        self.home = home_of(self.lm)
+        self.free = free
+        self.preset = chosen_preset(preset, changes, suite.presets)
+        if self.preset.guidance == "paper":
+            self.guides = NOISE_AWARE
+
+    def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
+        controls = [] if self.free else target.controls
+        made = self.lm.generate(controls, len(indices), seed=seed, preset=self.preset, indices=indices)
+        return [Output(sample.text, sample.calls) for sample in made]
+
+    def provenance(self) -> dict[str, Any]:
+        return {
+            "model": self.lm.source, "model_fingerprint": self.lm.fingerprint, "weights": self.lm.weights_digest,
+            "preset": asdict(self.preset), "controls": "none" if self.free else "all",
+            "guides": "noise-aware" if self.guides == NOISE_AWARE else "words",
+        }  # fmt: skip
+
+
+def chosen_preset(
+    source: str, changes: Mapping[str, Any], suites: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> Preset:
+    """A named preset or one of a file, changed: by the suite, over that by the file, over that by the caller.
+
+    Args:
+        source: a name, or a file.
+        changes: the caller's.
+        suites: what the suite changes, by the name of a preset.
+
+    Raises:
+        UsageError: neither, or faulty values.
+    """
+    given = named_preset(source)
+    name = str(given.pop("name"))
+    return preset(name, **{**suites.get(name, {}), **given, **changes})
+
+
+def generator(name: str, suite: Suite, model: Any, settings: dict[str, Any]) -> Generator:
+    """The generator of that name.
+
+    Raises:
+        UsageError: an unknown name or setting.
+    """
+    made: Generator = installed(GROUP, name, "--generator: unknown", f"--generator {name}", suite, model, **settings)
+    return made
+
+
+@cache
+def _loaded(model: str) -> LanguageModel:
+    return load(model)

@@ -1,0 +1,129 @@
+"""Running a suite: every text into a log that survives anything; scores from the log."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlm_control.eval.run.generator import Generator
+from dlm_control.eval.run.log import RunLog
+from dlm_control.eval.score.metrics import check_metrics
+from dlm_control.eval.score.scoring import score_run
+from dlm_control.support.errors import UsageError
+from dlm_control.support.progress import progress
+from dlm_control.tasks.suite import Suite
+from dlm_control.tasks.targets.target import Target, digest_of
+
+
+def run_suite(
+    suite: Suite,
+    generator: Generator,
+    data: Path | None,
+    out: Path,
+    samples: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    name: str = "diffusion",
+    judges: Sequence[str] = (),
+    teacher: str | None = None,
+) -> dict[str, Any] | None:
+    """Generate what the log lacks, then score the whole log.
+
+    Under `accelerate launch` the processes share the targets; a text does not depend on which of them writes it.
+
+    Args:
+        suite: what is asked for.
+        generator: who writes.
+        data: folder of the suite's files; its `e2e/` holds the corpus that human text and copies are looked up in.
+        out: folder of the run.
+        samples: texts per target, the suite's number by default.
+        limit: first targets only.
+        seed: of the run.
+        name: of the generator.
+        judges, teacher: as for `score_run`.
+
+    Returns:
+        The scores; None in all processes but the first.
+
+    Raises:
+        UsageError: the folder holds another run, a file is missing, or the disk is full.
+    """
+    targets = suite.read_targets(data, generator.guides)[:limit]
+    check_metrics(suite.name, suite.metrics, targets)
+    samples = samples or suite.samples
+    rank, world, wait = _processes()
+    log = RunLog(out, rank)
+    if rank == 0:
+        log.start(_plan(suite, generator, name, samples, targets, seed))
+    wait()
+    done = {name for name, record in log.items(samples).items() if not record.get("again")}
+    wait()
+    with progress(f"eval {suite.name}", total=len(targets), start=len(done), show=rank == 0) as bar:
+        for number, target in enumerate(targets):
+            if number % world != rank or target.name in done:
+                continue
+            record: dict[str, Any] = {"target": target.name}
+            wall, cpu = time.perf_counter(), time.process_time()
+            try:
+                made = generator.texts(target, range(number * samples, (number + 1) * samples), seed)
+                record |= {"texts": [output.text for output in made], "calls": [output.calls for output in made]}
+            except UsageError as error:  # such as controls that no text can obey
+                record |= {"texts": [], "calls": [], "error": str(error)}
+            except Exception as error:  # one item's failure is not the run's; the next run tries it again
+                record |= {"texts": [], "calls": [], "error": f"{type(error).__name__}: {error}"}
+                record |= {"again": True, "traceback": traceback.format_exc()}
+            record |= {"wall_s": round(time.perf_counter() - wall, 2), "cpu_s": round(time.process_time() - cpu, 2)}
+            log.append(record)
+            bar.advance(world)
+    wait()
+    return score_run(out, suite, data, _command(), judges, teacher, generator.home) if rank == 0 else None
+
+
+def _processes() -> tuple[int, int, Callable[[], None]]:
+    """This process's number, how many there are, and what waits for all of them."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return 0, 1, lambda: None
+    from accelerate import PartialState
+
+    state = PartialState(cpu=True)
+    return state.process_index, state.num_processes, state.wait_for_everyone
+
+
+def _plan(suite: Suite, generator: Generator, name: str, samples: int, targets: Sequence[Target], seed: int) -> dict[str, Any]:
+    """What the texts depend on; a run is taken up again only under the same plan."""
+    import torch
+    import transformers
+
+    from dlm_control.version import __version__
+
+    return {
+        "suite": suite.name, "suite_version": suite.version, "suite_digest": suite.digest,
+        "targets": len(targets), "targets_digest": digest_of(targets), "samples_per_target": samples, "seed": seed,
+        "generator": name, **generator.provenance(), "commit": _commit(),
+        "versions": {"dlm_control": __version__, "python": platform.python_version(), "torch": torch.__version__,
+                     "transformers": transformers.__version__},
+    }  # fmt: skip
+
+
+def _command() -> str:
+    return shlex.join(["dlm", *sys.argv[1:]])
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that this package lies in; None where it is installed."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        asked = subprocess.run(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+    except OSError:
+        return None
+    return asked.stdout.strip() or None

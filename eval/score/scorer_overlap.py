@@ -1,0 +1,48 @@
+"""Who judges a control, and what the judge shares with what steered it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dlm_control.controllers.linguistics.taggers import tools
+from dlm_control.eval.score.teacher import Teacher
+
+_SPACY = "spaCy en_core_web_sm"
+_BENEPAR = "benepar-treebank"
+JUDGES = {
+    "tag_match": _SPACY, "tags_strict": _SPACY, "bracket_f1": _BENEPAR, "tree_strict": _BENEPAR, "spans_exact": _BENEPAR,
+    "said": "the control's own wordings", "realised": "patterns of eval.slots", "substring": "the value as a string",
+    "exact_length": "a count of words", "length_within_2": "a count of words", "words_kept": "the words themselves",
+}  # fmt: skip
+
+
+def shared_labels(metrics: Sequence[str], plan: dict[str, Any]) -> dict[str, str]:
+    """For each metric its judge, and a warning where what steered the text knows the judge's verdicts."""
+    found = {}
+    for name in metrics:
+        judge, generator = JUDGES.get(name, name), plan.get("generator")
+        warning = ""
+        if plan.get("controls") == "none" or generator == "free":
+            pass
+        elif generator == "reject" or ((plan.get("preset") or {}).get("select") == "checks" and _candidates(plan) > 1):
+            if name in ("tag_match", "tags_strict", "bracket_f1", "tree_strict", "spans_exact", "said", "exact_length"):
+                warning = "texts were chosen by this judge"
+        elif judge in (_SPACY, _BENEPAR):
+            warning = "another network than the guide, but the guide learnt from its labels of the training text"
+        elif name == "said" and plan.get("guides") == "words":
+            warning = "guide and judge share their list of wordings"
+        found[name] = f"{judge}; {warning}" if warning else judge
+    return found
+
+
+def scorers(teacher: Teacher | None, metrics: Sequence[str]) -> dict[str, str]:
+    """The models that judge, and their versions: figures of different ones do not stand side by side."""
+    judges = {JUDGES.get(name) for name in metrics}
+    tags, trees = tools("tags") if _SPACY in judges else {}, tools("trees") if _BENEPAR in judges else {}
+    return {**({"teacher": f"{teacher.source} {teacher.digest}"} if teacher else {}), **tags, **trees}
+
+
+def _candidates(plan: dict[str, Any]) -> int:
+    preset = plan.get("preset") or {}
+    return int(preset.get("candidates", 1)) * int(preset.get("particles", 1))

@@ -1,0 +1,159 @@
+"""Training ablations: what each choice gains per CPU minute, by the lm-score of samples."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from dlm_control.eval.score.metrics import distinct
+from dlm_control.eval.score.statistics import interval
+from dlm_control.eval.score.teacher import Teacher, teacher_of_words, train_a_teacher
+from dlm_control.pipeline import LanguageModel
+from dlm_control.sampling.presets import preset
+from dlm_control.support.errors import Problems, UsageError, suggestion
+from dlm_control.support.yaml_file import read_yaml
+from dlm_control.training.trainer import TrainConfig, Trainer
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Training runs that differ from one base.
+
+    Attributes:
+        base: a training config without `out`.
+        arms: by name, what each changes of it; nested values are merged.
+        marks: how often each run is sampled.
+        samples: texts at each mark.
+        sampling: values of the default preset to change.
+    """
+
+    base: dict[str, Any]
+    arms: dict[str, dict[str, Any]]
+    marks: int
+    samples: int
+    sampling: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Ablation:
+        """An ablation file.
+
+        Raises:
+            UsageError: it is missing, or its keys are not those above.
+        """
+        given = read_yaml(path).content
+        known = [f.name for f in fields(cls)]
+        problems = Problems(str(path))
+        for key in set(given) ^ set(known):
+            problems.add(str(key), f"unknown key{suggestion(str(key), known)}" if key in given else "missing")
+        problems.raise_if_any()
+        return cls(**given)
+
+
+def run_ablation(
+    ablation: Ablation, data: str, out: Path, runs: Path, only: list[str] | None = None, teacher: str | None = None
+) -> None:
+    """Train and score each arm that the result file lacks; one JSON line for each mark.
+
+    Args:
+        data: the corpus.
+        out: folder of `ablation.jsonl` and `ablation.png`.
+        runs: folder for the training state.
+        only: names of arms; all by default.
+        teacher: whose surprise is the lm-score; by default the bundled one of the corpus's words.
+
+    Raises:
+        UsageError: there is no such arm, or no teacher.
+    """
+    problems = Problems("--arm")
+    for name in only or ():
+        if name not in ablation.arms:
+            problems.add("", f"unknown {name!r}{suggestion(name, ablation.arms)}; there are: {', '.join(ablation.arms)}")
+    problems.raise_if_any()
+    out.mkdir(parents=True, exist_ok=True)
+    results = out / "ablation.jsonl"
+    done = {json.loads(line)["arm"] for line in results.read_text().splitlines()} if results.is_file() else set()
+    judge = Teacher(teacher) if teacher else None
+    for name in only or ablation.arms:
+        if name in done:
+            continue
+        settings = merged(ablation.base, ablation.arms[name])
+        trainer = Trainer(
+            TrainConfig(**settings, data=data, out=str(runs / name.replace(" ", "-")), eval_every=10**6, save_every=10**6)
+        )
+        judge = judge or _judge_of(trainer)
+        lines = []
+        for mark in range(1, ablation.marks + 1):
+            trainer.run(until=math.ceil(settings["steps"] * mark / ablation.marks))
+            lines.append(json.dumps({"arm": name, **_figures(trainer, judge, ablation)}, ensure_ascii=False))
+        with open(results, "a", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    plot(results, out / "ablation.png")
+
+
+def _judge_of(trainer: Trainer) -> Teacher:
+    """The bundled teacher of the words that a run has read from its corpus."""
+    recipe: Any = trainer.recipe
+    source = teacher_of_words(recipe.tokenizer)
+    if source is None:
+        raise UsageError(
+            f"ablate: lm-score needs a teacher, and no bundled one is of the words of {trainer.config.data}; "
+            f"{train_a_teacher(None)}"
+        )
+    return Teacher(source)
+
+
+def _figures(trainer: Trainer, teacher: Teacher, ablation: Ablation) -> dict[str, Any]:
+    recipe: Any = trainer.recipe
+    lm = LanguageModel(copy.deepcopy(trainer.average), recipe.tokenizer)  # type: ignore[arg-type]
+    chosen = preset("default", **ablation.sampling)
+    texts = [sample.text for sample in lm.generate(num_samples=ablation.samples, preset=chosen)]
+    nll = [score for score in teacher.nat_per_word(texts) if not math.isnan(score)]
+    low, high = interval(nll)
+    return {
+        "step": trainer.step, "cpu_s": round(trainer.seconds, 1), "lm_score": round(fmean(nll), 4), "low": round(low, 4),
+        "high": round(high, 4), "n": len(nll), "distinct_3": round(distinct(texts, 3), 4), "seed": trainer.config.seed,
+    }  # fmt: skip
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`, merged where both hold mappings."""
+    both = {k: merged(base[k], v) for k, v in changes.items() if isinstance(v, dict) and isinstance(base.get(k), dict)}
+    return {**base, **changes, **both}
+
+
+def plot(results: Path, picture: Path) -> None:
+    """lm-score against CPU minutes, one line an arm.
+
+    Raises:
+        UsageError: matplotlib is missing.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise UsageError("plots need matplotlib: pip install 'dlm-control[plot]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for line in results.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        arms.setdefault(record["arm"], []).append(record)
+    figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    for number, (name, records) in enumerate(sorted(arms.items(), key=lambda arm: arm[1][-1]["lm_score"])):
+        minutes, scores = [r["cpu_s"] / 60 for r in records], [r["lm_score"] for r in records]
+        axes.plot(
+            minutes,
+            scores,
+            "os^Dv"[number % 5] + ("--" if name.startswith("paper") else "-"),
+            label=f"{name} ({scores[-1]:.2f})",
+            ms=4,
+        )
+    axes.set(xlabel="CPU minutes of training (one core)", ylabel="lm-score of samples, nat/word (lower is better)")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axes.grid(alpha=0.3)
+    figure.savefig(picture, dpi=120)

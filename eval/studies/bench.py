@@ -1,0 +1,252 @@
+"""`dlm bench`: what decoding costs and what it buys, measured; one JSON file and one picture a command."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dlm_control.support.errors import UsageError
+
+bench = typer.Typer(help="Costs and curves, measured; each command writes bench-<name>.json and .svg.", no_args_is_help=True)
+_Suite = Annotated[str, typer.Argument(help="Such as pos or spans.")]
+_Data = Annotated[Path | None, typer.Option(help="Folder with e2e/ and control_targets/.")]
+_Out = Annotated[Path, typer.Option(help="Folder of the files.")]
+_Model = Annotated[str, typer.Option(help="Bundled name, folder or hub id.")]
+_Limit = Annotated[int, typer.Option(min=1, help="First targets only.")]
+_Runs = Annotated[Path, typer.Option(help="Folder of the texts; a run that is there goes on.")]
+_Repeats = Annotated[int, typer.Option(min=1, help="Timings of each point; the median counts.")]
+
+
+@bench.command()
+def length(out: _Out, model: _Model = "e2e", repeats: _Repeats = 5) -> None:
+    """Seconds a text against its length: diffusion at 50 and 20 steps, and an autoregressive LM with its cache."""
+    from dlm_control.controllers.length import Length
+    from dlm_control.pipeline import load
+
+    lm = load(model)
+    lengths = (8, 16, 24, 32, 40)
+    series: dict[str, list[dict[str, Any]]] = {}
+    for steps in (50, 20):
+        points = []
+        for words in lengths:
+            write = partial(lm.generate, [Length(words)], 4, preset="single", steps=steps)
+            points.append({"x": words, "y": round(_median(write, repeats) / 4, 4)})
+        series[f"diffusion, {steps} steps"] = points
+    series["autoregressive (the teacher), cached"] = [
+        {"x": words, "y": round(_median(partial(_autoregressive, words), repeats) / 4, 4)} for words in lengths
+    ]
+    ratio = series["diffusion, 50 steps"][-1]["y"] / series["autoregressive (the teacher), cached"][-1]["y"]
+    told = (
+        f"Four texts at a time, one candidate each. At {lengths[-1]} words, 50 steps take {ratio:.1f} times as long as the "
+        "autoregressive LM."
+    )
+    _write(out, "length", "Cost of decoding", told, "words", "seconds a text", series, {"ratio": round(ratio, 2)}, log=True)
+
+
+@bench.command()
+def controls(out: _Out, model: _Model = "e2e", repeats: _Repeats = 5) -> None:
+    """Seconds a text against the number of controls."""
+    from dlm_control.control.controller import Controller
+    from dlm_control.controllers.keyword import Keyword
+    from dlm_control.controllers.length import Length
+    from dlm_control.controllers.pos import PartsOfSpeech
+    from dlm_control.controllers.semantic import Semantic
+    from dlm_control.controllers.span import Span
+    from dlm_control.pipeline import load
+
+    lm = load(model)
+    tags = PartsOfSpeech("PROPN AUX DET ADJ NOUN", position=0)
+    stages: list[Controller] = [Length(16), Keyword("riverside"), Semantic("food", "Japanese"), Span([0, 0, "NP"]), tags]
+    names = ["length", "keyword", "semantic", "span", "pos"]
+    points: list[dict[str, Any]] = []
+    for count in range(1, len(stages) + 1):
+        seconds = _median(partial(lm.generate, stages[:count], 4), repeats) / 4
+        points.append({"x": count, "y": round(seconds, 4), "label": f"+ {names[count - 1]}"})
+    ratio = points[-1]["y"] / points[0]["y"]
+    told = f"16 words, default preset, four texts at a time. Five cost {ratio:.2f} times one."
+    _write(
+        out, "controls", "Cost of controls", told, "controls", "seconds a text", {"default": points}, {"ratio": round(ratio, 3)}
+    )
+
+
+@bench.command()
+def steps(
+    suite: _Suite,
+    out: _Out,
+    data: _Data = None,
+    model: _Model = "e2e",
+    limit: _Limit = 20,
+    runs: _Runs = Path("runs/bench"),
+    values: Annotated[str, typer.Option(help="Step counts.")] = "5,10,20,50,100",
+) -> None:
+    """Success against fluency for numbers of steps."""
+    settings = [{"steps": value} for value in _numbers(values, int)]
+    _tradeoff("steps", suite, data, out, runs, model, limit, settings, lambda s: f"{s['steps']}")
+
+
+@bench.command()
+def strength(
+    suite: _Suite,
+    out: _Out,
+    data: _Data = None,
+    model: _Model = "e2e",
+    limit: _Limit = 20,
+    runs: _Runs = Path("runs/bench"),
+    values: Annotated[str, typer.Option(help="Factors of the controls' weights.")] = "0.1,0.25,0.5,1,2,4",
+) -> None:
+    """Success against fluency for strengths of guidance."""
+    settings = [{"weight": value} for value in _numbers(values, float)]
+    _tradeoff("strength", suite, data, out, runs, model, limit, settings, lambda s: f"× {s['weight']:g}")
+
+
+@bench.command()
+def embeddings(out: _Out, model: _Model = "e2e", seed: int = 0) -> None:
+    """Learned and random word embeddings by part of speech: t-SNE (Li et al. 2022, Fig. 3), and how often neighbours agree."""
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError:
+        raise UsageError("bench embeddings: scikit-learn is not installed; pip install 'dlm-control[plot]'") from None
+    import torch
+
+    from dlm_control.controllers.guides.energies import tag_table
+    from dlm_control.controllers.linguistics.trees import UNIVERSAL
+    from dlm_control.pipeline import load
+
+    lm = load(model)
+    tags = tag_table(lm, "universal").argmax(-1)
+    shown = [i for i, word in enumerate(lm.vocabulary) if i > 2 and word.isalpha() and int(tags[i]) > 0]
+    learned = lm.embeddings[shown]
+    random = torch.nn.functional.normalize(torch.randn(learned.shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+    agreement = {}
+    for name, table in (("learned", learned), ("random", random)):
+        near = torch.cdist(table, table).fill_diagonal_(torch.inf).argmin(-1)
+        agreement[name] = round(float((tags[shown] == tags[shown][near]).float().mean()), 4)
+    places = TSNE(random_state=seed, init="pca", perplexity=30).fit_transform(learned.numpy())
+    series: dict[str, list[dict[str, Any]]] = {}
+    for (x, y), i in zip(places.tolist(), shown, strict=True):
+        series.setdefault(UNIVERSAL[int(tags[i]) - 1], []).append({"x": round(x, 2), "y": round(y, 2)})
+    told = (
+        f"{len(shown)} words by their commonest tag. The nearest neighbour has the same tag for {agreement['learned']:.0%} of "
+        f"the learned embeddings and {agreement['random']:.0%} of random ones."
+    )
+    _write(out, "embeddings", "Learned embeddings, t-SNE", told, "", "", series, {"agreement": agreement}, joined=False)
+
+
+def _numbers(values: str, kind: Callable[[str], float]) -> list[float]:
+    """Numbers that stand between commas."""
+    try:
+        found = [kind(value) for value in values.split(",")]
+    except ValueError:
+        raise UsageError(f"--values: expected numbers with commas between, such as 5,10,20, got {values!r}") from None
+    return found
+
+
+def _tradeoff(
+    name: str, suite: str, data: Path | None, out: Path, runs: Path, model: str, limit: int, settings: Sequence[dict[str, Any]],
+    label: Callable[[dict[str, Any]], str],
+) -> None:  # fmt: skip
+    from dlm_control.eval.run.generator import generator
+    from dlm_control.eval.run.harness import run_suite
+    from dlm_control.eval.score.metrics import METRICS
+    from dlm_control.tasks.suite import read_suite
+
+    asked = read_suite(suite, METRICS)
+    if not asked.metrics:
+        raise UsageError(
+            f"bench {name}: suite {asked.name} has no metric that success could be; take one that has, such as pos"
+        )
+    metric, points = asked.metrics[0], []
+    asked.check_data(data)
+    writers = [generator("diffusion", asked, model, changes) for changes in settings]
+    _folder(out)
+    for changes, writer in zip(settings, writers, strict=True):
+        folder = runs / f"{name}-{asked.name}-{next(iter(changes.values()))}"
+        scores = run_suite(asked, writer, data, folder, samples=4, limit=limit)
+        if scores is None:  # another process of `accelerate launch` has them
+            continue
+        if "lm_score" not in scores:
+            raise UsageError(f"bench {name}: {scores['no_teacher']}")
+        y, x = scores[metric], scores["lm_score"]
+        points.append({"x": x["mean"], "y": round(y["mean"] * 100, 2), "label": label(changes), "texts": scores["texts"],
+                       "interval": [round(y["low"] * 100, 2), round(y["high"] * 100, 2)]})  # fmt: skip
+    if scores is None:
+        return
+    told = f"{scores['targets']} targets × 4; the default preset otherwise; labels are {name}."
+    title = f"{asked.name}: success against fluency, by {name}"
+    _write(
+        out,
+        f"{name}-{asked.name}",
+        title,
+        told,
+        "lm-score, nats a word",
+        f"{metric}, %",
+        {asked.name: points},
+        {"weights": str(writer.provenance()["weights"])},
+    )
+
+
+def _autoregressive(words: int) -> None:
+    """Four texts of so many words, sampled with the cache of the bundled teacher."""
+    import torch
+
+    from dlm_control.eval.score.teacher import Teacher
+
+    if not _teacher:
+        _teacher.append(Teacher("e2e-teacher"))
+    model, cache = _teacher[0].model, None
+    ids = torch.full((4, 1), _teacher[0].tokenizer.eos_token_id)
+    with torch.no_grad():
+        for _ in range(words + 1):
+            out = model(ids, past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            ids = out.logits[:, -1].softmax(-1).multinomial(1)
+
+
+_teacher: list[Any] = []
+
+
+def _median(run: Callable[[], object], repeats: int) -> float:
+    """Median wall time; a first call warms up."""
+    run()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def _folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be made a folder: {error.strerror}") from None
+
+
+def _write(
+    out: Path, name: str, title: str, told: str, x: str, y: str, series: dict[str, Any], figures: dict[str, Any],
+    joined: bool = True, log: bool = False,
+) -> None:  # fmt: skip
+    import torch
+
+    from dlm_control.eval.report.plots import draw, svg
+    from dlm_control.eval.run.log import write_json
+    from dlm_control.tasks.run import write_whole
+
+    _folder(out)
+    content = {
+        "title": title, "told": told, "command": " ".join(["dlm", *sys.argv[1:]]), **figures, "x": x, "y": y, "joined": joined,
+        "log": log, "threads": torch.get_num_threads(), "series": series,
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }  # fmt: skip
+    write_json(out / f"bench-{name}.json", content)
+    write_whole({out / f"bench-{name}.svg": svg(lambda axes: draw(axes, content))})
+    typer.echo(f"{out / f'bench-{name}.json'}: {told}")

@@ -1,0 +1,99 @@
+"""Files of targets: one JSON object a line, its `controls` written as in a spec."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from dlm_control.control.registry import parameters
+from dlm_control.support.errors import Problems, UsageError, shown
+from dlm_control.tasks.controls import read_control
+from dlm_control.tasks.run import write_whole
+from dlm_control.tasks.targets.corpora import lines_of
+from dlm_control.tasks.targets.from_text import obeyed
+from dlm_control.tasks.targets.target import WORDS, Guides, Target, wanted_of
+
+KEYS = ("name", "controls", "reference", "tree", "group")
+
+
+def read_targets(path: Path, guides: Guides) -> Iterator[Target]:
+    """The targets of a file.
+
+    Args:
+        path: JSON lines of KEYS; `controls` as a spec's, `reference` a text that obeys them, `tree` its tree with tags.
+        guides: for controls that do not name one.
+
+    Raises:
+        UsageError: the file is missing or lines are faulty; all faults in one report.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; --data names the folder that holds it; `dlm targets make` writes one")
+    problems = Problems(str(path))
+    found = [_target(line, f"line {number}", guides, problems) for number, line in enumerate(lines_of(path), start=1)]
+    problems.raise_if_any()
+    yield from (target for target in found if target is not None)
+
+
+def make_targets(corpus: Path, kinds: Sequence[str], out: Path, count: int, seed: int, fields: int) -> int:
+    """Write targets that sentences of a corpus obey.
+
+    Args:
+        corpus: a CSV with the columns `ref` and, for semantic controls, `mr`.
+        kinds: of controls, all of which every target has.
+        out: the file.
+        count: targets at most.
+        seed: of the choice of sentences and of what is asked.
+        fields: E2E fields that a semantic control asks for.
+
+    Returns:
+        How many there are.
+    """
+    made = list(islice(obeyed(corpus, WORDS, kinds, seed, fields=fields), count))
+    if not made:
+        raise UsageError(f"targets: no sentence of {corpus} has what {', '.join(kinds)} can ask for")
+    lines = []
+    for number, target in enumerate(made, start=1):
+        controls = [{kind: _arguments(control)} for kind, control in zip(kinds, target.controls, strict=True)]
+        line = {"name": f"{'+'.join(kinds)} {number}", "controls": controls, "reference": target.reference}
+        if "tree" in target.wanted:
+            line["tree"] = " ".join(str(target.wanted["tree"]).split())
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    write_whole({out: "".join(lines)})
+    return len(made)
+
+
+def _arguments(control: Any) -> dict[str, Any]:
+    """What a controller was made of, its guide and its defaults left out."""
+    plain = parameters(type(control))
+    given = {key: value for key, value in vars(control).items() if key in plain and key != "guide"}
+    return {key: value for key, value in given.items() if value != plain[key].default}
+
+
+def _target(line: str, place: str, guides: Guides, problems: Problems) -> Target | None:
+    try:
+        given = json.loads(line)
+    except json.JSONDecodeError as error:
+        problems.add(place, f"not JSON: {error}")
+        return None
+    if not isinstance(given, dict) or not isinstance(given.get("controls"), list):
+        problems.add(place, f"expected a JSON object with `controls`, got {shown(line)}; is it a file of another format?")
+        return None
+    for key in given.keys() - set(KEYS):
+        problems.add(f"{place}.{key}", f"unknown key; there are: {', '.join(KEYS)}")
+    guided = {"semantic": {"guide": guides.semantic}, **{kind: {"guide": guides.structure} for kind in ("pos", "tree", "span")}}
+    entries = [read_control(entry, f"{place}.controls[{i}]", problems, guided) for i, entry in enumerate(given["controls"])]
+    controls = [entry.control for entry in entries if entry is not None]
+    tree = None
+    if given.get("tree"):
+        from dlm_control.controllers.linguistics.trees import read_tree
+
+        try:
+            tree = read_tree(given["tree"])
+        except UsageError as error:
+            problems.adopt(f"{place}.tree", error)
+    name = str(given.get("name") or re.sub(r"\D", "", place))
+    return Target(name, controls, wanted_of(controls, tree), given.get("reference"), group=str(given.get("group", "")))

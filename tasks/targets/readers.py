@@ -1,0 +1,217 @@
+"""Readers of suites: each yields the targets of a suite's files, or makes them."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import combinations, islice
+from pathlib import Path
+from typing import Any
+
+from dlm_control.control.use import Control
+from dlm_control.controllers.infill import Infill
+from dlm_control.controllers.length import Length
+from dlm_control.controllers.linguistics.trees import bare, constituents
+from dlm_control.controllers.pos import PartsOfSpeech
+from dlm_control.controllers.semantic import Semantic
+from dlm_control.controllers.span import Span
+from dlm_control.controllers.tree import SyntaxTree
+from dlm_control.support.errors import UsageError
+from dlm_control.tasks.targets.corpora import json_object, of_2022, records, refs
+from dlm_control.tasks.targets.file import read_targets
+from dlm_control.tasks.targets.from_text import KINDS, obeyed
+from dlm_control.tasks.targets.target import Guides, Target, wanted_of
+from dlm_control.text.words import join_words, split_words
+
+_PRICES = {"more than £ 30": "more than £30", "less than £ 20": "less than £20", "£ 20 - 25": "£20-25"}
+
+
+def attributes(data: Path, guides: Guides, file: str) -> Iterator[Target]:
+    """Field = value, from JSON lines of tokens such as ["food", ":", "Japanese"] (the 2022 targets)."""
+    for tokens in records(data / file, list, "a list of words with a colon", lambda tokens: ":" in tokens and _texts(tokens)):
+        given, value = _attribute(tokens)
+        control = Semantic(given, _PRICES.get(value, value), guide=guides.semantic)
+        yield Target(f"{given}={value}", [control], {"value": value, "fields": control.fields})
+
+
+def lengths(data: Path, guides: Guides, low: int, high: int) -> Iterator[Target]:
+    """Every number of words from low to high."""
+    for words in range(low, high + 1):
+        control = Length(words)
+        yield Target(f"{words} words", [control], wanted_of([control]))
+
+
+def gaps(data: Path, guides: Guides, file: str, known: str, count: int, low: int, high: int, seed: int) -> Iterator[Target]:
+    """Sentences of a CSV's `ref` column with a gap of low to high words cut at a random place; the gap's size is left open.
+
+    Only sentences whose words all stand more than ten times in the `known` file, so that every model trained on it knows them.
+    """
+    counts = Counter(word for sentence in refs(data / known) for word in split_words(sentence))
+    sentences = sorted(set(refs(data / file)))
+    rng = random.Random(seed)
+    rng.shuffle(sentences)
+    made = 0
+    for sentence in sentences:
+        words = split_words(sentence)
+        if made == count or len(words) < high + 6 or any(counts[word] <= 10 for word in words):
+            continue
+        made += 1
+        size = rng.randint(low, high)
+        start = rng.randint(0, len(words) - size)
+        template = f"{join_words(words[:start])} [{low}-{high}] {join_words(words[start + size :])}"
+        control = Infill(template.strip())
+        yield Target(f"gap {made}", [control], wanted_of([control]), sentence)
+
+
+def free(data: Path, guides: Guides, count: int) -> Iterator[Target]:
+    """Nothing at all, `count` times: unconditional text."""
+    for i in range(count):
+        yield Target(f"text {i}")
+
+
+def tag_sequences(data: Path, guides: Guides, file: str) -> Iterator[Target]:
+    """Universal tags, one a word, from JSON lines with `pos` and `words_` (the 2022 targets)."""
+    for number, record in enumerate(of_2022(data / file, "pos", "words_"), start=1):
+        tags, words = _without_frame(record["pos"]), _without_frame(record["words_"])
+        yield Target(f"tags {number}", [PartsOfSpeech(tags, guide=guides.structure)], {"tags": tuple(tags)}, join_words(words))
+
+
+def spans(data: Path, guides: Guides, file: str) -> Iterator[Target]:
+    """Constituents [first, last, label], from JSON lines with `spans` and `words_` (the 2022 targets)."""
+    for number, record in enumerate(of_2022(data / file, "spans", "words_"), start=1):
+        wanted = [tuple(span) for span in record["spans"]]
+        text = join_words(_without_frame(record["words_"]))
+        yield Target(f"span {number}", [Span(record["spans"], guide=guides.structure)], {"spans": wanted}, text)
+
+
+def weighted_spans(data: Path, guides: Guides, file: str, count: int, seed: int, weights: list[float]) -> Iterator[Target]:
+    """A random constituent of each of `count` sentences of a CSV's `ref` column, asked for at every weight: for tuning."""
+    from dlm_control.controllers.linguistics.taggers import tree_of
+
+    sentences = sorted(set(refs(data / file)))
+    rng = random.Random(seed)
+    rng.shuffle(sentences)
+    wanted = [(sentence, list(rng.choice(constituents(tree_of(sentence))))) for sentence in sentences[:count]]
+    for weight in weights:
+        for number, (sentence, span) in enumerate(wanted, start=1):
+            control = Control("span", Span(span), weight)
+            yield Target(
+                f"weight {weight:g}: span {number}", [control], {"spans": [span]}, sentence, group=f"weight {weight:g}"
+            )
+
+
+def trees(data: Path, guides: Guides, file: str, count: int, seed: int) -> Iterator[Target]:
+    """The trees, without tags and words, that benepar gives to sentences of a CSV's `ref` column (dev, which no model saw)."""
+    from dlm_control.controllers.linguistics.taggers import trees_of
+
+    sentences = sorted(set(refs(data / file)))
+    random.Random(seed).shuffle(sentences)
+    for number, (sentence, tree) in enumerate(zip(sentences, trees_of(sentences[:count]), strict=False), start=1):
+        yield Target(f"tree {number}", [SyntaxTree(bare(tree), guide=guides.structure)], {"tree": tree}, sentence)
+
+
+def tags_and_attributes(data: Path, guides: Guides, file: str) -> Iterator[Target]:
+    """A tag sequence and a field's value, from JSON lines with `pos`, `attr` and `words_` (the 2022 targets)."""
+    for number, record in enumerate(of_2022(data / file, "pos", "attr", "words_"), start=1):
+        tags, words = _without_frame(record["pos"]), _without_frame(record["words_"])
+        name, value = _attribute(record["attr"])
+        semantic = Semantic(name, _PRICES.get(value, value), guide=guides.semantic)
+        controls = [semantic, PartsOfSpeech(tags, guide=guides.structure)]
+        wanted = {"tags": tuple(tags), "value": value, "fields": semantic.fields}
+        yield Target(f"pair {number}", controls, wanted, join_words(words))
+
+
+def spaces(data: Path, guides: Guides, file: str, count: int, seed: int) -> Iterator[Target]:
+    """The same targets under each guide of each control: which space its energy is best a function of."""
+    known = {
+        "pos": ("words", "counts", "x_t", "x0"), "span": ("words", "x_t", "x0"), "tree": ("words", "x_t", "x0"),
+        "semantic": ("words", "classifier"),
+    }  # fmt: skip
+    for kind, kinds_of_guide in known.items():
+        for guide in kinds_of_guide:
+            made = islice(obeyed(data / file, Guides(guide, guide), [kind], seed), count)
+            for number, target in enumerate(made, start=1):
+                yield replace(target, name=f"{kind} {guide}: {number}", group=f"{kind} {guide}")
+
+
+def combinations_of_controls(
+    data: Path, guides: Guides, file: str, count: int, seed: int, triples: list[list[str]]
+) -> Iterator[Target]:
+    """Every control alone, every pair, and some triples, on `count` targets each; those of one text come from one dev sentence.
+
+    So a text that obeys them exists: the sentence itself.
+    """
+    kinds = list(KINDS)
+    made = list(islice(obeyed(data / file, guides, kinds, seed, 12, 24), count))
+    groups = [*((name,) for name in kinds), *combinations(kinds, 2), *map(tuple, triples)]
+    for group in groups:
+        for number, whole in enumerate(made, start=1):
+            title = " + ".join(group)
+            controls = [control for name, control in zip(kinds, whole.controls, strict=True) if name in group]
+            yield Target(f"{title}: {number}", controls, {}, whole.reference, group=title)
+
+
+def composed(
+    data: Path, guides: Guides, file: str, controls: list[str], count: int, seed: int, fields: int = 1
+) -> Iterator[Target]:
+    """Several controls that one human sentence obeys, from a CSV of `mr` and `ref`: a text that obeys all of them exists."""
+    for number, target in enumerate(islice(obeyed(data / file, guides, controls, seed, fields=fields), count), start=1):
+        yield replace(target, name=f"{'+'.join(controls)} {number}")
+
+
+def mixed(data: Path, guides: Guides, file: str, groups: list[list[str]], count: int, seed: int) -> Iterator[Target]:
+    """As `composed`, `count` targets of each group of controls; a group is scored by itself, too."""
+    for place, kinds in enumerate(groups):
+        title = "+".join(kinds)
+        for number, target in enumerate(islice(obeyed(data / file, guides, kinds, seed + place), count), start=1):
+            yield replace(target, name=f"{title} {number}", group=title)
+
+
+def made(data: Path, guides: Guides, file: str) -> Iterator[Target]:
+    """Targets of a file that `dlm targets make` wrote, or in its format: a line says `controls` as a spec does."""
+    yield from read_targets(data / file, guides)
+
+
+def stories(data: Path, guides: Guides, file: str, references: str, low: int, high: int) -> Iterator[Target]:
+    """Two observations and the hypothesis that is missing between them (αNLG, Bhagavatula et al. 2020), as a gap.
+
+    `file` is a JSON object of items with `obs1` and `obs2`; `references` one with lists of hypotheses, or "" to take each
+    item's own `gold_labels`.
+    """
+    items = json_object(data / file)
+    human = json_object(data / references) if references else {}
+    for key, item in items.items():
+        missing = [part for part in ("obs1", "obs2") if not (isinstance(item, dict) and isinstance(item.get(part), str))]
+        if missing:
+            raise UsageError(f"{data / file}: item {key!r} has no {' and no '.join(missing)}; expected the αNLG format")
+        before, after = split_words(item["obs1"]), split_words(item["obs2"])
+        template = f"{join_words(before)} [{low}-{high}] {join_words(after)}"
+        given: Any = human.get(key, item.get("gold_labels") or [])
+        known = [given] if isinstance(given, str) else [str(text) for text in given]
+        whole = tuple(f"{item['obs1']} {text} {item['obs2']}" for text in known)
+        control = Infill(template)
+        yield Target(f"story {key}", [control], wanted_of([control]), next(iter(whole), None), whole[1:])
+
+
+def _texts(tokens: list[Any]) -> bool:
+    return all(isinstance(token, str) for token in tokens)
+
+
+def _attribute(tokens: list[str]) -> tuple[str, str]:
+    colon = tokens.index(":")
+    return " ".join(tokens[:colon]), " ".join(tokens[colon + 1 :])
+
+
+def _without_frame(tokens: list[str]) -> list[str]:
+    """Without START, END and the newline that stands before it, which the 2022 tokens count as a word."""
+    return tokens[1:-2]
+
+
+READERS: dict[str, Callable[..., Iterator[Target]]] = {
+    "attributes": attributes, "lengths": lengths, "gaps": gaps, "free": free, "tag_sequences": tag_sequences, "spans": spans,
+    "weighted_spans": weighted_spans, "trees": trees, "tags_and_attributes": tags_and_attributes, "spaces": spaces,
+    "combinations": combinations_of_controls, "composed": composed, "mixed": mixed, "made": made, "stories": stories,
+}  # fmt: skip
+NEED_NO_FILES = ("free", "lengths")  # readers

@@ -1,0 +1,97 @@
+"""A target, one item of a benchmark suite: what is asked for, and what metrics compare a text with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from dlm_control.control.controller import Controller
+from dlm_control.control.registry import parameters
+from dlm_control.control.use import Control
+from dlm_control.controllers.infill import Infill
+from dlm_control.controllers.length import Length
+from dlm_control.controllers.linguistics.trees import read_tree
+from dlm_control.controllers.pos import PartsOfSpeech
+from dlm_control.controllers.semantic import Semantic
+from dlm_control.controllers.span import Span
+from dlm_control.controllers.tree import SyntaxTree
+from dlm_control.text.words import split_words
+
+
+class Guides(NamedTuple):
+    """Which guide the controls of a target are steered by, by kind of control; see the controls' `guide`."""
+
+    semantic: Any = "words"
+    structure: Any = "words"
+
+
+WORDS = Guides()
+NOISE_AWARE = Guides("classifier", "x_t")  # those that the 2022 update needs
+
+
+@dataclass(frozen=True)
+class Target:
+    """One item of a suite.
+
+    Attributes:
+        name: unique in its suite.
+        controls: what is asked of the model.
+        wanted: what the suite's metrics compare a text with, by kind: `value`, `fields`, `words`, `given`, `tags`,
+            `tree`, `spans`.
+        reference: the human text that the target was made from, or None.
+        references: other human texts that would do, where there are.
+        group: targets of one group are also scored by themselves.
+    """
+
+    name: str
+    controls: Sequence[Controller | Control] = ()
+    wanted: dict[str, Any] = field(default_factory=dict)
+    reference: str | None = None
+    references: tuple[str, ...] = ()
+    group: str = ""
+
+
+def digest_of(targets: Sequence[Target]) -> str:
+    """Hash of what targets ask for; how their controls are guided is not part of it."""
+    told = hashlib.sha256()
+    for target in targets:
+        asked = [_asked(control) for control in target.controls]
+        wanted = sorted((key, str(value)) for key, value in target.wanted.items())
+        told.update(repr((target.name, asked, wanted, target.reference, target.references, target.group)).encode())
+    return told.hexdigest()[:12]
+
+
+def _asked(given: Controller | Control) -> tuple[Any, ...]:
+    control, use = (given.controller, (given.weight, given.interval)) if isinstance(given, Control) else (given, ())
+    plain = parameters(type(control)).keys() - {"guide"}
+    return type(control).__name__, use, sorted((key, str(value)) for key, value in vars(control).items() if key in plain)
+
+
+def wanted_of(controls: Sequence[Controller | Control], tree: Any = None) -> dict[str, Any]:
+    """What metrics compare a text with, read off the controls.
+
+    Args:
+        controls: of a target.
+        tree: the whole tree, tags included, where a tree is wanted: they say which words are punctuation.
+    """
+    wanted: dict[str, Any] = {}
+    for each in controls:
+        control = each.controller if isinstance(each, Control) else each
+        match control:
+            case Semantic(fields=fields):
+                wanted["fields"] = fields
+                if len(fields) == 1:
+                    wanted["value"] = " ".join(split_words(next(iter(fields.values()))))
+            case PartsOfSpeech(tags=tags, position=None):
+                wanted["tags"] = tuple(tags.split())
+            case SyntaxTree(tree=asked):
+                wanted["tree"] = tree if tree is not None else read_tree(asked)
+            case Span(spans=spans):
+                wanted["spans"] = [tuple(span) for span in spans]
+            case Infill(given=given):
+                wanted["given"] = given
+            case Length(at_least=int(low), at_most=high) if low == high:
+                wanted["words"] = low
+    return wanted
