@@ -49,7 +49,7 @@ def guided(tmp_path: Path) -> tuple[LanguageModel, StructureGuide]:
     guide.config.fingerprint = lm.fingerprint
     guide.save_pretrained(tmp_path)
     use_guides(lm, structure=tmp_path)
-    return lm, guide
+    return lm, structure_guide(lm)
 
 
 def noisy_state(lm: LanguageModel) -> State:
