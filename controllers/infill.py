@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from dlm_control.control.controller import Check, Controller
 from dlm_control.control.plan import Gap, Plan
 from dlm_control.control.registry import register_controller
 from dlm_control.support.errors import UsageError
+from dlm_control.support.values import Fits
 from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
     from dlm_control.pipeline import LanguageModel
 
+Template = Annotated[str, Fits("text with gaps such as [3-6]", lambda template: bool(template.strip()))]
 _GAP = re.compile(r"\[([^\[\]]*)\]")
 _SIZE = re.compile(r"(?P<exact>\d+)|(?P<low>\d+)-(?P<high>\d+)?|-(?P<only_high>\d+)|\*")
 
@@ -33,9 +35,7 @@ class Infill(Controller):
         given: the words before the first gap, and those after the last.
     """
 
-    def __init__(self, template: str) -> None:
-        if not isinstance(template, str) or not template.strip():
-            raise UsageError(f"infill: template: expected text with gaps such as [3-6], got {template!r}")
+    def __init__(self, template: Template) -> None:
         self.template = template
         self._pieces: list[str | Gap] = []
         for i, part in enumerate(_GAP.split(template)):

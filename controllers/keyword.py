@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from dlm_control.control.controller import Check, Controller, State
 from dlm_control.control.phrases import log_prob_any, log_prob_none
 from dlm_control.control.plan import Plan
 from dlm_control.control.registry import register_controller
 from dlm_control.support.errors import UsageError
+from dlm_control.support.values import Fits
 from dlm_control.text.words import occurrences, split_words
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dlm_control.pipeline import LanguageModel
+
+Phrase = Annotated[str, Fits("at least one word", lambda words: bool(split_words(words)))]
 
 
 @register_controller("keyword")
@@ -31,13 +34,7 @@ class Keyword(Controller):
         position: of its first word, counted from 0; negative counts from the end (−1 is the last word).
     """
 
-    def __init__(self, words: str, *, present: bool = True, position: int | None = None) -> None:
-        if not isinstance(words, str) or not split_words(words):
-            raise UsageError(f"keyword: words: expected at least one word, got {words!r}")
-        if not isinstance(present, bool):
-            raise UsageError(f"keyword: present: expected true or false, got {present!r}")
-        if position is not None and (not isinstance(position, int) or isinstance(position, bool)):
-            raise UsageError(f"keyword: position: expected a whole number, got {position!r}")
+    def __init__(self, words: Phrase, *, present: bool = True, position: int | None = None) -> None:
         if position is not None and not present:
             raise UsageError(
                 "keyword: a position goes with a word that must occur; leave out one of position and present: false"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from dlm_control.control.controller import Check, Controller
 from dlm_control.control.plan import Plan
 from dlm_control.control.registry import register_controller
 from dlm_control.support.errors import UsageError
+from dlm_control.support.values import Above
 from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
     from dlm_control.pipeline import LanguageModel
+
+Count = Annotated[int, Above(0)]
 
 
 @register_controller("length")
@@ -27,12 +30,9 @@ class Length(Controller):
         at_most: no more.
     """
 
-    def __init__(self, words: int | None = None, *, at_least: int | None = None, at_most: int | None = None) -> None:
+    def __init__(self, words: Count | None = None, *, at_least: Count | None = None, at_most: Count | None = None) -> None:
         if (words is None) == (at_least is None and at_most is None):
             raise UsageError("length: give either `words` or `at_least` and/or `at_most`")
-        for name, value in (("words", words), ("at_least", at_least), ("at_most", at_most)):
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise UsageError(f"length: {name}: expected a whole number above 0, got {value!r}")
         self.at_least = words if words is not None else at_least
         self.at_most = words if words is not None else at_most
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from dlm_control.control.controller import Check, State
 from dlm_control.control.plan import Plan
@@ -11,6 +11,7 @@ from dlm_control.control.registry import register_controller
 from dlm_control.controllers.guides.structural import Structural
 from dlm_control.controllers.linguistics.trees import ANY, PENN, UNIVERSAL
 from dlm_control.support.errors import Problems, UsageError, suggestion
+from dlm_control.support.values import AtLeast, Fits
 from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from dlm_control.controllers.guides.syntax_guide import Labels
     from dlm_control.pipeline import LanguageModel
 
-GUIDES = ("words", "counts", "x_t", "x0")
+TagList = Annotated[
+    str | Sequence[str],
+    Fits("tags such as 'DET NOUN ? VERB'", lambda tags: bool(_listed(tags)) and all(tag.strip() for tag in _listed(tags))),
+]
 
 
 @register_controller("pos")
@@ -37,21 +41,15 @@ class PartsOfSpeech(Structural):
 
     def __init__(
         self,
-        tags: str | Sequence[str],
+        tags: TagList,
         *,
-        position: int | None = None,
+        position: Annotated[int, AtLeast(0)] | None = None,
         tagset: Literal["universal", "penn"] | None = None,
         guide: Literal["words", "counts", "x_t", "x0"] = "words",
     ) -> None:
-        given = tags.split() if isinstance(tags, str) else list(tags) if isinstance(tags, Sequence) else []
-        if not given or not all(isinstance(tag, str) and tag.strip() for tag in given):
-            raise UsageError(f"pos: tags: expected tags such as 'DET NOUN ? VERB', got {tags!r}")
+        given = _listed(tags)
         if all(tag in ANY for tag in given):
             raise UsageError(f"pos: tags: {tags!r} leaves every tag open; give at least one")
-        if position is not None and (not isinstance(position, int) or isinstance(position, bool) or position < 0):
-            raise UsageError(f"pos: position: expected a whole number of 0 or more, got {position!r}")
-        if guide not in GUIDES:
-            raise UsageError(f"pos: guide: expected one of {', '.join(GUIDES)}, got {guide!r}")
         self.tags, self.position, self.guide = " ".join(given), position, guide
         self.tagset = _tagset(given, tagset)
         self.reads = guide if guide in ("x_t", "x0") else "logits"
@@ -108,10 +106,12 @@ class PartsOfSpeech(Structural):
         return Check(right / total, "; ".join([*length, *wrong[:3]]) or f"{right} of {total} tags")
 
 
+def _listed(tags: str | Sequence[str]) -> list[str]:
+    return tags.split() if isinstance(tags, str) else list(tags)
+
+
 def _tagset(tags: Sequence[str], given: str | None) -> Literal["universal", "penn"]:
     known = {"universal": UNIVERSAL, "penn": PENN}
-    if given is not None and given not in known:
-        raise UsageError(f"pos: tagset: expected 'universal' or 'penn', got {given!r}")
     wanted = [tag for tag in tags if tag not in ANY]
     candidates = [given] if given else list(known)
     fits = [name for name in candidates if all(tag in known[name] for tag in wanted)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from dlm_control.control.controller import Check, Controller, State
 from dlm_control.control.phrases import log_prob_any, log_prob_none
@@ -12,6 +12,7 @@ from dlm_control.control.plan import Plan
 from dlm_control.control.registry import register_controller
 from dlm_control.controllers.e2e.fields import ABSENT, MENTIONS, PHRASES, field_of, value_of
 from dlm_control.support.errors import Problems, UsageError
+from dlm_control.support.values import Bound
 from dlm_control.text.words import occurrences, split_words
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from dlm_control.controllers.e2e.classifier import LoadedGuide
     from dlm_control.pipeline import LanguageModel
+
+
+Value = str | bool | int | float  # YAML reads yes as a truth value, and 5 as a number
 
 
 @register_controller("semantic")
@@ -36,20 +40,18 @@ class Semantic(Controller):
     def __init__(
         self,
         field: str | None = None,
-        value: str | None = None,
+        value: Value | None = None,
         *,
-        fields: Mapping[str, str] | None = None,
+        fields: Annotated[Mapping[str, Value], Bound("such as {food: Japanese}", bool)] | None = None,
         guide: Literal["words", "classifier"] = "words",
     ) -> None:
-        if guide not in ("words", "classifier"):
-            raise UsageError(f"semantic: guide: expected 'words' or 'classifier', got {guide!r}")
         if (fields is None) == (field is None and value is None):
             raise UsageError("semantic: give either `field` and `value`, or `fields`, such as {food: Japanese, price: absent}")
-        if fields is not None and (not isinstance(fields, Mapping) or not fields):
-            raise UsageError(f"semantic: fields: expected fields and values such as {{food: Japanese}}, got {fields!r}")
-        if fields is None and (field is None or value is None):
-            raise UsageError(f"semantic: {'field' if field is None else 'value'}: missing")
-        given = {str(field): value} if fields is None else fields
+        given = fields or {}
+        if fields is None:
+            if field is None or value is None:
+                raise UsageError(f"semantic: {'field' if field is None else 'value'}: missing")
+            given = {field: value}
         problems = Problems("semantic")
         self.fields: dict[str, str] = {}
         for key, wanted in given.items():
@@ -57,7 +59,7 @@ class Semantic(Controller):
                 name = field_of(key)
                 if name in self.fields:
                     problems.add("fields", f"{name} is given twice")
-                self.fields[name] = value_of(name, wanted)  # type: ignore[arg-type]  # checked there
+                self.fields[name] = value_of(name, wanted)
             except UsageError as error:
                 problems.add("", str(error).removeprefix("semantic: "))
         problems.raise_if_any()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from dlm_control.control.controller import Check
 from dlm_control.control.plan import Plan
@@ -11,13 +11,16 @@ from dlm_control.control.registry import register_controller
 from dlm_control.controllers.guides.structural import Structural
 from dlm_control.controllers.linguistics.trees import Constituent, check_label, constituents
 from dlm_control.support.errors import Problems, UsageError
+from dlm_control.support.values import Fits, MisfitError, fitted
 from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
     from dlm_control.controllers.guides.syntax_guide import Labels
     from dlm_control.pipeline import LanguageModel
 
-GUIDES = ("words", "x_t", "x0")
+Spans = Annotated[
+    Sequence[Any], Fits("[first, last, label] such as [0, 2, NP], or a list of them", lambda spans: len(spans) > 0)
+]
 
 
 @register_controller("span")
@@ -33,11 +36,8 @@ class Span(Structural):
 
     power = 2.0  # a span says little about each of its words; see CONTRIBUTING.md
 
-    def __init__(self, spans: Sequence[Any], *, guide: Literal["words", "x_t", "x0"] = "words") -> None:
-        if guide not in GUIDES:
-            raise UsageError(f"span: guide: expected one of {', '.join(GUIDES)}, got {guide!r}")
-        listed = isinstance(spans, Sequence) and not isinstance(spans, str) and len(spans) > 0
-        given = list(spans) if listed and not isinstance(spans[0], int) else [spans]
+    def __init__(self, spans: Spans, *, guide: Literal["words", "x_t", "x0"] = "words") -> None:
+        given = [spans] if isinstance(spans[0], int) else list(spans)
         problems = Problems("span")
         wanted = [_constituent(each, problems) for each in given]
         problems.raise_if_any()
@@ -83,11 +83,11 @@ class Span(Structural):
 
 
 def _constituent(given: Any, problems: Problems) -> Constituent | None:
-    fits = isinstance(given, Sequence) and not isinstance(given, str) and len(given) == 3
-    if not fits or not all(isinstance(end, int) and not isinstance(end, bool) for end in given[:2]):
+    try:
+        first, last, label = fitted(tuple[int, int, Any], given)
+    except MisfitError:
         problems.add("spans", f"expected [first, last, label] such as [0, 2, NP], got {given!r}")
         return None
-    first, last, label = given
     if not 0 <= first <= last:
         problems.add("spans", f"{given!r}: expected 0 <= first <= last (both counted from 0)")
         return None

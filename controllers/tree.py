@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from dlm_control.controllers.guides.syntax_guide import Labels
     from dlm_control.pipeline import LanguageModel
 
-GUIDES = ("words", "x_t", "x0")
-
 
 @register_controller("tree")
 class SyntaxTree(Structural):
@@ -46,10 +44,6 @@ class SyntaxTree(Structural):
 
     def __init__(self, tree: str | Tree, *, partial: bool = False, guide: Literal["words", "x_t", "x0"] = "words") -> None:
         problems = Problems("tree")
-        if not isinstance(partial, bool):
-            problems.add("partial", f"expected true or false, got {partial!r}")
-        if guide not in GUIDES:
-            problems.add("guide", f"expected one of {', '.join(GUIDES)}, got {guide!r}")
         text = tree if isinstance(tree, str) else " ".join(str(tree).split())
         try:
             self._tree = read_tree(text)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dlm_control.support.errors import UsageError
+
 _DATA = typer.Option(exists=True, file_okay=False, help="Folder with e2e/ and control_targets/, where a suite needs them.")
 _DIR = typer.Argument(metavar="DIR", help="Folder of a run, as `dlm eval` leaves it.")
 _TEACHER = typer.Option(help="Whose surprise is the lm-score: bundled name, folder or hub id; by default the model's own.")
-_JUDGE = typer.Option("--judge", help="smollm2: fluency by a model that never saw the corpus; mauve. Repeatable.")
+_JUDGE = typer.Option("--judge", help="smollm2: fluency by a model that never saw the corpus. Repeatable.")
 
 
 def evaluate(
@@ -39,12 +43,11 @@ def evaluate(
     from dlm_control.eval.run.settings import read_settings
     from dlm_control.eval.score.judges import check_judges
     from dlm_control.eval.score.metrics import METRICS
-    from dlm_control.eval.score.scoring import has_corpus
     from dlm_control.eval.score.teacher import Teacher
     from dlm_control.tasks.guided import loaded
     from dlm_control.tasks.suite import read_suites
 
-    check_judges(judge or (), has_corpus(data))
+    check_judges(judge or ())
     suites = [each for name in suite for each in read_suites(name, METRICS)]
     given = read_settings(settings or ()) | ({"preset": preset} if preset else {}) | ({"free": True} if free else {})
     for each in suites:
@@ -59,22 +62,58 @@ def evaluate(
 
 
 def score(
-    run: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
+    run: Annotated[list[Path] | None, typer.Argument(metavar="DIR...", help="Folders of runs.")] = None,
     data: Annotated[Path | None, _DATA] = None,
     suite: Annotated[str | None, typer.Option(help="The suite file of the runs, where it is your own.")] = None,
     judge: Annotated[list[str] | None, _JUDGE] = None,
     teacher: Annotated[str | None, _TEACHER] = None,
+    texts: Annotated[list[Path] | None, typer.Option(help="Instead of runs: a file of texts, one a line. Repeatable.")] = None,
+    human: Annotated[Path | None, typer.Option(help="With --texts: human texts to compare with, lines or a CSV file.")] = None,
 ) -> None:
-    """Score finished runs again, from their logs."""
+    """Score finished runs again, from their logs; or plain files of texts: a JSON line each."""
+    if texts:
+        _score_texts(texts, human, teacher)
+    if not run:
+        if not texts:
+            raise UsageError("score: nothing given; expected folders of runs, or --texts FILE")
+        return
     from dlm_control.eval.score.judges import check_judges
     from dlm_control.eval.score.metrics import METRICS
-    from dlm_control.eval.score.scoring import has_corpus, score_run
+    from dlm_control.eval.score.scoring import score_run
     from dlm_control.tasks.suite import read_suite
 
-    check_judges(judge or (), has_corpus(data))
+    check_judges(judge or ())
     asked = None if suite is None else read_suite(suite, METRICS)
     for folder in run:
         _print(str(folder), score_run(folder, asked, data, judges=judge or (), teacher=teacher))
+
+
+def _score_texts(files: Sequence[Path], human: Path | None, teacher: str | None) -> None:
+    from dlm_control.eval.score.teacher import Teacher
+    from dlm_control.eval.score.text_file import read_texts, score_texts
+
+    sides, judge = [(file, read_texts(file)) for file in files], Teacher(teacher or "e2e-teacher")
+    theirs = [] if human is None else read_texts(human)
+    for file, given in sides:
+        typer.echo(json.dumps({"file": str(file), **score_texts(given, theirs, teacher=judge)}))
+
+
+def calibrate(
+    corpus: Annotated[Path, typer.Argument(metavar="CSV", help="Training texts of the teacher, in a column ref.")],
+    teacher: Annotated[str, typer.Option(help="Bundled name, folder or hub id.")] = "e2e-teacher",
+    fields: Annotated[bool, typer.Option(help="Texts say the fields of restaurants, which can contradict each other.")] = False,
+) -> None:
+    """Write flaws.json beside a teacher: how many nats a word costs that human training texts hardly ever hold."""
+    from dlm_control.eval.run.log import write_json
+    from dlm_control.eval.score.flaws import FILE
+    from dlm_control.eval.score.flaws import calibrate as threshold
+    from dlm_control.eval.score.teacher import Teacher
+    from dlm_control.eval.score.text_file import read_texts
+
+    read, texts = Teacher(teacher), read_texts(corpus)
+    found = threshold(read, texts, corpus, fields)
+    write_json(read.folder / FILE, found)
+    typer.echo(f"{read.folder / FILE}: a word is hard above {found['hard_nats']:g} nats")
 
 
 def _print(title: str, scores: dict[str, Any]) -> None:

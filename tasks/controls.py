@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from dlm_control.control.controller import Controller
 from dlm_control.control.registry import controller, parameters, signature
-from dlm_control.control.use import Control, faults_of_use
-from dlm_control.support.errors import Problems, UsageError, shown, suggestion
+from dlm_control.control.use import Control
+from dlm_control.support.errors import Problems, UsageError, shown
+from dlm_control.support.validation import check_arguments
 
 USE = ("name", "weight", "interval", "schedule")  # keys of every control, whatever its controller
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -53,16 +54,22 @@ def read_control(
     arguments = {**defaults.get(name, {}), **_arguments(name, target, known)}
     use = {key: arguments.pop(key) for key in USE if key in arguments}
     title = _title(use.get("name", name), place, problems)
-    weight, interval, schedule = use.get("weight", 1.0), use.get("interval", (0.0, 1.0)), use.get("schedule", "constant")
-    for fault in faults_of_use(weight, interval, schedule):
-        problems.add(f"{place}.{fault.place}", fault.message)
+    used = check_arguments(problems, place, Control, {key: value for key, value in use.items() if key != "name"}, positional=2)
+    takes = f"{name!r} takes {signature(cls)}; every control takes {', '.join(USE)}"
+    arguments = check_arguments(problems, place, cls, arguments, takes=takes, others=USE)
+    if len(problems.found) > before:
+        return None
     made = _construct(name, cls, arguments, place, problems)
-    if made is None or len(problems.found) > before:
+    if made is None:
         return None
     defaults = {key: p.default for key, p in known.items() if p.kind not in _VARIADIC}
-    canonical = {"controller": name, "arguments": defaults | arguments, "name": title, "weight": float(weight)}
-    control = Control(title, made, float(weight), (float(interval[0]), float(interval[1])), schedule)
-    return Entry(control, canonical | {"interval": control.interval, "schedule": schedule})
+    try:
+        control = Control(title, made, **used)
+    except UsageError as error:
+        problems.adopt(place, error)
+        return None
+    canonical = {"controller": name, "arguments": defaults | arguments, "name": title, "weight": control.weight}
+    return Entry(control, canonical | {"interval": control.interval, "schedule": control.schedule})
 
 
 def _entry(given: object) -> str:
@@ -90,18 +97,8 @@ def _arguments(name: str, target: object, known: Mapping[str, inspect.Parameter]
 def _construct(
     name: str, cls: type[Controller], arguments: dict[Any, Any], place: str, problems: Problems
 ) -> Controller | None:
-    """The controller, its arguments checked against its signature before it is called."""
-    before, known = len(problems.found), parameters(cls)
-    takes = f"{name!r} takes {signature(cls)}; every control takes {', '.join(USE)}"
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
-    for key in arguments:
-        if not isinstance(key, str) or (key not in known and not open_ended):
-            problems.add(f"{place}.{key}", f"unknown key{suggestion(str(key), [*known, *USE])}; {takes}")
-    for key, p in known.items():
-        if p.default is p.empty and p.kind not in _VARIADIC and key not in arguments:
-            problems.add(f"{place}.{key}", f"missing; {takes}")
-    if len(problems.found) > before:
-        return None
+    """The controller, whose arguments have the right types; what it says of their meaning are faults."""
+    known = parameters(cls)
     try:
         return cls(**arguments)
     except (TypeError, ValueError) as error:

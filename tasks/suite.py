@@ -6,17 +6,22 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from dlm_control.sampling.presets import PRESETS
+from dlm_control.sampling.presets import preset
 from dlm_control.support.errors import Problems, UsageError, shown, suggestion
 from dlm_control.support.validation import check_arguments
+from dlm_control.support.values import Above, Fits, MisfitError, OneOf, fitted
 from dlm_control.support.yaml_file import read_yaml
 from dlm_control.tasks.suite_files import suites
 from dlm_control.tasks.targets.readers import NEED_NO_FILES, READERS
 from dlm_control.tasks.targets.target import WORDS, Guides, Target
+
+_NAME = re.compile(r"[\w+-][\w+. -]*")
+_Reader = Annotated[str, OneOf(lambda: READERS)]
+_Included = Annotated[list[str], Fits("a list of suites", lambda names: len(names) > 0)]
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,12 @@ class Suite:
         tuning: the targets are of training sentences, so that settings may be chosen on them.
     """
 
-    name: str
-    version: int
+    name: Annotated[str, Fits("a name that a folder can have, such as my-suite", _NAME.fullmatch)]
+    version: Annotated[int, Above(0)]
     targets: dict[str, Any]
-    metrics: tuple[str, ...]
-    samples: int
-    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metrics: Annotated[tuple[str, ...], Fits("a list of names")]
+    samples: Annotated[int, Above(0)]
+    presets: Annotated[dict[str, dict[str, Any]], Fits("presets and what to change of them")] = field(default_factory=dict)
     bundled: bool = False
     tuning: bool = False
 
@@ -99,14 +104,15 @@ def read_suites(source: str, metrics: Collection[str] | None = None, within: tup
     problems = Problems(path.name)
     for key in given.keys() - {"name", "version", "include"}:
         problems.add(str(key), "a suite that includes others takes name, version and include alone")
-    known, names = suites(), given["include"]
-    if not isinstance(names, list) or not names:
-        problems.add("include", f"expected a list of suites, got {shown(names)}")
-        names = []
+    known, names = suites(), []
+    try:
+        names = fitted(_Included, given["include"], "include")
+    except MisfitError as misfit:
+        problems.found += misfit.faults
     included = []
     for i, name in enumerate(names):
-        beside = path.parent / str(name)
-        inner = str(beside) if beside.is_file() and str(name) not in known else str(name)
+        beside = path.parent / name
+        inner = str(beside) if name not in known and beside.is_file() else name
         if _file_or_none(inner) in within:
             problems.add(f"include[{i}]", f"{name} includes itself")
             continue
@@ -129,43 +135,20 @@ def read_suite(source: str, metrics: Collection[str] | None = None) -> Suite:
     if isinstance(given.get("include"), list):
         raise UsageError(f"suite {source!r}: includes several; expected one of them: {', '.join(map(str, given['include']))}")
     problems = Problems(path.name)
-    wanted = {f.name for f in fields(Suite)}
-    for key in sorted(given.keys() - wanted):
-        problems.add(str(key), f"unknown key{suggestion(str(key), wanted)}; there are: {', '.join(sorted(wanted))}")
-    for key in sorted(wanted - given.keys() - {"presets", "bundled", "tuning"}):
-        problems.add(key, "missing")
-    _check_presets(given.get("presets", {}), problems)
-    _check_targets(given, problems)
-    names = given.get("metrics", [])
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        problems.add("metrics", f"expected a list of names, got {shown(names)}")
-    elif metrics is not None:
-        for name in (name for name in names if name not in metrics):
-            problems.add("metrics", f"unknown {name!r}{suggestion(name, metrics)}; there are: {', '.join(metrics)}")
-    if "name" in given and not (isinstance(given["name"], str) and re.fullmatch(r"[\w+-][\w+. -]*", given["name"])):
-        problems.add("name", f"expected a name that a folder can have, such as my-suite, got {shown(given['name'])}")
-    for key in ("samples", "version"):
-        if key in given and not (isinstance(given[key], int) and not isinstance(given[key], bool) and given[key] > 0):
-            problems.add(key, f"expected a whole number above 0, got {given[key]!r}")
-    for key in ("bundled", "tuning"):
-        if not isinstance(given.get(key, False), bool):
-            problems.add(key, f"expected true or false, got {shown(given[key])}")
-    if given.get("bundled") is True and path not in suites().values():
+    found = check_arguments(problems, "", Suite, given)
+    _check_presets(found.get("presets", {}), problems)
+    if "targets" in found:
+        _check_targets(found["targets"], problems)
+    for name in (name for name in found.get("metrics", ()) if metrics is not None and name not in metrics):
+        problems.add("metrics", f"unknown {name!r}{suggestion(name, metrics or ())}; there are: {', '.join(metrics or ())}")
+    if found.get("bundled") and path not in suites().values():
         problems.add("bundled", "only this package's own suites are; leave it out, and --data names the folder of the targets")
     problems.raise_if_any()
-    return Suite(**{**given, "metrics": tuple(names)})
+    return Suite(**found)
 
 
-def _check_presets(given: object, problems: Problems) -> None:
-    from dlm_control.sampling.presets import preset
-
-    if not isinstance(given, dict):
-        problems.add("presets", f"expected presets and what to change of them, got {shown(given)}")
-        return
+def _check_presets(given: dict[str, dict[str, Any]], problems: Problems) -> None:
     for name, changes in given.items():
-        if name not in PRESETS or not isinstance(changes, dict):
-            problems.add(f"presets.{name}", f"expected one of {', '.join(PRESETS)} and a mapping, got {shown(changes)}")
-            continue
         try:
             preset(name, **changes)
         except UsageError as error:
@@ -173,13 +156,15 @@ def _check_presets(given: object, problems: Problems) -> None:
 
 
 def _check_targets(given: dict[str, Any], problems: Problems) -> None:
-    targets = given.get("targets")
-    if "targets" not in given:
+    if "reader" not in given:
+        problems.add("targets.reader", f"missing; there are: {', '.join(READERS)}")
         return
-    if not (isinstance(targets, dict) and isinstance(targets.get("reader"), str) and targets["reader"] in READERS):
-        problems.add("targets.reader", f"expected one of {', '.join(READERS)}, got {shown(targets)}")
+    try:
+        reader = fitted(_Reader, given["reader"], "targets.reader")
+    except MisfitError as misfit:
+        problems.found += misfit.faults
         return
-    check_arguments(problems, "targets", READERS[targets["reader"]], {k: v for k, v in targets.items() if k != "reader"}, 2)
+    check_arguments(problems, "targets", READERS[reader], {k: v for k, v in given.items() if k != "reader"}, 2)
 
 
 def _file_or_none(source: str) -> Path | None:

@@ -253,7 +253,7 @@ def test_a_prompt_stands_at_the_words_that_it_speaks_of() -> None:
 
 def test_faulty_settings_come_in_one_report(folder: Path) -> None:
     with pytest.raises(UsageError) as error:
-        Fudge(read_suite("smoke"), str(folder), strength="strong", before=1.5, top_k=-1)  # type: ignore[arg-type]
+        generator("fudge", read_suite("smoke"), str(folder), {"strength": "strong", "before": 1.5, "top_k": -1})
     for part in (
         "3 problems",
         "before: expected a whole number of 1 or more, got 1.5",

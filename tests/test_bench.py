@@ -33,6 +33,18 @@ def test_a_curve_has_a_point_for_each_setting_and_a_second_run_takes_the_texts_o
     assert len(written) == 2 and [file.stat().st_mtime_ns for file in logs] == written
 
 
+def test_flaws_are_drawn_against_diversity(tmp_path: Path) -> None:
+    suite = tmp_path / "two.yaml"
+    suite.write_text(SUITE)
+    few = ("--candidates", "1,2", "--temperature", "1", "--steps", "2", "--select", "mbr", "--limit", 1)
+    run("quality", suite, "--out", tmp_path / "out", "--runs", tmp_path / "runs", *few)
+    for measure in ("distinct_3", "self_bleu"):
+        curve = json.loads((tmp_path / "out" / f"bench-quality-two-{measure}.json").read_text())
+        assert [point["label"] for point in curve["series"]["candidates"]] == ["1", "2"]
+        assert curve["series"].keys() == {"candidates", "temperature", "steps", "select"}
+        assert all(0 <= point["y"] <= 100 for points in curve["series"].values() for point in points)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

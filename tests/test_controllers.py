@@ -155,7 +155,7 @@ def test_a_plan_alone_makes_its_check_pass(controls: list[Controller], tiny_lm: 
         (lambda: Semantic(fields={"fodo": "x", "price": "cheep"}), r"(?s)unknown 'fodo'.*did you mean 'cheap'"),
         (lambda: Semantic("food", "Thai", fields={"food": "Thai"}), "give either"),
         (lambda: Semantic("food", "Japanesse"), r"did you mean 'Japanese'\?"),
-        (lambda: Semantic("food", "Japanese", guide="magic"), r"expected 'words' or 'classifier'"),  # type: ignore[arg-type]
+        (lambda: Semantic("food", "Japanese", guide="magic"), r"guide: unknown 'magic'; there are: words, classifier"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_arguments_are_refused(make: object, message: str) -> None:

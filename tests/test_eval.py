@@ -20,7 +20,7 @@ from dlm_control.eval.run.generator import Diffusion
 from dlm_control.eval.score.metrics import METRICS, copied, distinct, length_distance
 from dlm_control.eval.score.statistics import interval
 from dlm_control.eval.score.teacher import Teacher, teacher_of
-from dlm_control.eval.studies.ablation import merged
+from dlm_control.eval.studies.ablation import Ablation, merged
 from dlm_control.support.hub import model_folder
 from dlm_control.tasks.suite import read_suite, read_suites
 from dlm_control.tasks.suite_files import suites
@@ -138,9 +138,26 @@ def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
         read_suite(str(file)).read_targets(None)
     file.write_text("name: ../../b\nversion: 1\ntargets: {reader: [made]}\nmetrics: []\nsamples: 1\n")
     with pytest.raises(
-        UsageError, match=r"(?s)targets\.reader: expected one of .*name: expected a name that a folder can have"
+        UsageError, match=r"(?s)name: expected a name that a folder can have.*targets\.reader: unknown \['made'\]"
     ):
         read_suite(str(file))
+    file.write_text(
+        "name: b\nversion: true\ntargets: {}\nmetrics: pos\nsamples: 1\npresets: {fsat: {}, fast: {name: 3, steps: x}}\n"
+    )
+    with pytest.raises(UsageError) as error:
+        read_suite(str(file))
+    for part in (
+        "version: expected a whole number above 0, got True",
+        "metrics: expected a list of names, got 'pos'",
+        "presets.fsat: unknown, did you mean 'fast'",
+        "presets.fast.name: unknown key",
+        "presets.fast.steps: expected a whole number above 0, got 'x'",
+        "targets.reader: missing; there are: attributes",
+    ):
+        assert part in str(error.value)
+    file.write_text("name: b\nversion: 1\ninclude: length\n")
+    with pytest.raises(UsageError, match="include: expected a list of suites, got 'length'"):
+        read_suites(str(file))
     file.write_text(f"name: b\nversion: 1\ninclude: [length, {file}]\n")
     with pytest.raises(UsageError, match=r"bad\.yaml: 1 problem\n  - include\[1\]: .* includes itself$"):
         read_suites(str(file))
@@ -301,6 +318,27 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     (one / "scores.json").write_text("{")
     with pytest.raises(UsageError, match="is not JSON"):
         compared(one, two)
+
+
+def test_all_faults_of_an_ablation_come_in_one_report(tmp_path: Path) -> None:
+    file = tmp_path / "ablation.yaml"
+    file.write_text(
+        "base: {kind: lm, recipe: {name: diffusion-lm}, steps: x}\narms:\n  a: {warmpu: 8}\nmarks: 0\nsampels: 3\n"
+        "sampling: {name: fast, steps: 2.5}\n"
+    )
+    with pytest.raises(UsageError) as error:
+        Ablation.read(file)
+    for part in (
+        "ablation.yaml:4: marks: expected a whole number above 0, got 0",
+        "sampels: unknown key, did you mean 'samples'",
+        "samples: missing",
+        "arms.a.steps: expected a whole number above 0, got 'x'",
+        "ablation.yaml:3: arms.a.warmpu: unknown key, did you mean 'warmup'",
+        "sampling.name: unknown key",
+        "sampling.steps: expected a whole number above 0, got 2.5",
+    ):
+        assert part in str(error.value)
+    assert Ablation.read(Path(__file__).parents[1] / "configs" / "ablation.yaml").arms
 
 
 def test_arms_of_an_ablation_are_merged_deeply() -> None:

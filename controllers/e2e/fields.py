@@ -105,7 +105,7 @@ def field_of(given: str) -> str:
     return field
 
 
-def value_of(field: str, given: str) -> str:
+def value_of(field: str, given: str | bool | float) -> str:
     """The value of a field, in any case.
 
     Raises:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from dlm_control.control.plan import Plan
+from dlm_control.support.validation import checked_constructor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,6 +70,9 @@ class State:
 class Controller(ABC):
     """One constraint. A subclass's constructor takes its target; the registry gives it a name.
 
+    Arguments are checked against the constructor's annotations before it runs, so that it need not check types itself; see
+    `dlm_control.support.values` for rules such as `Annotated[int, Above(0)]`.
+
     Attributes:
         reads: the space in which its energy is a function: `x_t` (a noise-aware guide), `x0` (any differentiable function of
             clean embeddings) or `logits` (of word distributions, with no pass through the denoiser). None: it has no energy and
@@ -80,6 +84,10 @@ class Controller(ABC):
     reads: Space | None = None
     calibrated: bool = True
     name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check_constructor(cls)
 
     def energy(self, state: State) -> Tensor:
         """−log p(c | state), one number an item: (batch,), differentiable in the space that `reads` names.
@@ -112,6 +120,16 @@ class Controller(ABC):
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k[0] != "_" and k != "reads")
         return f"{type(self).__name__}({arguments})"
+
+
+def check_constructor(cls: type[Controller]) -> None:
+    """Have the arguments of a class's constructor checked, whoever calls it."""
+    if "__init__" in vars(cls):
+        cls.__init__ = checked_constructor(cls.__init__, _title)  # type: ignore[method-assign]
+
+
+def _title(controller: Controller) -> str:
+    return controller.name or type(controller).__name__
 
 
 def log_sum(terms: list[Tensor]) -> Tensor:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Annotated, Any, get_args
 
 import torch
 from torch import Tensor
 
-from dlm_control.control.controller import Check, Controller, State
-from dlm_control.support.errors import Fault, Problems, UsageError, shown, suggestion
+from dlm_control.control.controller import Check, Controller, Space, State
+from dlm_control.support.errors import Problems, UsageError, shown, suggestion
+from dlm_control.support.validation import check_arguments
+from dlm_control.support.values import Bound, NoiseLevels, OneOf, plain
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda t: 1.0,
@@ -34,14 +36,19 @@ class Control:
 
     name: str
     controller: Controller
-    weight: float = 1.0
-    interval: tuple[float, float] = (0.0, 1.0)
-    schedule: str = "constant"
+    weight: Annotated[float, Bound("of 0 (check only) or more", lambda weight: weight >= 0)] = 1.0
+    interval: NoiseLevels = (0.0, 1.0)
+    schedule: Annotated[str, OneOf(lambda: SCHEDULES)] = "constant"
 
     def __post_init__(self) -> None:
         problems = Problems(f"control {self.name}")
-        problems.found += faults_of_use(self.weight, self.interval, self.schedule)
+        found = check_arguments(problems, "", Control, vars(self))
+        reads = getattr(self.controller, "reads", None)
+        if reads not in (None, *get_args(Space)):
+            told = f"{shown(reads)}{suggestion(str(reads), get_args(Space))}; there are: {', '.join(get_args(Space))}, or None"
+            problems.add("", f"{self.controller!r} reads {told}")
         problems.raise_if_any()
+        vars(self).update(found)
 
     def acts_at(self, t: float) -> bool:
         """Does its energy steer at noise level t?"""
@@ -78,6 +85,8 @@ class Control:
         if not isinstance(energy, Tensor) or energy.shape != (len(state.x_t),):
             got = tuple(energy.shape) if isinstance(energy, Tensor) else type(energy).__name__
             raise UsageError(f"{self._place}.{method} returned {got}, expected a tensor ({len(state.x_t)},)")
+        if energy.dtype not in (torch.float32, state.x_t.dtype):
+            raise UsageError(f"{self._place}.{method} returned a tensor of {energy.dtype}, expected torch.float32")
         if not torch.isfinite(energy).all():
             row = int((~torch.isfinite(energy)).nonzero()[0])
             value = float(energy[row].detach())
@@ -96,7 +105,9 @@ class Control:
             raise
         except Exception as error:
             raise UsageError(f"{self._place}.check raised {type(error).__name__}: {error} (on {shown(text)})") from error
-        if not isinstance(check, Check) or not isinstance(check.score, (int, float)):
+        if isinstance(check, Check):
+            check = check._replace(score=plain(check.score))
+        if not isinstance(check, Check) or not isinstance(check.score, (int, float)) or not isinstance(check.why, str):
             raise UsageError(f"{self._place}.check returned {shown(check)}, expected Check(score, why)")
         if check.judged and not 0 <= check.score <= 1:
             raise UsageError(f"{self._place}.check scored {check.score} on {shown(text)}, expected 0 to 1, or NaN for unjudged")
@@ -124,23 +135,3 @@ class Control:
     @property
     def _place(self) -> str:
         return f"control {self.name}: {self.controller!r}"
-
-
-def faults_of_use(weight: object, interval: object, schedule: object = "constant") -> list[Fault]:
-    """What is wrong with a control's weight, interval and schedule."""
-    faults = []
-    if not _finite(weight) or cast(float, weight) < 0:
-        hint = " (a text; YAML reads 2e-1 as one and 2.0e-1 as a number)" if isinstance(weight, str) else ""
-        faults.append(Fault("weight", f"expected a number of 0 (check only) or more, got {shown(weight)}{hint}"))
-    ends: Sequence[Any] = interval if isinstance(interval, (list, tuple)) else ()
-    if not (len(ends) == 2 and all(_finite(end) for end in ends) and 0 <= ends[0] < ends[1] <= 1):
-        wanted = "two noise levels, 0 <= from < to <= 1, such as [0.1, 1.0]"
-        faults.append(Fault("interval", f"expected {wanted}, got {shown(interval)}"))
-    if not (isinstance(schedule, str) and schedule in SCHEDULES):
-        near = suggestion(str(schedule), SCHEDULES)
-        faults.append(Fault("schedule", f"unknown {shown(schedule)}{near}; there are: {', '.join(SCHEDULES)}"))
-    return faults
-
-
-def _finite(given: object) -> bool:
-    return isinstance(given, (int, float)) and not isinstance(given, bool) and abs(given) <= 1e308  # a larger int is no float

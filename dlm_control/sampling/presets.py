@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from dlm_control.diffusion.samplers import DDIM, SAMPLERS, SPACINGS
-from dlm_control.support.errors import Problems, shown, suggestion
+from dlm_control.support.errors import Problems, suggestion
+from dlm_control.support.validation import check_arguments
+from dlm_control.support.values import Above, Bound, Fits, NoiseLevels, OneOf
 
 SELECTIONS = ("checks", "energies", "mbr")
+LEAST_FOR_MBR = 3  # of two texts each is as like the other
+
+
+def _clamps() -> Iterable[str]:
+    from dlm_control.sampling.denoiser import CLAMPS  # torch takes seconds to import; the names of presets do not need it
+
+    return CLAMPS
+
+
+def _guidance(name: str) -> Iterable[str]:
+    from dlm_control.sampling import guidance
+
+    options: Iterable[str] = getattr(guidance, name)
+    return options
+
+
+Count = Annotated[int, Above(0)]
+Factor = Annotated[float, Above(0)]
 
 
 @dataclass(frozen=True)
@@ -37,25 +58,27 @@ class Preset:
         max_calls: budget of network calls for each text returned; a preset that would exceed it is refused.
     """
 
-    steps: int = 16
-    sampler: str = "ancestral"
-    spacing: str = "uniform"
-    temperature: float = 0.9
-    clamp: str = "soft"
-    evidence: float = 0.7
-    guidance: str = "tilt"
-    strength: float = 0.01
-    candidates: int = 3
-    select: str = "energies"
-    particles: int = 1
-    resample_at: tuple[float, ...] = (0.5, 0.3, 0.15)
-    weight: float = 1.0
-    interval: tuple[float, float] = (0.0, 0.95)
-    scale: str = "nats"
-    conflict: str = "sum"
-    lagrangian: float = 0.0
+    steps: Count = 16
+    sampler: Annotated[str, OneOf(lambda: SAMPLERS)] = "ancestral"
+    spacing: Annotated[str, OneOf(lambda: SPACINGS)] = "uniform"
+    temperature: Factor = 0.9
+    clamp: Annotated[str, OneOf(_clamps)] = "soft"
+    evidence: Factor = 0.7
+    guidance: Annotated[str, OneOf(lambda: _guidance("GUIDANCES"))] = "tilt"
+    strength: Factor = 0.01
+    candidates: Count = 3
+    select: Annotated[str, OneOf(lambda: SELECTIONS)] = "energies"
+    particles: Count = 1
+    resample_at: Annotated[
+        tuple[float, ...], Fits("noise levels between 0 and 1", lambda levels: all(0 < t < 1 for t in levels))
+    ] = (0.5, 0.3, 0.15)
+    weight: Factor = 1.0
+    interval: NoiseLevels = (0.0, 0.95)
+    scale: Annotated[str, OneOf(lambda: _guidance("SCALES"))] = "nats"
+    conflict: Annotated[str, OneOf(lambda: _guidance("CONFLICTS"))] = "sum"
+    lagrangian: Annotated[float, Bound("of 0 (off) or more", lambda rate: rate >= 0)] = 0.0
     early_stop: bool = False
-    max_calls: int | None = None
+    max_calls: Count | None = None
 
     def calls(self) -> int:
         """Network calls for each text returned, gradients through the network not counted."""
@@ -90,51 +113,20 @@ def named_preset(source: str) -> dict[str, Any]:
     return {"name": "default", **read_yaml(Path(source)).content}
 
 
-def preset(name: str, **changes: Any) -> Preset:
+def preset(name: str, /, **changes: Any) -> Preset:
     """The named preset with some of its values replaced.
 
     Raises:
         UsageError: unknown name or key, or values that cannot be; all in one report.
     """
-    from dlm_control.sampling.denoiser import CLAMPS  # torch takes seconds to import; the names of presets do not need it
-    from dlm_control.sampling.guidance import CONFLICTS, GUIDANCES, SCALES
-
     problems = Problems(f"preset {name!r}")
     if name not in PRESETS:
         problems.add("", f"unknown{suggestion(name, PRESETS)}; there are: {', '.join(PRESETS)}")
-    known = {f.name for f in fields(Preset)}
-    for key in sorted(changes.keys() - known):
-        problems.add(key, f"unknown key{suggestion(key, known)}; there are: {', '.join(sorted(known))}")
-    choices = {"sampler": SAMPLERS, "spacing": SPACINGS, "clamp": CLAMPS, "guidance": GUIDANCES, "select": SELECTIONS,
-               "scale": SCALES, "conflict": CONFLICTS}  # fmt: skip
-    for key, options in choices.items():
-        if key in changes and not (isinstance(changes[key], str) and changes[key] in options):
-            near = suggestion(str(changes[key]), options)
-            problems.add(key, f"unknown {shown(changes[key])}{near}; there are: {', '.join(options)}")
-    for key in ("steps", "candidates", "particles", "max_calls"):
-        if key in changes and not _whole(changes[key]) and not (key == "max_calls" and changes[key] is None):
-            problems.add(key, f"expected a whole number above 0, got {changes[key]!r}")
-    for key in ("temperature", "strength", "evidence", "weight"):
-        if key in changes and not (_number(changes[key]) and 0 < changes[key] < float("inf")):
-            problems.add(key, f"expected a number above 0, got {changes[key]!r}")
-    if "lagrangian" in changes and not (_number(changes["lagrangian"]) and 0 <= changes["lagrangian"] < float("inf")):
-        problems.add("lagrangian", f"expected a number of 0 (off) or more, got {changes['lagrangian']!r}")
-    if "interval" in changes:
-        ends = changes["interval"]
-        if not (isinstance(ends, (list, tuple)) and len(ends) == 2 and all(map(_number, ends)) and 0 <= ends[0] < ends[1] <= 1):
-            problems.add("interval", f"expected two noise levels, 0 <= from < to <= 1, such as [0.1, 1.0], got {shown(ends)}")
-        else:
-            changes["interval"] = (float(ends[0]), float(ends[1]))
-    if "early_stop" in changes and not isinstance(changes["early_stop"], bool):
-        problems.add("early_stop", f"expected true or false, got {changes['early_stop']!r}")
-    if "resample_at" in changes:
-        levels = changes["resample_at"]
-        if not (isinstance(levels, (list, tuple)) and all(_number(t) and 0 < t < 1 for t in levels)):
-            problems.add("resample_at", f"expected noise levels between 0 and 1, got {levels!r}")
-        else:
-            changes["resample_at"] = tuple(sorted(levels, reverse=True))
+    found = check_arguments(problems, "", Preset, changes)
     problems.raise_if_any()
-    made = replace(PRESETS[name], **changes)
+    if "resample_at" in found:
+        found["resample_at"] = tuple(sorted(found["resample_at"], reverse=True))
+    made = replace(PRESETS[name], **found)
     if made.particles > 1 and not SAMPLERS[made.sampler]().stochastic:
         stochastic = ", ".join(s for s in SAMPLERS if SAMPLERS[s]().stochastic)
         problems.add("sampler", f"{made.sampler!r} is deterministic: copies of a particle would never part; use {stochastic}")
@@ -146,16 +138,12 @@ def preset(name: str, **changes: Any) -> Preset:
             problems.add(key, f"the 2022 update has no {key}; leave it out, or use guidance: tilt")
     if made.early_stop and made.particles > 1:
         problems.add("early_stop", "particles are resampled together, none can stop before the others; give one of the two")
+    texts = made.candidates * made.particles
+    if made.select == "mbr" and texts < LEAST_FOR_MBR:
+        problems.add("select", f"mbr takes the text most like the others and needs {LEAST_FOR_MBR} or more of them, not {texts}; "
+                     f"raise candidates, or select: checks")  # fmt: skip
     if made.max_calls is not None and made.calls() > made.max_calls:
         product = f"{made.steps} steps × {made.candidates} candidates × {made.particles} particles"
         problems.add("max_calls", f"{product} = {made.calls()} network calls a text exceed the budget of {made.max_calls}")
     problems.raise_if_any()
     return made
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

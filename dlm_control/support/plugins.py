@@ -21,11 +21,25 @@ def installed(group: str, name: str, unknown: str, place: str, /, *arguments: An
     Raises:
         UsageError: no such entry point, or no such settings.
     """
+    cls = installed_class(group, name, unknown)
+    problems = Problems(place)
+    found = check_arguments(problems, "", cls, settings, positional=len(arguments))
+    problems.raise_if_any()
+    return cls(*arguments, **found)
+
+
+def installed_class(group: str, name: str, unknown: str) -> Any:
+    """The class that an entry point names.
+
+    Args:
+        group: of entry points.
+        name: of one.
+        unknown: heads the message about an unknown name.
+
+    Raises:
+        UsageError: no such entry point.
+    """
     known = {entry.name: entry for entry in entry_points(group=group)}
     if name not in known:
         raise UsageError(f"{unknown} {name!r}{suggestion(name, known)}; there are: {', '.join(sorted(known))}")
-    cls = known[name].load()
-    problems = Problems(place)
-    check_arguments(problems, "", cls, settings, positional=len(arguments))
-    problems.raise_if_any()
-    return cls(*arguments, **settings)
+    return known[name].load()

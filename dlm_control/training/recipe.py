@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from dlm_control.support.errors import UsageError, suggestion
-from dlm_control.support.plugins import installed
+from dlm_control.support.plugins import installed, installed_class
 from dlm_control.training.objectives import Draws
 
 GROUP = "dlm_control.recipes"
@@ -91,20 +89,3 @@ def recipe_class(kind: str) -> type[Recipe]:
     """
     cls: type[Recipe] = installed_class(GROUP, kind, "kind: unknown recipe")
     return cls
-
-
-def installed_class(group: str, name: str, unknown: str) -> Any:
-    """The class that an entry point names.
-
-    Args:
-        group: of entry points.
-        name: of one.
-        unknown: heads the message about an unknown name.
-
-    Raises:
-        UsageError: no such entry point.
-    """
-    known = {entry.name: entry for entry in entry_points(group=group)}
-    if name not in known:
-        raise UsageError(f"{unknown} {name!r}{suggestion(name, known)}; there are: {', '.join(sorted(known))}")
-    return known[name].load()

@@ -7,21 +7,24 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
-from dlm_control.support.errors import Problems, UsageError, shown, suggestion
+from dlm_control.support.errors import Problems, UsageError
 from dlm_control.support.progress import progress
+from dlm_control.support.validation import check_arguments
+from dlm_control.support.values import Above, AtLeast, Fits
 from dlm_control.support.yaml_file import read_yaml
 from dlm_control.training.objectives import Draws
 from dlm_control.training.optim import MuonAdamW
 from dlm_control.training.recipe import Recipe, recipe, recipe_class
+
+Decay = Annotated[float, Fits("a number in [0, 1)", lambda decay: 0 <= decay < 1)]
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,21 @@ class TrainConfig:
 
     kind: str
     out: str
-    steps: int
+    steps: Annotated[int, Above(0)]
     data: str = "e2e"
     recipe: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    lr: float = 2e-3
-    warmup: int = 100
-    cooldown: float | None = None
-    weight_decay: float = 0.0
-    beta2: float = 0.98
-    clip: float = 1.0
+    seed: Annotated[int, AtLeast(0)] = 0
+    lr: Annotated[float, Above(0)] = 2e-3
+    warmup: Annotated[int, AtLeast(0)] = 100
+    cooldown: Annotated[float, Fits("nothing, or a share in (0, 1]", lambda share: 0 < share <= 1)] | None = None
+    weight_decay: Annotated[float, AtLeast(0)] = 0.0
+    beta2: Decay = 0.98
+    clip: Annotated[float, Above(0)] = 1.0
     muon: bool = True
-    ema: float = 0.999
-    save_every: int = 250
-    eval_every: int = 500
-    trackers: tuple[str, ...] = ()
+    ema: Decay = 0.999
+    save_every: Annotated[int, Above(0)] = 250
+    eval_every: Annotated[int, Above(0)] = 500
+    trackers: Annotated[tuple[str, ...], Fits("a list of names")] = ()
 
     @classmethod
     def read(cls, path: Path, overrides: dict[str, Any]) -> TrainConfig:
@@ -93,19 +96,10 @@ class TrainConfig:
             UsageError: unknown or missing keys, values of a wrong kind: all in one report.
         """
         problems = Problems(subject, lines)
-        known = {f.name: f for f in fields(cls)}
         home = None if "out" in given else _home(given)
-        given = {**({"out": home} if home else {}), **given}
-        for key in sorted(given.keys() - known.keys()):
-            problems.add(key, f"unknown key{suggestion(key, known)}; there are: {', '.join(known)}")
-        for key in sorted({"kind", "out", "steps"} - given.keys()):
-            problems.add(key, "missing")
-        for key, (wanted, fits) in _FITTING.items():
-            if key in given and not fits(given[key]):
-                hint = " (YAML wants 2.0e-3, not 2e-3)" if isinstance(given[key], str) and "number" in wanted else ""
-                problems.add(key, f"expected {wanted}, got {shown(given[key])}{hint}")
+        found = check_arguments(problems, "", cls, {**({"out": home} if home else {}), **given})
         problems.raise_if_any()
-        return cls(**{**given, "trackers": tuple(given.get("trackers", ()))})
+        return cls(**found)
 
 
 def _home(given: dict[str, Any]) -> str | None:
@@ -117,32 +111,6 @@ def _home(given: dict[str, Any]) -> str | None:
         return recipe_class(kind).home(settings)
     except UsageError:  # an unknown kind, which `recipe` reports
         return None
-
-
-def _whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _number(fits: Callable[[float], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e308 and fits(value)
-
-
-def _a(kind: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, kind)
-
-
-_FITTING: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("kind", "out", "data"), ("a text", _a(str))),
-    **dict.fromkeys(("steps", "save_every", "eval_every"), ("a whole number above 0", _whole(1))),
-    **dict.fromkeys(("seed", "warmup"), ("a whole number of 0 or more", _whole(0))),
-    **dict.fromkeys(("lr", "clip"), ("a number above 0", _number(lambda x: x > 0))),
-    **dict.fromkeys(("beta2", "ema"), ("a number in [0, 1)", _number(lambda x: 0 <= x < 1))),
-    "cooldown": ("nothing, or a share in (0, 1]", lambda value: value is None or _number(lambda x: 0 < x <= 1)(value)),
-    "weight_decay": ("a number of 0 or more", _number(lambda x: x >= 0)),
-    "muon": ("true or false", _a(bool)),
-    "recipe": ("keys and values", _a(dict)),
-    "trackers": ("a list of names", lambda value: isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)),
-}
 
 
 class Trainer:

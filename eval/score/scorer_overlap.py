@@ -14,7 +14,9 @@ JUDGES = {
     "tag_match": _SPACY, "tags_strict": _SPACY, "bracket_f1": _BENEPAR, "tree_strict": _BENEPAR, "spans_exact": _BENEPAR,
     "said": "the control's own wordings", "realised": "patterns of eval.slots", "substring": "the value as a string",
     "exact_length": "a count of words", "length_within_2": "a count of words", "words_kept": "the words themselves",
+    "all_satisfied": "the checks of all controls, and `realised` for fields",
 }  # fmt: skip
+_CHECKED = {"tag_match", "tags_strict", "bracket_f1", "tree_strict", "spans_exact", "said", "exact_length", "all_satisfied"}
 
 
 def shared_labels(metrics: Sequence[str], plan: dict[str, Any]) -> dict[str, str]:
@@ -26,7 +28,7 @@ def shared_labels(metrics: Sequence[str], plan: dict[str, Any]) -> dict[str, str
         if plan.get("controls") == "none" or generator == "free":
             pass
         elif generator == "reject" or ((plan.get("preset") or {}).get("select") == "checks" and _candidates(plan) > 1):
-            if name in ("tag_match", "tags_strict", "bracket_f1", "tree_strict", "spans_exact", "said", "exact_length"):
+            if name in _CHECKED:
                 warning = "texts were chosen by this judge"
         elif judge in (_SPACY, _BENEPAR):
             warning = "another network than the guide, but the guide learnt from its labels of the training text"

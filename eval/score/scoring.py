@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from dlm_control.controllers.e2e.fields import fields_of
 from dlm_control.eval.run.log import RunLog, write_json
+from dlm_control.eval.score.flaws import PARTS, Flaws
 from dlm_control.eval.score.judges import JUDGES, check_judges
-from dlm_control.eval.score.metrics import METRICS, check_metrics, copied, distinct, length_distance, self_bleu, spread
+from dlm_control.eval.score.metrics import METRICS, all_satisfied, check_metrics
 from dlm_control.eval.score.overlap import overlap
+from dlm_control.eval.score.quality import Reader, flaw_figures, qualities
 from dlm_control.eval.score.scorer_overlap import scorers, shared_labels
 from dlm_control.eval.score.statistics import figure
 from dlm_control.eval.score.teacher import Teacher, teacher_of, train_a_teacher
@@ -28,9 +30,8 @@ from dlm_control.tasks.targets.target import Target, digest_of
 
 SCORING = 2  # raised when a figure of a log changes its meaning
 _HUMANS = 1000  # sentences of dev that stand for human text
-_SELF_BLEU = 100  # texts that it compares
 _TRAIN, _DEV = "e2e/trainset.csv", "e2e/devset.csv"
-SUBSTANCE = ("substring", "said", "realised")  # metrics whose human ceiling is that of sentences with the same meaning
+SUBSTANCE = {"substring", "said", "realised"}  # metrics whose human ceiling is that of sentences with the same meaning
 
 
 def score_run(
@@ -51,9 +52,9 @@ def score_run(
         suite: of the run; by default the bundled one that its plan names.
         data: folder of the suite's files; its `e2e/` holds the corpus that human text and copies are looked up in.
         command: that made the run; the recorded one by default.
-        judges: more figures, of packages that may be missing: `smollm2`, `mauve`; those of earlier scores are asked again.
+        judges: more figures, of packages that may be missing: `smollm2`; those of earlier scores are asked again.
         teacher: whose surprise is the lm-score: a bundled name, a folder or a hub id; by default that of earlier scores, then
-            the model's (`teacher_of`). Without one there is no lm-score, and `no_teacher` says so.
+            the model's (`teacher_of`). Without one there are no lm-score and no flaws, and `no_teacher` says so.
         home: folder of the model that wrote; by default the plan says it.
 
     Raises:
@@ -64,10 +65,10 @@ def score_run(
     suite = suite or _suite_of(plan, out)
     corpora = _corpora(data)
     earlier = _earlier(out)
-    judges = list(dict.fromkeys([*judges, *earlier.get("judges", ())]))
+    judges = list(dict.fromkeys([*judges, *(name for name in earlier.get("judges", ()) if name in JUDGES)]))
     if corpora is None and earlier.get("corpus"):
         raise UsageError(f"{out}: was scored beside human text; give --data again, or those figures would be lost")
-    check_judges(judges, corpora is not None)
+    check_judges(judges)
     if suite.digest != plan["suite_digest"]:
         raise UsageError(f"{out}: is a run of suite {plan['suite']} {plan['suite_digest']}, not of {suite.name} {suite.digest}")
     targets = suite.read_targets(data)[: plan["targets"]]
@@ -92,8 +93,8 @@ def score_run(
     if not texts:
         raise UsageError(f"{out}: no target could be generated; the first says: {next(iter(failed.values()))}")
     home = home or _home_of(plan)
-    judge = _teacher(teacher, earlier, home, out)
-    nll = judge.nat_per_word(texts) if judge else [math.nan] * len(texts)
+    reader = Reader(_teacher(teacher, earlier, home, out))
+    nll, flaws = reader.read(texts)
     scores: dict[str, Any] = {
         "targets": len(targets),
         "texts": len(texts),
@@ -109,22 +110,39 @@ def score_run(
         per_target = [fmean(group or [0.0]) for group in grouped]
         scores[name] = figure(per_target)
         by_metric[name] = dict(zip((target.name for target in targets), per_target, strict=True))
-        ceiling = _human(name, targets, data)
+        ceiling = _human(METRICS[name], name in SUBSTANCE, targets, data)
         if ceiling:
             scores[f"{name}_human"] = figure(ceiling)
+    obeyed = [[all_satisfied(text, target) for text in group] for target, group in zip(targets, by_target, strict=True)]
+    if any(target.controls for target in targets) and not any(math.isnan(each) for group in obeyed for each in group):
+        values["all_satisfied"] = obeyed
+        satisfied = {t.name: fmean(group or [0.0]) for t, group in zip(targets, obeyed, strict=True) if t.controls}
+        scores["all_satisfied"] = figure(list(satisfied.values()))
+        by_metric["all_satisfied"] = satisfied
+        ceiling = _human(all_satisfied, {*suite.metrics} <= SUBSTANCE, [t for t in targets if t.controls], data)
+        if ceiling and not any(map(math.isnan, ceiling)):
+            scores["all_satisfied_human"] = figure(ceiling)
     fluency = _by_target(targets, by_target, nll)
     if fluency:
         scores["lm_score"] = figure(list(fluency.values()))
         scores["lm_perplexity"] = round(math.exp(scores["lm_score"]["mean"]), 3)
-    if judge:
+    grouped_flaws = _regrouped(flaws, by_target)
+    if reader.teacher:
+        scores |= flaw_figures(grouped_flaws)
         by_metric["lm_score"] = fluency
+        by_metric["flaw_rate"] = {
+            target.name: fmean(any(each) for each in found)
+            for target, found in zip(targets, grouped_flaws, strict=True)
+            if found
+        }
         scores["too_long_for_teacher"] = sum(math.isnan(v) for v in nll)
     else:
         scores["no_teacher"] = (
-            f"no lm-score: the domain of {plan.get('model', 'this generator')} has no teacher; {train_a_teacher(home)}"
+            f"no lm-score and no flaws: the domain of {plan.get('model', 'this generator')} has no teacher; "
+            f"{train_a_teacher(home)}"
         )
-    scores |= _qualities(texts, [t.reference for t in targets if t.reference is not None], corpora, judge)
-    groups = _groups(targets, by_target, iter(nll))
+    scores |= qualities(texts, [t.reference for t in targets if t.reference is not None], corpora, reader)
+    groups = _groups(targets, by_target, iter(nll), grouped_flaws)
     if groups:
         scores["groups"] = groups
     pairs = [
@@ -132,21 +150,21 @@ def score_run(
     ]
     if pairs:
         scores |= overlap(pairs)
-    for name in judges:
-        scores |= JUDGES[name](texts, corpora)
-    scores["independence"] = shared_labels(suite.metrics, plan)
+    for judge in judges:
+        scores |= JUDGES[judge](texts, corpora)
+    scores["independence"] = shared_labels([*suite.metrics, *(["all_satisfied"] if "all_satisfied" in values else [])], plan)
     scores["by_target"] = {name: {t: round(v, 4) for t, v in found.items()} for name, found in by_metric.items()}
     clocks = {clock: round(sum(record.get(clock, 0.0) for record in records.values()), 1) for clock in ("wall_s", "cpu_s")}
     scored = {
         "targets_digest": digest,
         "scoring": SCORING,
-        "scorers": scorers(judge, suite.metrics),
+        "scorers": scorers(reader.teacher, suite.metrics),
         "judges": judges,
         "corpus": corpora is not None,
     }
     manifest = {"command": command or earlier.get("command", ""), **plan, **clocks, **scored}
     write_json(out / "scores.json", {"suite": suite.name, "manifest": manifest, **scores})
-    _write_texts(out / "texts.jsonl", targets, by_target, values, nll)
+    _write_texts(out / "texts.jsonl", targets, by_target, values, nll, grouped_flaws)
     return scores
 
 
@@ -171,43 +189,20 @@ def _home_of(plan: dict[str, Any]) -> Path | None:
         return None
 
 
-def _human(name: str, targets: Sequence[Target], data: Path | None) -> list[float]:
-    """A metric of human texts: of the targets' references, or of dev sentences that mean what a target wants."""
+def _human(
+    metric: Callable[[str, Target], float], substance: bool, targets: Sequence[Target], data: Path | None
+) -> list[float]:
+    """A metric of human texts: of the targets' references, or, if it judges substance, of dev sentences that mean the same."""
     referenced = [target for target in targets if target.reference is not None]
     if referenced:
-        return [METRICS[name](str(target.reference), target) for target in referenced]
-    if name not in SUBSTANCE or data is None:
+        return [metric(str(target.reference), target) for target in referenced]
+    if not substance or data is None:
         return []
     found = []
     for target in targets:
         matching = _saying(data, target.wanted["fields"]) if (data / _DEV).is_file() else []
         if matching:
-            found.append(fmean([METRICS[name](text, target) for text in matching]))
-    return found
-
-
-def _qualities(
-    texts: Sequence[str], references: Sequence[str], corpora: tuple[list[str], list[str]] | None, teacher: Teacher | None
-) -> dict[str, Any]:
-    """Diversity, memorisation and lengths, beside those of human text where there is a corpus.
-
-    The lm-score of human text is that of the targets' references, if they have any.
-    """
-    sides = {"": list(texts)}
-    found: dict[str, Any] = {}
-    if corpora:
-        sides["_human"] = corpora[1]
-        scored = teacher.nat_per_word(references or corpora[1]) if teacher else []
-        human = [score for score in scored if not math.isnan(score)]
-        found |= {"lm_score_human": figure(human)} if human else {}
-    size = min(map(len, sides.values()))  # of both: with more texts, more of their n-grams are known already
-    for label, side in sides.items():
-        for n in (1, 2, 3):
-            found[f"distinct_{n}{label}"] = round(distinct(spread(side, size), n), 4)
-        found[f"self_bleu{label}"] = round(self_bleu(spread(side, min(size, _SELF_BLEU))), 4)
-        if corpora:
-            found[f"copied_from_train{label}"] = round(copied(side, corpora[0]), 4)
-            found[f"length_distance_to_train{label}"] = round(length_distance(side, corpora[0]), 3)
+            found.append(fmean([metric(text, target) for text in matching]))
     return found
 
 
@@ -221,21 +216,35 @@ def _by_target(targets: Sequence[Target], by_target: Sequence[Sequence[str]], nl
     return found
 
 
-def _groups(targets: Sequence[Target], by_target: Sequence[Sequence[str]], nll: Iterator[float]) -> dict[str, dict[str, float]]:
-    """For each group of targets: the score of each control's check, of the lowest of them, and the lm-score.
+def _regrouped(flaws: Sequence[Flaws], by_target: Sequence[Sequence[str]]) -> list[list[Flaws]]:
+    each = iter(flaws)
+    return [[next(each) for _ in group] for group in by_target]
+
+
+def _groups(
+    targets: Sequence[Target], by_target: Sequence[Sequence[str]], nll: Iterator[float], flaws: Sequence[Sequence[Flaws]]
+) -> dict[str, dict[str, float]]:
+    """For each group of targets: the score of each control's check, of the lowest of them, the share of texts that obey all,
+    the lm-score and the flaw rate.
 
     Means over the texts of a target, then over targets; one without texts obeys nothing and has no lm-score.
     """
     found: dict[str, dict[str, list[float]]] = {}
     written: Counter[str] = Counter()
-    for target, texts in zip(targets, by_target, strict=True):
+    for target, texts, broken in zip(targets, by_target, flaws, strict=True):
         fluency = [score for score in (next(nll) for _ in texts) if not math.isnan(score)]
         if not target.group:
             continue
         written[target.group] += len(texts)
         scores = {c.name: [c.check(text).score for text in texts] or [0.0] for c in named(target.controls)}
         scores["together"] = [min(of_a_text) for of_a_text in zip(*scores.values(), strict=True)] or [1.0]
-        for name, values in {**scores, "lm_score": fluency}.items():
+        obeyed = [all_satisfied(text, target) for text in texts] or [0.0]
+        scores["all_satisfied"] = [] if any(map(math.isnan, obeyed)) else obeyed
+        for name, values in {
+            **scores,
+            "lm_score": fluency,
+            "flaw_rate": [float(any(each)) for each in broken if fluency],
+        }.items():
             found.setdefault(target.group, {}).setdefault(name, []).extend([fmean(values)] if values else [])
     return {
         group: {**{name: round(fmean(values), 4) for name, values in figures.items() if values}, "texts": written[group]}
@@ -249,6 +258,7 @@ def _write_texts(
     by_target: Sequence[Sequence[str]],
     values: dict[str, list[list[float]]],
     nll: Sequence[float],
+    flaws: Sequence[Sequence[Flaws]],
 ) -> None:
     grouped, lines = iter(nll), []
     for number, (target, group) in enumerate(zip(targets, by_target, strict=True)):
@@ -256,7 +266,13 @@ def _write_texts(
             score = next(grouped)
             metrics = {name: round(found[number][place], 4) for name, found in values.items()}
             wrong = [] if all(v == 1 for v in metrics.values()) else [check.why for check in _failures(target, text)]
-            line = {"target": target.name, "text": text, **metrics, "lm_score": None if math.isnan(score) else round(score, 4)}
+            line: dict[str, Any] = {
+                "target": target.name,
+                "text": text,
+                **metrics,
+                "lm_score": None if math.isnan(score) else round(score, 4),
+            }
+            line["flaws"] = [part for part in PARTS if getattr(flaws[number][place], part)]
             lines.append(json.dumps(line | {"failed": wrong}, ensure_ascii=False) + "\n")
     write_whole({file: "".join(lines)})
 

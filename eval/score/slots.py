@@ -13,7 +13,7 @@ import unicodedata
 
 def realised(field: str, value: str, text: str) -> bool:
     """Does the text say that the field has this value, and no other?"""
-    plain = " ".join(unicodedata.normalize("NFC", text).lower().replace("’", "'").split())
+    plain = _plain(text)
     if field in ("name", "near"):
         return _named(field, value, plain)
     if field == "familyFriendly":
@@ -23,6 +23,29 @@ def realised(field: str, value: str, text: str) -> bool:
     if field == "eatType":  # "a coffee shop and restaurant" says both
         return value in found
     return value in found and not (found - {value} - _COMPATIBLE.get((field, value), set()))
+
+
+def contradictions(text: str) -> list[str]:
+    """The fields of which a text says two values that exclude one another, such as Italian and French food.
+
+    Names and landmarks are left out, for a text may speak of two places; so is eatType, for a pub may be a restaurant. Stricter
+    than `realised`, which may miss a value at little cost: words of a price do not count for the rating beside it, nor the
+    other way round, and "north of the city centre" is not in it.
+    """
+    plain = _ELSEWHERE.sub(" ", _STARS.sub(r"\1", _plain(text)))
+    of_field = {"priceRange": _A_RATING.sub(" ; ", plain), "customer rating": _A_PRICE.sub(" ; ", plain)}
+    found = []
+    for field in ("food", "area", "priceRange", "customer rating"):
+        said = {value for value, pattern in _PATTERNS[field].items() if pattern.search(of_field.get(field, plain))}
+        if any(said - {value} - _COMPATIBLE.get((field, value), set()) for value in said):
+            found.append(field)
+    if _UNFRIENDLY.search(plain) and _FRIENDLY.search(_UNFRIENDLY.sub(" ", plain)):
+        found.append("familyFriendly")
+    return found
+
+
+def _plain(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).lower().replace("’", "'").split())
 
 
 def _named(field: str, value: str, text: str) -> bool:
@@ -167,3 +190,17 @@ _COMPATIBLE = {
     for pair in pairs
     for one, other in (pair, pair[::-1])
 }
+
+# What `contradictions` takes out of a text, before it looks for values that exclude one another.
+_LEVEL = r"(?:very |quite |fairly |reasonably )?(?:low|high|averag|moderat|mid|medium|cheap|good|great|reasonabl)\w*"
+_STARS = re.compile(r"(\bout of (?:5|five))[\s-]*(?:customers? )?stars?\b")  # "1 out of 5 stars" are not 5 stars
+_ELSEWHERE = re.compile(
+    r"\b(?:outside|out|north|south|east|west|away|far|edges?|outskirts|off)\b(?: (?:of|from|in|the|a|just)){0,3} "
+    r"(?:(?:city|town)(?:[\s-]*cent(?:re|er))?|cent(?:re|er)(?: of (?:the )?(?:city|town))?|river\w*)\b"
+    r"|\benglish (?:sterling|pounds?)\b"
+)
+_A_PRICE = re.compile(
+    rf"\b{_LEVEL}[\s-]*(?:pric\w+|cost\w*|end)(?: range\w*)?"
+    rf"|\b(?:pric\w+|costs?)(?: range\w*)?(?: (?:is|are|of|in|at|the|a|from))* {_LEVEL}(?: (?:range|price)\w*)?"
+)
+_A_RATING = re.compile(rf"\b{_LEVEL}[\s-]*(?:customer )?(?:{_RATING})")

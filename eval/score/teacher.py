@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ class Teacher:
         source: a bundled name (`e2e-teacher`), a folder or a hub id.
 
     Attributes:
+        folder: of its files.
         digest: of its weights.
 
     Raises:
@@ -40,28 +42,40 @@ class Teacher:
             raise UsageError(
                 f"teacher {source!r}: not an autoregressive model; `dlm train --kind autoregressive-lm` trains one"
             )
-        self.source, self.digest = source, file_digest(folder / "model.safetensors")
+        self.source, self.folder, self.digest = source, folder, file_digest(folder / "model.safetensors")
         hush()
         self.tokenizer = WordTokenizer.from_pretrained(folder)
         self.model = GPT2LMHeadModel.from_pretrained(folder).eval()
 
-    @torch.no_grad()
     def nat_per_word(self, texts: Sequence[str], batch_size: int = 64) -> list[float]:
         """Mean negative log-likelihood of each text's words, its END included, in nats; words it does not know count as UNK.
 
         A text longer than the teacher's canvas scores NaN.
         """
+        return [fmean(nats) if nats else math.nan for nats in self.word_nll(texts, batch_size)]
+
+    @torch.no_grad()
+    def word_nll(self, texts: Sequence[str], batch_size: int = 64) -> list[list[float]]:
+        """Negative log-likelihood of every word of each text.
+
+        Args:
+            texts: as people write them.
+            batch_size: texts that the network reads at once.
+
+        Returns:
+            For each text the nats of its words, of its END last; an empty list where it is longer than the teacher's canvas.
+        """
         most = self.model.config.n_positions - 1
         sentences = [[*self.tokenizer.word_ids(text), self.tokenizer.eos_token_id] for text in texts]
-        scores = [math.nan] * len(texts)
+        found: list[list[float]] = [[] for _ in texts]
         order = sorted((i for i, s in enumerate(sentences) if len(s) <= most), key=lambda i: len(sentences[i]))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             ids = padded([sentences[i] for i in rows], len(sentences[rows[-1]]), self.tokenizer.pad_token_id)
-            nll, counted = word_nll(self.model, ids, self.tokenizer)
-            for i, score in zip(rows, (nll.sum(1) / counted.sum(1)).tolist(), strict=True):
-                scores[i] = score
-        return scores
+            nll, _ = word_nll(self.model, ids, self.tokenizer)
+            for i, nats in zip(rows, nll.tolist(), strict=True):
+                found[i] = nats[: len(sentences[i])]
+        return found
 
 
 def teacher_of(home: Path | None) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
 
 from dlm_control.eval.score.metrics import distinct
 from dlm_control.eval.score.statistics import interval
@@ -16,6 +16,8 @@ from dlm_control.eval.score.teacher import Teacher, teacher_of_words, train_a_te
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.presets import preset
 from dlm_control.support.errors import Problems, UsageError, suggestion
+from dlm_control.support.validation import check_arguments
+from dlm_control.support.values import Above
 from dlm_control.support.yaml_file import read_yaml
 from dlm_control.training.trainer import TrainConfig, Trainer
 
@@ -34,8 +36,8 @@ class Ablation:
 
     base: dict[str, Any]
     arms: dict[str, dict[str, Any]]
-    marks: int
-    samples: int
+    marks: Annotated[int, Above(0)]
+    samples: Annotated[int, Above(0)]
     sampling: dict[str, Any]
 
     @classmethod
@@ -45,13 +47,21 @@ class Ablation:
         Raises:
             UsageError: it is missing, or its keys are not those above.
         """
-        given = read_yaml(path).content
-        known = [f.name for f in fields(cls)]
-        problems = Problems(str(path))
-        for key in set(given) ^ set(known):
-            problems.add(str(key), f"unknown key{suggestion(str(key), known)}" if key in given else "missing")
+        given, lines = read_yaml(path)
+        problems = Problems(str(path), lines)
+        found = check_arguments(problems, "", cls, given)
+        for name, changes in found.get("arms", {}).items():
+            settings = {"data": "", "out": "", **merged(found.get("base", {}), changes)}
+            try:
+                TrainConfig.checked(settings, str(path))
+            except UsageError as error:
+                problems.adopt(f"arms.{name}", error)
+        try:
+            preset("default", **found.get("sampling", {}))
+        except UsageError as error:
+            problems.adopt("sampling", error)
         problems.raise_if_any()
-        return cls(**given)
+        return cls(**found)
 
 
 def run_ablation(

@@ -108,6 +108,59 @@ def strength(
 
 
 @bench.command()
+def quality(
+    suite: _Suite,
+    out: _Out,
+    data: _Data = None,
+    model: _Model = "e2e",
+    limit: _Limit = 60,
+    runs: _Runs = Path("runs/bench"),
+    candidates: Annotated[str, typer.Option(help="Numbers of candidates.")] = "1,2,4",
+    temperature: Annotated[str, typer.Option(help="Temperatures of the word distributions.")] = "0.5,0.9,1.2",
+    steps: Annotated[str, typer.Option(help="Step counts.")] = "10,20,50",
+    select: Annotated[str, typer.Option(help="Ways to choose among candidates.")] = "checks,energies,mbr",
+) -> None:
+    """Flaw rate against diversity, one setting varied at a time; human text is a point where --data is given."""
+    from dlm_control.eval.run.generator import generator
+    from dlm_control.eval.run.harness import run_suite
+    from dlm_control.eval.score.metrics import METRICS
+    from dlm_control.tasks.suite import read_suite
+
+    asked = read_suite(suite, METRICS)
+    asked.check_data(data)
+    varied: dict[str, list[Any]] = {
+        "candidates": _numbers(candidates, int), "temperature": _numbers(temperature, float), "steps": _numbers(steps, int),
+        "select": select.split(","),
+    }  # fmt: skip
+    writers = {(name, value): generator("diffusion", asked, model, {name: value}) for name in varied for value in varied[name]}
+    _folder(out)
+    curves: dict[str, dict[str, list[dict[str, Any]]]] = {"distinct_3": {}, "self_bleu": {}}
+    scores: dict[str, Any] | None = None
+    for (name, value), writer in writers.items():
+        scores = run_suite(asked, writer, data, runs / f"quality-{asked.name}-{name}-{value}", samples=4, limit=limit)
+        if scores is None:  # another process of `accelerate launch` has them
+            continue
+        for measure, series in curves.items():
+            series.setdefault(name, []).append(_flawed(scores, measure, "", f"{value}"))
+    if scores is None:
+        return
+    told = f"{scores['targets']} targets × 4; the default preset but for the setting that varies."
+    for measure, series in curves.items():
+        if "flaw_rate_human" in scores:
+            series["human text"] = [_flawed(scores, measure, "_human", "")]
+        title = f"{asked.name}: flaws against diversity ({measure})"
+        weights = {"weights": str(writer.provenance()["weights"])}
+        _write(out, f"quality-{asked.name}-{measure}", title, told, measure, "texts with a flaw, %", series, weights)
+
+
+def _flawed(scores: dict[str, Any], measure: str, side: str, label: str) -> dict[str, Any]:
+    """A point of diversity and flaw rate."""
+    flaws = scores[f"flaw_rate{side}"]
+    ends = [round(flaws[end] * 100, 2) for end in ("mean", "low", "high")]
+    return {"x": scores[f"{measure}{side}"], "y": ends[0], "label": label, "interval": ends[1:]}
+
+
+@bench.command()
 def embeddings(out: _Out, model: _Model = "e2e", seed: int = 0) -> None:
     """Learned and random word embeddings by part of speech: t-SNE (Li et al. 2022, Fig. 3), and how often neighbours agree."""
     try:

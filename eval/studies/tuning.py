@@ -11,17 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
 from dlm_control.eval.score.metrics import METRICS
 from dlm_control.eval.score.teacher import Teacher, teacher_of, train_a_teacher
 from dlm_control.pipeline import LanguageModel, load
-from dlm_control.sampling.presets import PRESETS, Preset, preset
-from dlm_control.support.errors import Problems, UsageError, shown
+from dlm_control.sampling.presets import LEAST_FOR_MBR, PRESETS, preset
+from dlm_control.support.errors import Problems, UsageError
 from dlm_control.support.hub import model_folder
 from dlm_control.support.progress import progress
+from dlm_control.support.values import Fits, MisfitError, fitted
 from dlm_control.support.yaml_file import read_yaml
 from dlm_control.tasks.run import writable, write_whole
 from dlm_control.tasks.suite import read_suites
@@ -37,6 +38,7 @@ SPACE: dict[str, list[Any]] = {
     "interval": [[0.0, 1.0], [0.0, 0.95], [0.05, 1.0]],
 }
 STRICT = {"fields": "realised", "tags": "tags_strict", "tree": "tree_strict", "spans": "spans_exact", "words": "exact_length"}
+_Tried = Annotated[list[Any], Fits("a list of values to try", lambda values: len(values) > 0)]
 _FIRST, _KEPT = 8, 4  # targets of a group in the first round; one preset in so many goes on to the second
 
 
@@ -198,6 +200,8 @@ def _whole(changes: dict[str, Any], calls: int) -> dict[str, Any] | None:
     candidates = changes.get("candidates", default.candidates)
     steps = min(changes.get("steps", calls), calls // (candidates * changes.get("particles", default.particles)))
     select = {"select": "energies"} if candidates > 1 else {}
+    if changes.get("select") == "mbr" and candidates * changes.get("particles", default.particles) < LEAST_FOR_MBR:
+        return None
     return {**select, **changes, "steps": steps} if steps else None
 
 
@@ -209,19 +213,17 @@ def _by_group(targets: Sequence[Target]) -> list[tuple[str, list[Target]]]:
 
 
 def _read_space(path: Path) -> dict[str, list[Any]]:
-    given = read_yaml(path).content
-    problems = Problems(str(path))
-    known = Preset.__dataclass_fields__
+    given, lines = read_yaml(path)
+    problems = Problems(str(path), lines)
+    space: dict[str, list[Any]] = {}
     for key, values in given.items():
-        if key not in known:
-            problems.add(str(key), f"unknown key; there are: {', '.join(known)}")
-        elif not isinstance(values, list) or not values:
-            problems.add(str(key), f"expected a list of values to try, got {shown(values)}")
-        else:
-            for value in values:
-                try:
-                    preset("default", **{key: value})
-                except UsageError as error:
-                    problems.adopt("", error)
+        try:
+            space[key] = fitted(_Tried, values, key)
+            for value in space[key]:
+                preset("default", **{key: value})
+        except MisfitError as misfit:
+            problems.found += misfit.faults
+        except UsageError as error:
+            problems.adopt("", error)
     problems.raise_if_any()
-    return given
+    return space

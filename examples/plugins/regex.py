@@ -19,8 +19,6 @@ class Regex(Controller):
     """
 
     def __init__(self, pattern: str) -> None:
-        if not isinstance(pattern, str) or not pattern:
-            raise UsageError(f"regex: pattern: expected a regular expression, got {pattern!r}")
         try:
             self._compiled = re.compile(pattern)
         except re.error as error:

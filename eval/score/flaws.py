@@ -1,0 +1,103 @@
+"""Flaws that a reader sees at once, which a mean such as lm-score hides: hard words, repeats and contradictions."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from dlm_control.eval.score.slots import contradictions
+from dlm_control.eval.score.teacher import Teacher
+from dlm_control.support.errors import UsageError
+from dlm_control.support.hub import file_digest
+from dlm_control.text.words import split_words
+
+PERCENTILE = 95  # of the human texts' worst words: one human text in twenty has a hard word
+FILE = "flaws.json"  # beside the teacher's weights
+PARTS = ("hard", "repeat", "contradiction")
+
+
+class Flaws(NamedTuple):
+    """What is wrong with one text.
+
+    Attributes:
+        hard: some word, or the end, costs more nats under the teacher than the threshold.
+        repeat: a word or a pair of words stands twice in a row.
+        contradiction: two values of one field are said.
+    """
+
+    hard: bool
+    repeat: bool
+    contradiction: bool
+
+
+class FlawDetector:
+    """Finds flaws of texts.
+
+    Args:
+        teacher: whose surprise at a word counts; its folder holds the threshold, as `dlm calibrate` wrote it.
+
+    Attributes:
+        threshold: nats that a word may cost.
+        fields: contradictions are looked for too, for the corpus has fields.
+
+    Raises:
+        UsageError: the teacher has no threshold, or one of other weights.
+    """
+
+    def __init__(self, teacher: Teacher) -> None:
+        file = teacher.folder / FILE
+        remedy = f"`dlm calibrate CSV --teacher {teacher.source}` writes it from the training texts"
+        if not file.is_file():
+            raise UsageError(f"{file}: no such file, which says how many nats a hard word costs; {remedy}")
+        known = json.loads(file.read_text(encoding="utf-8"))
+        if known["weights"] != teacher.digest:
+            raise UsageError(f"{file}: is of weights {known['weights']}, the teacher's are {teacher.digest}; {remedy}")
+        self.threshold, self.fields = float(known["hard_nats"]), bool(known["fields"])
+
+    def flaws(self, text: str, nats: Sequence[float]) -> Flaws:
+        """The flaws of a text.
+
+        Args:
+            text: as people write it.
+            nats: of its words and its end, as `Teacher.word_nll` gives them; none where it is too long for the teacher, which
+                counts as hard.
+        """
+        hard = max(nats, default=math.inf) > self.threshold
+        return Flaws(hard, repeats(text), self.fields and bool(contradictions(text)))
+
+
+def repeats(text: str) -> bool:
+    """Does a word, or a pair of words, stand twice in a row, whatever its case? A mark such as "..." may be repeated."""
+    words = [word.lower() for word in split_words(text)]
+    once = any(a == b and a.isalnum() for a, b in zip(words, words[1:], strict=False))
+    pairs = zip(words, words[1:], words[2:], words[3:], strict=False)
+    return once or any((a, b) == (c, d) and (a.isalnum() or b.isalnum()) for a, b, c, d in pairs)
+
+
+def rates(found: Sequence[Flaws]) -> dict[str, float]:
+    """Share of texts with any flaw (`flaw_rate`), and with each part (`flaw_hard` and so on)."""
+    parts = {f"flaw_{part}": fmean(getattr(flaws, part) for flaws in found) for part in PARTS}
+    return {"flaw_rate": fmean(any(flaws) for flaws in found), **parts}
+
+
+def calibrate(teacher: Teacher, texts: Sequence[str], corpus: Path, fields: bool) -> dict[str, Any]:
+    """The threshold of hard words from human training texts, as `flaws.json` holds it.
+
+    Args:
+        teacher: whose surprise counts.
+        texts: of the corpus that it was trained on.
+        corpus: their file, for the record.
+        fields: texts of this corpus say values of the fields that `eval.slots` knows.
+    """
+    import numpy as np
+
+    worst = [max(nats) for nats in teacher.word_nll(texts) if nats]
+    return {
+        "hard_nats": round(float(np.percentile(worst, PERCENTILE)), 4), "percentile": PERCENTILE,
+        "of": "the most surprising word, END included, of each human training text, in nats", "texts": len(worst),
+        "corpus": corpus.name, "corpus_digest": file_digest(corpus), "fields": fields, "weights": teacher.digest,
+    }  # fmt: skip
