@@ -13,7 +13,7 @@ from torch import Tensor
 from dlm_control import Control, LanguageModel, State
 from dlm_control.controllers.guides.lookup import use_guides
 from dlm_control.controllers.guides.structural import Structural
-from dlm_control.controllers.guides.structure_guide import NOTHING_ASKED, StructureGuide, StructureGuideConfig
+from dlm_control.controllers.guides.structure_guide import NOTHING_ASKED, StructureGuide, StructureGuideConfig, structure_guide
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.linguistics.trees import UNIVERSAL
 from dlm_control.controllers.pos import PartsOfSpeech

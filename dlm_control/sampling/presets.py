@@ -140,8 +140,11 @@ def preset(name: str, /, **changes: Any) -> Preset:
         problems.add("early_stop", "particles are resampled together, none can stop before the others; give one of the two")
     texts = made.candidates * made.particles
     if made.select == "mbr" and texts < LEAST_FOR_MBR:
-        problems.add("select", f"mbr takes the text most like the others and needs {LEAST_FOR_MBR} or more of them, not {texts}; "
-                     f"raise candidates, or select: checks")  # fmt: skip
+        problems.add(
+            "select",
+            f"mbr takes the text most like the others and needs {LEAST_FOR_MBR} or more of them, not {texts}; "
+            "raise candidates, or select: checks",
+        )
     if made.max_calls is not None and made.calls() > made.max_calls:
         product = f"{made.steps} steps × {made.candidates} candidates × {made.particles} particles"
         problems.add("max_calls", f"{product} = {made.calls()} network calls a text exceed the budget of {made.max_calls}")

@@ -1,7 +1,7 @@
 """Does a value that a user wrote fit a type annotation? If so in Python's own types, if not with what would fit.
 
-Known are int, float, bool, str, None, Literal, lists, tuples, mappings, unions of them, classes, and Annotated with the rules of
-this module. A value of any other annotation is taken as it is.
+Known are int, float, bool, str, None, Literal, lists, tuples, mappings, unions of them, classes, and Annotated with the rules
+of this module. A value of any other annotation is taken as it is.
 """
 
 from __future__ import annotations
