@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from torch import Tensor
 
@@ -21,6 +21,8 @@ from dlm_control.sampling.trace import Trace
 from dlm_control.support.errors import Problems, UsageError
 from dlm_control.support.hub import model_folder
 from dlm_control.support.progress import hush, progress
+from dlm_control.support.validation import checked_call_of
+from dlm_control.support.values import Above, AtLeast, Seed
 from dlm_control.text.tokenizer import WordTokenizer
 
 T = TypeVar("T")
@@ -81,6 +83,8 @@ class LanguageModel:
             raise UsageError(f"{place}: {text!r} has no words")
         problems = Problems(place)
         vocabulary = self.vocabulary
+        for word in {*self.tokenizer.words(text)} & {*self.tokenizer.all_special_tokens}:
+            problems.add("", f"{word!r} is a sign of the model's own, which stands in no text; use another word")
         for word in self.tokenizer.unknown(text):
             near = [v for v in vocabulary if v.lower() == word.lower()] or _similar(word, vocabulary)
             hint = f"; near it: {', '.join(near[:3])}" if near else ""
@@ -88,13 +92,14 @@ class LanguageModel:
         problems.raise_if_any()
         return tuple(self.tokenizer.word_ids(text))
 
+    @checked_call_of("generate", own=1)
     def generate(
         self,
         controls: Sequence[Controller | Control] = (),
-        num_samples: int = 1,
-        seed: int = 0,
+        num_samples: Annotated[int, Above(0)] = 1,
+        seed: Seed = 0,
         preset: Preset | str = "default",
-        indices: Sequence[int] | None = None,
+        indices: Sequence[Annotated[int, AtLeast(0)]] | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         trace: Trace | None = None,
         **changes: Any,
@@ -114,10 +119,6 @@ class LanguageModel:
         Raises:
             UsageError: controls that contradict each other or the vocabulary, or a preset that cannot be.
         """
-        if not isinstance(num_samples, int) or num_samples < 1:
-            raise UsageError(f"num_samples: expected a whole number above 0, got {num_samples!r}")
-        if on_error not in ("raise", "skip"):
-            raise UsageError(f"on_error: expected 'raise' or 'skip', got {on_error!r}")
         chosen = _preset(preset, changes)
         if trace is not None and chosen.guidance != "tilt":
             raise UsageError(f"trace: the guidance {chosen.guidance!r} leaves no trace; use guidance: tilt")
@@ -130,6 +131,7 @@ class LanguageModel:
         return f"LanguageModel({self.source!r}, {len(self.tokenizer)} words, {self.model.num_parameters():,} parameters)"
 
 
+@checked_call_of("load")
 def load(source: str | Path = "e2e") -> LanguageModel:
     """A language model.
 

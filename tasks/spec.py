@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from dlm_control.control.registry import include
 from dlm_control.control.use import Control
 from dlm_control.pipeline import named
 from dlm_control.sampling.presets import PRESETS, Preset, named_preset, preset
 from dlm_control.support.errors import Problems, UsageError, shown, suggestion
+from dlm_control.support.values import Between, Fits, MisfitError, Seed, fitted
 from dlm_control.support.yaml_file import read_yaml
 from dlm_control.tasks.controls import Entry, read_control
 
 KEYS = ("model", "preset", "num_samples", "seed", "include", "controls", "unconditional", "on_error")
 MOST_SAMPLES = 100_000
+NumSamples = Annotated[int, Between(1, MOST_SAMPLES)]
+_Model = Annotated[str, Fits("a bundled name, a folder or a hub id", lambda name: bool(name.strip()))]
+_OnError = Annotated[Literal["raise", "skip"], Fits("raise or skip")]
+_Included = Annotated[list[str], Fits("a list of Python files")]
+_Controls = Annotated[Sequence[Any], Fits("a list with an entry `- controller: target` for each")]
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Spec:
     @property
     def digest(self) -> str:
         """sha256 of the canonical form."""
-        return hashlib.sha256(self.canonical.encode()).hexdigest()
+        return hashlib.sha256(self.canonical.encode(errors="surrogatepass")).hexdigest()
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], where: str = "spec") -> Spec:
@@ -103,37 +110,42 @@ def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[s
         raise UsageError(f"{source}: expected keys and values, got {type(given).__name__}")
     for key in given:
         if key not in KEYS:
-            problems.add(str(key), f"unknown key{suggestion(str(key), KEYS)}; there are: {', '.join(KEYS)}")
-    model = given.get("model", "e2e")
-    if not isinstance(model, str) or not model.strip():
-        problems.add("model", f"expected a bundled name, a folder or a hub id, got {shown(model)}")
-        model = "e2e"
+            told = key if isinstance(key, str) else shown(key)
+            problems.add(told, f"unknown key{suggestion(told, KEYS)}; there are: {', '.join(KEYS)}")
+    model = _value("model", given, _Model, "e2e", problems)
     sampling = _preset(given.get("preset", "default"), folder, problems)
-    num_samples = _whole("num_samples", given.get("num_samples", 1), 1, MOST_SAMPLES, problems)
-    seed = _whole("seed", given.get("seed", 0), 0, 2**63 - 1, problems)
-    on_error = given.get("on_error", "raise")
-    if on_error not in ("raise", "skip"):
-        problems.add("on_error", f"expected raise or skip, got {shown(on_error)}")
-    included = _include(given.get("include", []), folder, problems)
+    num_samples = _value("num_samples", given, NumSamples, 1, problems)
+    seed = _value("seed", given, Seed, 0, problems)
+    on_error = _value("on_error", given, _OnError, "raise", problems)
+    included = _include(_value("include", given, _Included, [], problems), folder, problems)
     entries = _controls(given, problems)
     canonical = {
         "model": model, "preset": asdict(sampling), "num_samples": num_samples, "seed": seed, "include": included,
         "on_error": on_error, "controls": [entry.canonical for entry in entries.values()],
     }  # fmt: skip
-    text = json.dumps(canonical, sort_keys=True, ensure_ascii=False, default=repr)
+    text = json.dumps(_with_text_keys(canonical), sort_keys=True, ensure_ascii=False, default=repr)
     controls = tuple(named([entry.control for entry in entries.values()]))
     return Spec(model, sampling, num_samples, seed, controls, on_error, source, text, tuple(entries), lines), problems
 
 
-def _whole(key: str, given: object, least: int, most: int, problems: Problems) -> int:
-    if isinstance(given, int) and not isinstance(given, bool) and least <= given <= most:
-        return given
-    problems.add(key, f"expected a whole number from {least} to {most}, got {shown(given)}")
-    return least
+def _value(key: str, given: Mapping[str, Any], kind: Any, default: Any, problems: Problems) -> Any:
+    try:
+        return fitted(kind, given.get(key, default), key)
+    except MisfitError as misfit:
+        problems.found += misfit.faults
+        return default
+
+
+def _with_text_keys(value: object) -> object:
+    """A value whose mappings JSON can write and sort."""
+    if isinstance(value, Mapping):
+        textual = all(isinstance(key, str) for key in value)
+        return {key if textual else repr(key): _with_text_keys(item) for key, item in value.items()}
+    return [_with_text_keys(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _preset(given: object, folder: Path, problems: Problems) -> Preset:
-    if isinstance(given, str) and given not in PRESETS and (folder / given).is_file():
+    if isinstance(given, str) and given not in PRESETS and os.path.isfile(folder / given):
         given = str(folder / given)
     try:
         changes = (
@@ -157,16 +169,12 @@ def _preset(given: object, folder: Path, problems: Problems) -> Preset:
         return Preset()
 
 
-def _include(given: object, folder: Path, problems: Problems) -> list[str]:
+def _include(given: list[str], folder: Path, problems: Problems) -> list[str]:
     """Run the files; their hashes, since what they say decides the texts."""
-    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
-        problems.add("include", f"expected a list of Python files, got {shown(given)}")
-        return []
     hashes = []
     for i, name in enumerate(given):
         try:
-            include(folder / name)
-            hashes.append(hashlib.sha256((folder / name).read_bytes()).hexdigest())
+            hashes.append(include(folder / name))
         except UsageError as error:
             problems.adopt(f"include[{i}]", error)
     return hashes
@@ -174,17 +182,16 @@ def _include(given: object, folder: Path, problems: Problems) -> list[str]:
 
 def _controls(given: Mapping[str, Any], problems: Problems) -> dict[str, Entry]:
     """The entries without faults, by place."""
-    controls, free = given.get("controls"), given.get("unconditional", False)
-    if not isinstance(free, bool):
-        problems.add("unconditional", f"expected true or false, got {shown(free)}")
-    if not controls and (controls is None or isinstance(controls, (list, tuple))):
-        if free is False:
+    free = _value("unconditional", given, bool, False, problems)
+    before = len(problems.found)
+    controls = [] if given.get("controls") is None else _value("controls", given, _Controls, [], problems)
+    if len(problems.found) > before:
+        return {}
+    if len(controls) == 0:
+        if free is False and given.get("unconditional", False) is False:
             state = "empty" if "controls" in given else "missing"
             wanted = "give at least one, such as `- length: 18` (`dlm ls` lists them), or say `unconditional: true`"
             problems.add("controls", f"{state}; {wanted}")
-        return {}
-    if not isinstance(controls, (list, tuple)):
-        problems.add("controls", f"expected a list with an entry `- controller: target` for each, got {shown(controls)}")
         return {}
     if free is True:
         problems.add("unconditional", f"true, but there are {len(controls)} controls; remove one or the other")
@@ -193,7 +200,7 @@ def _controls(given: Mapping[str, Any], problems: Problems) -> dict[str, Entry]:
     return {place: entry for place, entry in read.items() if entry is not None}
 
 
-def _clashes(controls: list[Any] | tuple[Any, ...], problems: Problems) -> None:
+def _clashes(controls: Sequence[Any], problems: Problems) -> None:
     """Names that were given must be no other control's."""
     chosen: dict[str, int] = {}
     automatic: dict[str, int] = {}

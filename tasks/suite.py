@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Collection
@@ -112,7 +113,7 @@ def read_suites(source: str, metrics: Collection[str] | None = None, within: tup
     included = []
     for i, name in enumerate(names):
         beside = path.parent / name
-        inner = str(beside) if name not in known and beside.is_file() else name
+        inner = str(beside) if name not in known and os.path.isfile(beside) else name
         if _file_or_none(inner) in within:
             problems.add(f"include[{i}]", f"{name} includes itself")
             continue
@@ -169,13 +170,13 @@ def _check_targets(given: dict[str, Any], problems: Problems) -> None:
 
 def _file_or_none(source: str) -> Path | None:
     path = suites().get(source, Path(source))
-    return path.resolve() if path.is_file() else None
+    return path.resolve() if os.path.isfile(path) else None
 
 
 def _file(source: str) -> Path:
     known = suites()
     path = known.get(source, Path(source))
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UsageError(
             f"suite {source!r}: neither bundled nor a file{suggestion(source, known)}; bundled: {', '.join(known)}"
         )

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from dlm_control.control.controller import Controller
+from dlm_control.control.registry import controller, controllers, include, register_controller
 from dlm_control.control.use import Control
 from dlm_control.pipeline import LanguageModel
-from dlm_control.sampling.presets import preset
+from dlm_control.sampling.presets import named_preset, preset
 from dlm_control.support.errors import UsageError
+from dlm_control.support.hub import model_folder
+from dlm_control.tasks.controls import USE
 from dlm_control.tasks.preflight import preflight
 from dlm_control.tasks.run import run_spec, writable
-from dlm_control.tasks.spec import Spec, read_spec
+from dlm_control.tasks.spec import KEYS, Spec, read_spec
+from dlm_control.tasks.suite import read_suite
 
 LENGTH = {"controls": [{"length": 12}]}
 
@@ -230,7 +239,7 @@ def test_faulty_controls(entry: object, told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("keys", "told"),
     [
         (
             {},
@@ -268,8 +277,8 @@ def test_faulty_controls(entry: object, told: str) -> None:
         ({**LENGTH, "include": ["gone.py"]}, "include[0]: include gone.py: no such Python file"),
     ],
 )
-def test_faulty_keys(given: dict[str, Any], told: str) -> None:
-    assert told in faults(**given)
+def test_faulty_keys(keys: dict[str, Any], told: str) -> None:
+    assert told in faults(**keys)
 
 
 def test_names_are_one_control_s_alone() -> None:
@@ -460,3 +469,124 @@ def test_on_error_lets_the_other_texts_live(tiny_lm: LanguageModel, tmp_path: Pa
     manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
     assert manifest["failed"] == sum("seven" in str(record["error"]) for record in records)
     assert "on_error: expected raise or skip, got 'ignore'" in faults(**LENGTH, on_error="ignore")
+
+
+NAMES = st.sampled_from([*KEYS, *USE, *controllers(), "words", "spans", "tags", "guide", "template", "steps", "select"])
+ODD = st.sampled_from(
+    ["e2e", "fast", "x" * 5_000, "a\0b.py", "~nobody", "\ud800", "END", "1e5", -1, 2**63, float("nan"), np.int64(3),
+     np.bool_(True), np.array([1, 2]), np.array([["a"]], dtype=object), b"x", object(), Controller]
+)  # fmt: skip
+LEAVES = (
+    ODD
+    | st.just(5_000).map(lambda digits: 10**digits)
+    | NAMES
+    | st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.dates()
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(NAMES | st.integers() | st.none() | st.text(), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+ENTRIES = st.dictionaries(st.sampled_from([*controllers()]), VALUES, min_size=1, max_size=1)
+MAPPINGS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4) | st.fixed_dictionaries(
+    {"controls": st.lists(ENTRIES | VALUES, max_size=3)}, optional={key: VALUES for key in KEYS if key != "controls"}
+) | st.dictionaries(NAMES | st.integers() | st.none(), VALUES, max_size=3)  # fmt: skip
+SCRAPS = st.sampled_from(
+    [*KEYS, ": ", "- ", "\n", "\n  ", "[", "]", "{", "}", ", ", "!!int ", "!!float ", "!!timestamp ", "!!bool ", "!!binary ",
+     "!!set ", "!!omap ", "!!python/name:os.system ", "&a ", "*a", "<<: ", "? ", "= ", "|", ">", "\t", "'", '"', "\0", "\ufeff",
+     "2020-99-99", "1:99:1", "0b", ".inf", "length", "12", "%YAML 9.9\n", "---\n", "..."]
+)  # fmt: skip
+FILES = st.binary(max_size=40) | st.lists(SCRAPS, max_size=12).map(lambda parts: "".join(parts).encode())
+
+
+def refused_or_whole(mapping: Any) -> None:
+    with contextlib.suppress(UsageError):
+        assert len(Spec.from_mapping(mapping).digest) == 64
+
+
+def file_refused_or_whole(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with contextlib.suppress(UsageError):
+        assert len(read_spec(path).digest) == 64
+
+
+few = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+many = settings(few, max_examples=5_000)
+
+
+@few
+@given(MAPPINGS | VALUES)
+def test_no_mapping_ends_in_anything_but_a_usage_error(mapping: Any) -> None:
+    refused_or_whole(mapping)
+
+
+@few
+@given(FILES)
+def test_no_file_ends_in_anything_but_a_usage_error(tmp_path: Path, content: bytes) -> None:
+    file_refused_or_whole(tmp_path / "spec.yaml", content)
+
+
+@pytest.mark.slow
+@many
+@given(MAPPINGS | VALUES)
+def test_none_of_many_mappings_ends_in_anything_but_a_usage_error(mapping: Any) -> None:
+    refused_or_whole(mapping)
+
+
+@pytest.mark.slow
+@many
+@given(FILES)
+def test_none_of_many_files_ends_in_anything_but_a_usage_error(tmp_path: Path, content: bytes) -> None:
+    file_refused_or_whole(tmp_path / "spec.yaml", content)
+
+
+@pytest.mark.parametrize("name", ["x" * 5_000, "a\0b", "~nobody/x/y", "/", "\ud800"])
+@pytest.mark.parametrize(
+    "read", [model_folder, read_suite, read_spec, include, lambda name: preset(named_preset(name)["name"])]
+)
+def test_names_that_are_no_file_s(read: Any, name: str) -> None:
+    with pytest.raises(UsageError):
+        read(name)
+
+
+def test_a_mapping_of_mixed_keys_has_a_digest(tmp_path: Path) -> None:
+    spec = Spec.from_mapping(
+        {**own(tmp_path, "mixed", "target"), "controls": [{"mixed": {"target": {1: "a", "b": {None: 2}}}}]}
+    )
+    assert len(spec.digest) == 64
+
+
+def test_an_included_file_that_is_edited_runs_again(tmp_path: Path) -> None:
+    included = own(tmp_path, "edited", "target", "self.version = 1")
+    made = [Spec.from_mapping({**included, "controls": [{"edited": 1}]}) for _ in range(2)]
+    own(tmp_path, "edited", "target", "self.version = 2")
+    made.append(Spec.from_mapping({**included, "controls": [{"edited": 1}]}))
+    assert [spec.controls[0].controller.version for spec in made] == [1, 1, 2]  # type: ignore[attr-defined]
+    assert type(made[0].controls[0].controller) is type(made[1].controls[0].controller)
+    own(tmp_path, "edited", "target", "= 3")
+    assert "include[0]: include" in faults(**included, controls=[{"edited": 1}])
+    own(tmp_path, "other", "target")
+    (tmp_path / "other.py").rename(tmp_path / "edited.py")
+    assert "unknown controller 'edited'" in faults(**included, controls=[{"edited": 1}])
+
+
+def test_a_cell_that_registers_a_controller_can_run_twice() -> None:
+    cell = OWN.format(name="cell", parameters="target", body="self.run = {run}")
+    for run in (1, 2):
+        exec(cell.replace("{run}", str(run)), {"__name__": "__main__"})
+        assert controller("cell")(1).run == run  # type: ignore[call-arg, attr-defined]
+    with pytest.raises(UsageError, match="registered twice in __main__"):
+        exec(cell.replace("class Own", "class Another"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("name", [Controller, 3, "", "two words"])
+def test_names_that_no_controller_can_have(name: Any) -> None:
+    with pytest.raises(UsageError, match="register_controller: expected a name of letters"):
+        register_controller(name)

@@ -177,3 +177,32 @@ def test_annotating_resumes_and_names_what_the_parser_rejects(tmp_path: Path) ->
     store.write_text(store.read_text()[:-20])  # killed while writing
     again = annotate_file(corpus, "ref", tmp_path / "out")
     assert again.new == 1 and again.file.read_text().splitlines() == rows
+
+
+def test_trees_are_kept_within_bounds_and_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlm_control.controllers.linguistics import taggers as linguistics
+
+    nltk = pytest.importorskip("nltk")
+    asked: list[str] = []
+
+    def parse(texts: list[list[str]]) -> list[object]:
+        asked.extend(" ".join(words) for words in texts)
+        return [nltk.Tree("TOP", words) for words in texts]
+
+    monkeypatch.setattr(linguistics, "parse", parse)
+    monkeypatch.setattr(linguistics, "_trees", {})
+    monkeypatch.setattr(linguistics, "_MOST_TREES", 3)
+    assert [tree.leaves() for tree in linguistics.trees_of("abcdea")] == [[letter] for letter in "abcdea"]
+    assert list(linguistics._trees) == ["c", "d", "e"]
+    linguistics.trees_of("cfa")
+    assert asked == [*"abcdefa"] and list(linguistics._trees) == ["c", "f", "a"]
+
+
+def test_no_words_are_no_sentence() -> None:
+    assert sentences([]) == []
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+@pytest.mark.parametrize("control", [Span([0, 1, "NP"]), SyntaxTree("(S NP VP)"), PartsOfSpeech("DET NOUN")])
+def test_a_text_without_words_obeys_nothing(control: PartsOfSpeech | Span | SyntaxTree, text: str) -> None:
+    assert not control.check(text).passed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import pickle
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
@@ -94,7 +95,9 @@ def parse(texts: Sequence[Sequence[str]]) -> list[Tree]:
 
 
 def sentences(words: Sequence[str]) -> list[list[str]]:
-    """The sentences of a text: they end at a full stop, exclamation mark or question mark."""
+    """The sentences of a text: they end at a full stop, exclamation mark or question mark. No words are no sentence."""
+    if not words:
+        return []
     found: list[list[str]] = [[]]
     for word, following in itertools.zip_longest(words, words[1:]):
         found[-1].append(word)
@@ -117,12 +120,20 @@ def tree_of(text: str) -> Tree:
 def trees_of(texts: Iterable[str]) -> list[Tree]:
     """Trees of texts, each parsed once; many at a time are several times faster than one by one."""
     wanted = list(texts)
-    new = [text for text in dict.fromkeys(wanted) if text not in _trees]
-    _trees.update(zip(new, parse([split_words(text) for text in new]), strict=True))
-    return [_trees[text] for text in wanted]
+    found = {text: _trees[text] for text in dict.fromkeys(wanted) if text in _trees}
+    new = [text for text in dict.fromkeys(wanted) if text not in found]
+    parsed = parse([split_words(text) for text in new]) if new else []
+    found |= {text: pickle.dumps(tree) for text, tree in zip(new, parsed, strict=True)}
+    for text, packed in found.items():
+        _trees.pop(text, None)
+        _trees[text] = packed
+    while len(_trees) > _MOST_TREES:
+        del _trees[next(iter(_trees))]
+    return [pickle.loads(found[text]) for text in wanted]
 
 
-_trees: dict[str, Tree] = {}
+_MOST_TREES = 20_000
+_trees: dict[str, bytes] = {}  # pickled, a hundredth of their size; the last asked for is last
 
 
 @cache

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +14,15 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from dlm_control.support.errors import UsageError, suggestion
+from dlm_control.support.errors import UsageError, shown, suggestion
 
 if TYPE_CHECKING:
     from dlm_control.control.controller import Controller
 
 GROUP = "dlm_control.controllers"
+NAME = re.compile(r"[^\W\d][\w-]*")
 _INCLUDED = "dlm_control_include."
+_DIGEST = "__sha256__"
 C = TypeVar("C", bound="type[Controller]")
 
 
@@ -54,11 +58,14 @@ _registered: dict[str, Entry] = {}
 
 
 def register_controller(name: str) -> Callable[[C], C]:
-    """Class decorator: make a Controller known under a name.
+    """Class decorator: make a Controller known under a name. The same class written again, as in a notebook, takes its place.
 
     Raises:
-        UsageError: the name is taken by another class, or the decorated thing is no Controller.
+        UsageError: the name is none or is taken by another class, or the decorated thing is no Controller.
     """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        wanted = "a name of letters, digits, _ and -, as in @register_controller('my-name')"
+        raise UsageError(f"register_controller: expected {wanted}, got {shown(name)}")
 
     def register(cls: C) -> C:
         _checked(name, cls)
@@ -67,9 +74,10 @@ def register_controller(name: str) -> Callable[[C], C]:
         taken = controllers().get(name)
         if taken is not None and taken.origin != _package(cls) and taken.origin != origin:
             raise UsageError(f"controller {name!r}: already registered by {taken.origin}; choose another name")
-        if name in _registered and _registered[name]._source is not cls:
+        mine = _registered.get(name)
+        if mine is not None and not _same(mine._source, cls):
             raise UsageError(f"controller {name!r}: registered twice in {origin}; choose another name")
-        if taken is None:
+        if taken is None or mine is not None:
             _registered[name] = Entry(name, origin, cls)
         return cls
 
@@ -104,31 +112,45 @@ def controller(name: str) -> type[Controller]:
     return known[name].load()
 
 
-def include(path: str | Path) -> None:
-    """Run a Python file that registers controllers.
+def include(path: str | Path) -> str:
+    """Run a Python file that registers controllers; one that ran before runs again only if it has changed.
+
+    Returns:
+        The sha256 of what ran.
 
     Raises:
         UsageError: it is missing or fails.
     """
+    if Path(path).suffix != ".py" or not os.path.isfile(path):
+        raise UsageError(f"include {shown(str(path))[1:-1]}: no such Python file")
     file = Path(path).resolve()
-    if file.suffix != ".py" or not file.is_file():
-        raise UsageError(f"include {path}: no such Python file")
+    try:
+        code = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"include {path}: cannot be read: {error.strerror}") from None
+    digest = hashlib.sha256(code).hexdigest()
     name = f"{_INCLUDED}{hashlib.sha256(bytes(file)).hexdigest()[:8]}.{file.stem}"  # two folders may hold a file of one name
-    if name in sys.modules:
-        return
-    before = dict(_registered)
+    earlier, before = sys.modules.get(name), dict(_registered)
+    if earlier is not None and vars(earlier).get(_DIGEST) == digest:
+        return digest
+    for key in [key for key, entry in before.items() if entry.origin == str(file)]:
+        del _registered[key]
     spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(code, str(file), "exec"), vars(module))  # no .pyc, which an edit within a second would leave stale
     except Exception as error:
         del sys.modules[name]
+        if earlier is not None:
+            sys.modules[name] = earlier
         _registered.clear()
         _registered.update(before)
         reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
         raise UsageError(f"include {path}: {reason}") from error
+    setattr(module, _DIGEST, digest)
+    return digest
 
 
 def parameters(cls: type[Controller]) -> dict[str, inspect.Parameter]:
@@ -151,6 +173,11 @@ def _origin(cls: type) -> str:
     if cls.__module__.startswith(_INCLUDED):
         return str(sys.modules[cls.__module__].__file__)
     return cls.__module__
+
+
+def _same(a: object, b: type) -> bool:
+    """Are they one class, or one that was written again?"""
+    return isinstance(a, type) and (a.__module__, a.__qualname__) == (b.__module__, b.__qualname__)
 
 
 def _package(cls: type) -> str:

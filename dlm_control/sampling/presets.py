@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,7 +109,7 @@ def named_preset(source: str) -> dict[str, Any]:
     """
     from dlm_control.support.yaml_file import read_yaml
 
-    if source in PRESETS or not Path(source).is_file():
+    if source in PRESETS or not os.path.isfile(source):
         return {"name": source}
     return {"name": "default", **read_yaml(Path(source)).content}
 
@@ -140,11 +141,8 @@ def preset(name: str, /, **changes: Any) -> Preset:
         problems.add("early_stop", "particles are resampled together, none can stop before the others; give one of the two")
     texts = made.candidates * made.particles
     if made.select == "mbr" and texts < LEAST_FOR_MBR:
-        problems.add(
-            "select",
-            f"mbr takes the text most like the others and needs {LEAST_FOR_MBR} or more of them, not {texts}; "
-            "raise candidates, or select: checks",
-        )
+        told = f"mbr takes the text most like the others and needs {LEAST_FOR_MBR} or more of them, not {texts}"
+        problems.add("select", f"{told}; raise candidates, or select: checks")
     if made.max_calls is not None and made.calls() > made.max_calls:
         product = f"{made.steps} steps × {made.candidates} candidates × {made.particles} particles"
         problems.add("max_calls", f"{product} = {made.calls()} network calls a text exceed the budget of {made.max_calls}")

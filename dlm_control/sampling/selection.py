@@ -21,7 +21,8 @@ def select(candidates: Sequence[Sample], how: str) -> Sample:
     Args:
         how: `checks`: the highest sum of check scores, ties broken by the denoiser's log-probability a word; `energies`: the
             lowest sum of the controls' final energies, ties broken alike, with no look at the checks; `mbr`: the one most like
-            the others (highest mean F1 of 1- and 2-grams; Kumar & Byrne 2004, utility as in Li et al. 2022, §6.4).
+            the others (highest mean F1 of 1- and 2-grams; Kumar & Byrne 2004, utility as in Li et al. 2022, §6.4);
+            of fewer than three, which are all that is left when the others failed, as `checks`.
     """
     if how == "mbr" and len(candidates) > 2:
         grams = [_grams(candidate.words) for candidate in candidates]

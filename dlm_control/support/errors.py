@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+_LONGEST = 60  # letters that are compared with known words
+
 
 class Fault(NamedTuple):
     """One thing that is wrong, and where; an empty place speaks of the whole."""
@@ -75,11 +77,14 @@ class Problems:
 def suggestion(given: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?` when a known word is near, else nothing."""
     folded = {word.lower(): word for word in known}
-    near = difflib.get_close_matches(str(given).lower(), folded, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(given)[:_LONGEST].lower(), folded, n=1, cutoff=0.6)
     return f", did you mean {folded[near[0]]!r}?" if near else ""
 
 
 def shown(value: object, most: int = 80) -> str:
     """What was given, as a report shows it: its repr, cut where it is long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # a whole number of more than 4,300 digits, or an object's own mistake
+        text = f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -37,10 +38,10 @@ def model_folder(source: str | Path) -> Path:
         UsageError: nothing is there, or the folder lacks its weights or holds them only as a pickle.
     """
     known = bundled()
-    path = Path(source).expanduser()
     if str(source) in known:
         return known[str(source)]
-    if path.is_dir():
+    path = Path(source) if "\0" in str(source) else Path(os.path.expanduser(source))
+    if os.path.isdir(path):
         _check(path)
         return path
     if str(source).count("/") != 1 or path.is_absolute() or str(source).startswith("."):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
-from dlm_control.support.errors import Problems, UsageError, suggestion
+from dlm_control.support.errors import Problems, UsageError, shown, suggestion
 from dlm_control.support.values import MisfitError, fitted
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,7 +50,8 @@ def check_arguments(
     found = {}
     for key, value in given.items():
         if not isinstance(key, str) or key in reserved or (key not in named and open_ended is None):
-            problems.add(f"{head}{key}", f"unknown key{suggestion(str(key), [*named, *others])}; {takes}")
+            key = key if isinstance(key, str) else shown(key)
+            problems.add(f"{head}{key}", f"unknown key{suggestion(key, [*named, *others])}; {takes}")
             continue
         try:
             found[key] = fitted(kinds.get(key if key in named else open_ended, Any), value, f"{head}{key}")
@@ -79,6 +80,25 @@ def checked_constructor(init: F, title: Callable[[Any], str]) -> F:
 
     checked.checks_arguments = True  # type: ignore[attr-defined]
     return checked  # type: ignore[return-value]
+
+
+def checked_call_of(subject: str, own: int = 0) -> Callable[[F], F]:
+    """Decorator: the arguments of every call are checked against the function's annotations.
+
+    Args:
+        subject: heads the report of faults.
+        own: how many of its first parameters, such as `self`, are not checked.
+    """
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            given, named = checked_call(subject, function, args[own:], kwargs, own)
+            return function(*args[:own], *given, **named)
+
+        return checked  # type: ignore[return-value]
+
+    return decorate
 
 
 def checked_call(

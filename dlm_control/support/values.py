@@ -71,6 +71,9 @@ NoiseLevels = Annotated[
 ]
 
 
+Seed = Annotated[int, Between(0, 2**63 - 1)]
+
+
 class MisfitError(Exception):
     """A value does not fit.
 
@@ -239,6 +242,7 @@ def _is_a(value: object, kind: type) -> bool:
 def _unfit(kind: Any, value: object, place: str) -> MisfitError:
     number = isinstance(value, str) and "number" in told(kind) and _EXPONENT.fullmatch(value)
     hint = f" (YAML wants {number[1]}.0{number[2]}, not {value})" if number else ""
+    hint = hint or (f" (a class; make one: {value.__name__}(…))" if isinstance(value, type) else "")
     return MisfitError([Fault(place, f"expected {told(kind)}, got {shown(value)}{hint}")])
 
 

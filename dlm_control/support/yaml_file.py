@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +55,7 @@ def read_yaml(path: Path) -> YamlFile:
         raise UsageError(f"{path}: not plain YAML: the character {chr(error.character)!r} at place {error.position}") from None
     except UsageError:
         raise
-    except ValueError as error:  # from a date or a number that is none
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:  # a date or a number that is none
         raise UsageError(f"{path}: not plain YAML: {error}") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected keys and values, got {'nothing' if content is None else type(content).__name__}")
@@ -62,15 +63,15 @@ def read_yaml(path: Path) -> YamlFile:
 
 
 def _text(path: Path) -> str:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UsageError(f"{path}: a folder; expected a YAML file")
     try:
         with open(path, "rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from None
     if len(raw) > MAX_BYTES:
         raise UsageError(f"{path}: larger than {MAX_BYTES // 1_000_000} MB; expected a YAML file of a few lines")
     try:
