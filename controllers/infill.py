@@ -13,7 +13,7 @@ from dlm_control.support.values import Fits
 from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
-    from dlm_control.pipeline import LanguageModel
+    from dlm_control.diffusion.backbone import Backbone
 
 Template = Annotated[str, Fits("text with gaps such as [3-6]", lambda template: bool(template.strip()))]
 _GAP = re.compile(r"\[([^\[\]]*)\]")
@@ -46,7 +46,7 @@ class Infill(Controller):
         ends = self._pieces[: gaps[0]], self._pieces[gaps[-1] + 1 :]
         self.given: tuple[list[str], list[str]] = ([*map(str, ends[0])], [*map(str, ends[1])])
 
-    def plan(self, lm: LanguageModel) -> Plan:
+    def plan(self, lm: Backbone) -> Plan:
         given = " ".join(piece for piece in self._pieces if isinstance(piece, str))
         ids = iter(lm.ids(given, "infill") if given else ())
         return Plan(template=tuple(piece if isinstance(piece, Gap) else next(ids) for piece in self._pieces))

@@ -15,7 +15,7 @@ from dlm_control.text.words import occurrences, split_words
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dlm_control.pipeline import LanguageModel
+    from dlm_control.diffusion.backbone import Backbone
 
 Phrase = Annotated[str, Fits("at least one word", lambda words: bool(split_words(words)))]
 
@@ -46,7 +46,7 @@ class Keyword(Controller):
         if position is None and (present or len(self._phrase) > 1):
             self.reads = "logits"
 
-    def plan(self, lm: LanguageModel) -> Plan:
+    def plan(self, lm: Backbone) -> Plan:
         ids = lm.ids(self.words, "keyword")
         if not self.present:
             return Plan(forbidden=frozenset(ids) if len(ids) == 1 else frozenset())
@@ -54,10 +54,12 @@ class Keyword(Controller):
             return Plan(phrases=((ids,),))
         return Plan(at={self.position + i: frozenset({word}) for i, word in enumerate(ids)})
 
+    def bind(self, lm: Backbone) -> tuple[int, ...]:
+        return lm.ids(self.words, "keyword")
+
     def energy(self, state: State) -> Tensor:
-        ids = state.lm.ids(self.words, "keyword")
         assert state.logits is not None
-        return -(log_prob_any if self.present else log_prob_none)(state.logits, [ids])
+        return -(log_prob_any if self.present else log_prob_none)(state.logits, [state.bound])
 
     def check(self, text: str) -> Check:
         words = split_words(text)

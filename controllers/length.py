@@ -12,7 +12,7 @@ from dlm_control.support.values import Above
 from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
-    from dlm_control.pipeline import LanguageModel
+    from dlm_control.diffusion.backbone import Backbone
 
 Count = Annotated[int, Above(0)]
 
@@ -38,7 +38,7 @@ class Length(Controller):
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise UsageError(f"length: at_least ({self.at_least}) exceeds at_most ({self.at_most})")
 
-    def plan(self, lm: LanguageModel) -> Plan:
+    def plan(self, lm: Backbone) -> Plan:
         return Plan(min_words=self.at_least, max_words=self.at_most)
 
     def check(self, text: str) -> Check:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dlm_control.controllers.guides.syntax_guide import Labels
-    from dlm_control.pipeline import LanguageModel
+    from dlm_control.diffusion.backbone import Backbone
 
 TagList = Annotated[
     str | Sequence[str],
@@ -57,7 +57,7 @@ class PartsOfSpeech(Structural):
         self._first = position or 0
         self._wanted = tuple(0 if tag in ANY else 1 + inventory.index(tag) for tag in given)
 
-    def plan(self, lm: LanguageModel) -> Plan:
+    def plan(self, lm: Backbone) -> Plan:
         from dlm_control.controllers.guides.energies import words_bearing
 
         super().plan(lm)
@@ -80,7 +80,9 @@ class PartsOfSpeech(Structural):
         from dlm_control.controllers.guides.energies import counts_energy
 
         if self.guide == "counts":
-            return counts_energy(state, (0,) * self._first + self._wanted, self.tagset)
+            guide = state.bound.structure
+            table = guide.universal_of_word if self.tagset == "universal" else guide.penn_of_word
+            return counts_energy(state, (0,) * self._first + self._wanted, table)
         return super().energy(state)
 
     def check(self, text: str) -> Check:

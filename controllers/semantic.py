@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from dlm_control.control.controller import Check, Controller, State
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dlm_control.controllers.e2e.classifier import LoadedGuide
-    from dlm_control.pipeline import LanguageModel
+    from dlm_control.diffusion.backbone import Backbone
 
 
 Value = str | bool | int | float  # YAML reads yes as a truth value, and 5 as a number
@@ -66,7 +65,7 @@ class Semantic(Controller):
         self.guide = guide
         self.reads = "logits" if guide == "words" else "x_t"
 
-    def _known(self, lm: LanguageModel, field: str) -> tuple[tuple[int, ...], ...]:
+    def _known(self, lm: Backbone, field: str) -> tuple[tuple[int, ...], ...]:
         """The wordings of a field's value (for an absent one: of all values) that the vocabulary has, as ids."""
         vocabulary = lm.tokenizer.get_vocab()
         return tuple(
@@ -76,12 +75,12 @@ class Semantic(Controller):
         )
 
     @staticmethod
-    def _classifier(lm: LanguageModel) -> LoadedGuide:
+    def _classifier(lm: Backbone) -> LoadedGuide:
         from dlm_control.controllers.e2e.classifier import semantic_guide
 
         return semantic_guide(lm)
 
-    def plan(self, lm: LanguageModel) -> Plan:
+    def plan(self, lm: Backbone) -> Plan:
         demands, forbidden = [], frozenset[int]()
         for field, value in self.fields.items():
             known = self._known(lm, field)
@@ -95,14 +94,18 @@ class Semantic(Controller):
             self._classifier(lm)  # a missing or unfitting guide is a fault to find now
         return Plan(phrases=tuple(demands), forbidden=forbidden)
 
+    def bind(self, lm: Backbone) -> LoadedGuide | dict[str, tuple[tuple[int, ...], ...]]:
+        """The classifier; or the wordings of each field that the vocabulary has."""
+        return self._classifier(lm) if self.guide == "classifier" else {field: self._known(lm, field) for field in self.fields}
+
     def energy(self, state: State) -> Tensor:
         if self.guide == "classifier":
-            network = self._classifier(state.lm)
+            network = state.bound
             return sum_of([network.energy(state.x_t, state.t, field, value) for field, value in self.fields.items()])
         assert state.logits is not None
         terms = []
         for field, value in self.fields.items():
-            known = state.lm.once(f"{field} = {value}", partial(self._known, state.lm, field))
+            known = state.bound[field]
             canvas = state.logits.shape[1]
             longer = [phrase for phrase in known if 1 < len(phrase) <= canvas]  # single words are forbidden by the plan
             if value != ABSENT:

@@ -16,7 +16,7 @@ from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
     from dlm_control.controllers.guides.syntax_guide import Labels
-    from dlm_control.pipeline import LanguageModel
+    from dlm_control.diffusion.backbone import Backbone
 
 Spans = Annotated[
     Sequence[Any], Fits("[first, last, label] such as [0, 2, NP], or a list of them", lambda spans: len(spans) > 0)
@@ -53,7 +53,7 @@ class Span(Structural):
         self.guide = guide
         self.reads = "logits" if guide == "words" else guide
 
-    def plan(self, lm: LanguageModel) -> Plan:
+    def plan(self, lm: Backbone) -> Plan:
         super().plan(lm)
         return Plan(min_words=1 + max(span.last for span in self._wanted))
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nltk import Tree
 
     from dlm_control.controllers.guides.syntax_guide import Labels
-    from dlm_control.pipeline import LanguageModel
+    from dlm_control.diffusion.backbone import Backbone
 
 
 @register_controller("tree")
@@ -71,7 +71,7 @@ class SyntaxTree(Structural):
         tags = tuple(0 if leaf.tag is None else 1 + PENN.index(leaf.tag) for leaf in self._leaves)
         return Labels((), tags if any(tags) else (), tuple(self._phrases)), not self.partial
 
-    def plan(self, lm: LanguageModel) -> Plan:
+    def plan(self, lm: Backbone) -> Plan:
         from dlm_control.controllers.guides.energies import words_bearing
 
         super().plan(lm)

@@ -1,96 +1,70 @@
-"""The frozen language model with its vocabulary: what users load and generate with."""
+"""What users load and generate with: a frozen language model, and texts from it under controls."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from dlm_control.control.controller import Controller
 from dlm_control.control.use import Control
-from dlm_control.diffusion.model import DiffusionLM
-from dlm_control.sampling.generate import generate
+from dlm_control.sampling.generate import Request, generate
 from dlm_control.sampling.presets import Preset, preset
 from dlm_control.sampling.sample import Sample
 from dlm_control.sampling.trace import Trace
-from dlm_control.support.errors import Problems, UsageError
-from dlm_control.support.hub import model_folder
-from dlm_control.support.progress import hush, progress
+from dlm_control.support.errors import UsageError
+from dlm_control.support.progress import progress
 from dlm_control.support.validation import checked_call_of
 from dlm_control.support.values import Above, AtLeast, Seed
 from dlm_control.text.tokenizer import WordTokenizer
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    import torch
+
+    from dlm_control.diffusion.backbone import Backbone
 
 
 class LanguageModel:
-    """A frozen Diffusion-LM.
+    """A frozen diffusion language model, of whatever kind.
 
     Attributes:
-        model: the network.
-        tokenizer: its words.
-        source: what it was loaded from.
+        backbone: what guidance and controls know of it.
     """
 
-    def __init__(self, model: DiffusionLM, tokenizer: WordTokenizer, source: str = "") -> None:
-        self.model, self.tokenizer, self.source = model.eval().requires_grad_(False), tokenizer, source
-        self._loaded: dict[str, Any] = {}
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
 
-    @cached_property
-    def embeddings(self) -> Tensor:
-        """(vocab, dim), the table that is diffused."""
-        table: Tensor = self.model.embeddings.detach()
-        return table
+    @property
+    def tokenizer(self) -> WordTokenizer:
+        """Its words."""
+        return self.backbone.tokenizer
 
-    @cached_property
-    def vocabulary(self) -> tuple[str, ...]:
-        """The words by id. (get_vocab() comes in another order in every process.)"""
-        return tuple(self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer)))))
+    @property
+    def source(self) -> str:
+        """What it was loaded from."""
+        return self.backbone.source
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Hash of vocabulary and embedding table, in float32 on the CPU: a guide fits the models that share it."""
-        table = self.model.diffused(self.model.word_embedding.weight.detach().float().cpu()).numpy().round(4).tobytes()
-        return hashlib.sha256(table + "\n".join(self.vocabulary).encode()).hexdigest()[:16]
+        """Hash of vocabulary and embedding table: a guide fits the models that share it."""
+        return self.backbone.fingerprint
 
-    @cached_property
+    @property
     def weights_digest(self) -> str:
-        """Hash of all weights, in float32 on the CPU."""
-        digest = hashlib.sha256()
-        for _, tensor in sorted(self.model.state_dict().items()):
-            digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """Hash of all weights, as they were loaded."""
+        return self.backbone.weights_digest
 
-    def once(self, name: str, load: Callable[[], T]) -> T:
-        """The result of load(), kept under a name: where controllers keep their guides."""
-        if name not in self._loaded:
-            self._loaded[name] = load()
-        kept: T = self._loaded[name]
-        return kept
-
-    def ids(self, text: str, place: str) -> tuple[int, ...]:
-        """The word ids of a target's text.
+    def to(self, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Self:
+        """Move the network to a device, and its weights to a dtype (float32, bfloat16, float16); guides follow.
 
         Raises:
-            UsageError: it has no words, or words that the vocabulary lacks; suggestions come with it.
+            UsageError: no such device or dtype.
         """
-        if not self.tokenizer.words(text):
-            raise UsageError(f"{place}: {text!r} has no words")
-        problems = Problems(place)
-        vocabulary = self.vocabulary
-        for word in {*self.tokenizer.words(text)} & {*self.tokenizer.all_special_tokens}:
-            problems.add("", f"{word!r} is a sign of the model's own, which stands in no text; use another word")
-        for word in self.tokenizer.unknown(text):
-            near = [v for v in vocabulary if v.lower() == word.lower()] or _similar(word, vocabulary)
-            hint = f"; near it: {', '.join(near[:3])}" if near else ""
-            problems.add("", f"the word {word!r} is not among the {len(vocabulary)} the model knows{hint}")
-        problems.raise_if_any()
-        return tuple(self.tokenizer.word_ids(text))
+        from dlm_control.diffusion.loading import device_of, dtype_of
+
+        self.backbone.to(None if device is None else device_of(device), None if dtype is None else dtype_of(dtype))
+        return self
 
     @checked_call_of("generate", own=1)
     def generate(
@@ -119,43 +93,58 @@ class LanguageModel:
         Raises:
             UsageError: controls that contradict each other or the vocabulary, or a preset that cannot be.
         """
-        chosen = _preset(preset, changes)
+        wanted = tuple(range(num_samples)) if indices is None else tuple(indices)
+        request = Request(with_unique_names(controls), wanted, seed)
+        return self._generate([request], _preset(preset, changes), on_error, trace)[0]
+
+    def generate_many(
+        self,
+        requests: Sequence[Request],
+        preset: Preset | str = "default",
+        on_error: Literal["raise", "skip"] = "raise",
+        **changes: Any,
+    ) -> list[list[Sample]]:
+        """Texts for several sets of controls; they share network calls, and each text is what `generate` would give it.
+
+        Args:
+            requests: controls, indices of texts and a seed each.
+            preset, on_error, **changes: as `generate`.
+
+        Raises:
+            UsageError: as `generate`.
+        """
+        named = [replace(request, controls=with_unique_names(request.controls)) for request in requests]
+        return self._generate(named, _preset(preset, changes), on_error, None)
+
+    def _generate(self, requests: Sequence[Request], chosen: Preset, on_error: str, trace: Trace | None) -> list[list[Sample]]:
         if trace is not None and chosen.guidance != "tilt":
             raise UsageError(f"trace: the guidance {chosen.guidance!r} leaves no trace; use guidance: tilt")
-        wanted = list(range(num_samples)) if indices is None else list(indices)
-        total = len(wanted) * chosen.candidates * chosen.particles * chosen.steps
+        total = sum(len(request.indices) for request in requests) * chosen.candidates * chosen.particles * chosen.steps
         with progress("generate", total=total) as bar:
-            return generate(self, named(controls), wanted, seed, chosen, bar.advance, on_error == "skip", trace)
+            return generate(self.backbone, requests, chosen, bar.advance, on_error == "skip", trace)
 
     def __repr__(self) -> str:
-        return f"LanguageModel({self.source!r}, {len(self.tokenizer)} words, {self.model.num_parameters():,} parameters)"
+        return f"LanguageModel({self.backbone!r})"
 
 
 @checked_call_of("load")
-def load(source: str | Path = "e2e") -> LanguageModel:
+def load(source: str | Path = "e2e", device: Any = "cpu", dtype: Any = "float32") -> LanguageModel:
     """A language model.
 
     Args:
-        source: a bundled name (`e2e`), a folder that `dlm train` wrote, or a hub id.
+        source: a bundled name (`e2e`), a folder that `dlm train` or transformers wrote, or a hub id.
+        device: where it is to lie, such as `cuda`.
+        dtype: of the network's weights: float32, bfloat16 or float16. Energies are float32 all the same.
 
     Raises:
-        UsageError: nothing is there, or it is no Diffusion-LM.
+        UsageError: nothing is there, or it is no diffusion language model; or device or dtype are none.
     """
-    folder = model_folder(source)
-    hush()
-    try:
-        loaded: Any = DiffusionLM.from_pretrained(folder, output_loading_info=True)
-        model, report = loaded
-        tokenizer = WordTokenizer.from_pretrained(folder)
-    except (RuntimeError, ValueError, OSError, KeyError) as error:
-        raise UsageError(f"model {str(source)!r}: {folder} does not load: {str(error).strip().splitlines()[0]}") from None
-    wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
-    if wrong:
-        raise UsageError(f"model {str(source)!r}: the weights are of another shape or model than config.json says: {wrong[0]}")
-    return LanguageModel(model, tokenizer, str(source))
+    from dlm_control.diffusion.loading import load_backbone
+
+    return LanguageModel(load_backbone(source, device, dtype))
 
 
-def named(controls: Sequence[Controller | Control]) -> list[Control]:
+def with_unique_names(controls: Sequence[Controller | Control]) -> list[Control]:
     """Controls with unique names: the registry's, numbered where several share one."""
     given = [c if isinstance(c, Control) else Control(c.name or type(c).__name__.lower(), c) for c in controls]
     counts: dict[str, int] = {}
@@ -174,9 +163,3 @@ def _preset(given: Preset | str, changes: dict[str, Any]) -> Preset:
     if isinstance(given, str):
         return preset(given, **changes)
     return preset("default", **{**vars(given), **changes})
-
-
-def _similar(word: str, vocabulary: Sequence[str]) -> list[str]:
-    import difflib
-
-    return difflib.get_close_matches(word, list(vocabulary), n=3, cutoff=0.7)

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from dlm_control.control.controller import Controller, State
 from dlm_control.control.plan import Plan
-from dlm_control.control.use import Control
+from dlm_control.control.use import BoundControl, Control
+from dlm_control.diffusion.backbone import Draws
 from dlm_control.diffusion.canvas import canvas_of
 from dlm_control.pipeline import LanguageModel, load
-from dlm_control.sampling.denoiser import Denoiser
-from dlm_control.sampling.layout import Layout, Layouts
+from dlm_control.sampling.guidance import finished_state, state_of
+from dlm_control.sampling.layout import Layouts
 from dlm_control.support.errors import Fault, UsageError, shown
 
 ITEMS = 3  # in a batch
@@ -100,47 +101,63 @@ class Case:
         """Has it an energy?"""
         return self.controller.reads is not None
 
+    @cached_property
+    def bound(self) -> BoundControl:
+        """The controller resolved for the model."""
+        return self.control.bind(self.lm.backbone)
+
     def layouts(self, *plans: tuple[str, Plan]) -> Layouts:
         """What plans leave open."""
-        config = self.lm.model.config
-        return Layouts(plans, self.lm.tokenizer, config.length_counts, config.max_canvas)
+        return Layouts(plans, self.lm.tokenizer, self.lm.backbone.length_counts, self.lm.backbone.max_canvas)
 
     @cached_property
     def states(self) -> list[State]:
         """States as sampling meets them, one a noise level: noised texts, what the denoiser says of them."""
-        config, generator = self.lm.model.config, torch.Generator().manual_seed(0)
-        layouts = self.layouts(("tested", self.controller.plan(self.lm)))
-        drawn = [layouts.draw(generator)]
+        lm, draws = self.lm.backbone, _OneStream()
+        layouts = self.layouts(("tested", self.controller.plan(lm)))
+        drawn = [layouts.draw(draws.generator)]
         for _ in range(200):  # some of one canvas
-            another = layouts.draw(generator)
+            another = layouts.draw(draws.generator)
             if another.canvas == drawn[0].canvas:
                 drawn.append(another)
             if len(drawn) == ITEMS:
                 break
         drawn += [drawn[0]] * (ITEMS - len(drawn))
-        words = torch.randint(3, len(self.lm.tokenizer), (ITEMS, drawn[0].canvas), generator=generator)
-        states = []
+        words = torch.randint(3, len(lm.tokenizer), (ITEMS, drawn[0].canvas), generator=draws.generator).to(lm.device)
+        allowed = torch.stack([layout.allowed for layout in drawn]).to(lm.device)
+        length = torch.tensor([layout.words for layout in drawn], device=lm.device)
+        states, process = [], lm.process(1)
         for t in LEVELS:
-            alpha, sigma = self.lm.model.schedule.alpha_sigma(torch.tensor(t))
-            noise = torch.randn((*words.shape, config.dim), generator=generator)
-            denoiser = Denoiser(self.lm, drawn)
             with torch.no_grad():
-                states.append(denoiser(alpha * self.lm.embeddings[words] + sigma * noise, t))
+                latents = process.diffuse(words, allowed, length, t, draws)
+                states.append(state_of(lm, process.predict(latents, t), latents, t))
         return states
 
     def gradient(self, state: State) -> tuple[Tensor, Tensor]:
         """Energy and gradient in the space it reads."""
         assert self.controller.reads is not None
-        return self.control.gradient(state, self.controller.reads)
+        return self.bound.gradient(state, self.controller.reads)
 
     def text_state(self, text: str) -> State:
         """The state of a finished text."""
-        tokenizer, most = self.lm.tokenizer, self.lm.model.config.max_canvas
-        ids = list(self.lm.ids(text, "text"))
-        canvas = canvas_of(len(ids), most)
+        lm, tokenizer = self.lm.backbone, self.lm.tokenizer
+        ids = list(lm.ids(text, "text"))
+        canvas = canvas_of(len(ids), lm.max_canvas)
         row = [*ids, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * canvas][:canvas]
-        layout = Layout(len(ids), canvas, torch.ones(canvas, len(tokenizer), dtype=torch.bool))
-        return Denoiser(self.lm, [layout]).finished(torch.tensor([row]))
+        return finished_state(lm, torch.tensor([row], device=lm.device), torch.tensor([len(ids)], device=lm.device))
+
+
+class _OneStream(Draws):
+    """Random numbers of all rows from one stream."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn((ITEMS, *shape), generator=self.generator)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand((ITEMS, *shape), generator=self.generator)
 
 
 Rule = Callable[[Case], Iterator[str]]
@@ -170,13 +187,13 @@ def _judges(case: Case) -> Iterator[str]:
 
 def _plans(case: Case) -> Iterator[str]:
     """Its plan allows the texts that its check passes."""
-    plan = case.controller.plan(case.lm)
+    plan = case.controller.plan(case.lm.backbone)
     if not isinstance(plan, Plan):
         yield f"plan returned {shown(plan)}, expected a Plan"
         return
     for text in case.obeying:
         try:
-            case.layouts(("plan", plan), ("text", Plan(template=case.lm.ids(text, "obeying text"))))
+            case.layouts(("plan", plan), ("text", Plan(template=case.lm.backbone.ids(text, "obeying text"))))
         except UsageError as error:
             yield f"the check passes {text!r}, but the plan forbids it: {error}"
 
@@ -184,10 +201,10 @@ def _plans(case: Case) -> Iterator[str]:
 def _energies(case: Case) -> Iterator[str]:
     """Its energy is one finite number an item, on the state's device, at all noise levels."""
     for state in case.states if case.steers else ():
-        energy = case.control.energy(state)
+        energy = case.bound.energy(state)
         if energy.device != state.x_t.device or not energy.is_floating_point():
             yield f"energy is {energy.dtype} on {energy.device}, expected floating point on {state.x_t.device}"
-        final = case.control.final_energy(state)
+        final = case.bound.final_energy(state)
         if final.device != state.x_t.device:
             yield f"final_energy is on {final.device}, expected {state.x_t.device}"
 
@@ -207,7 +224,7 @@ def _differentiates(case: Case) -> Iterator[str]:
         with torch.no_grad():
             errors = []
             for step in STEPS:
-                up, down = (case.control.energy(replace(state, **{space: value + way * step * direction})) for way in (1, -1))
+                up, down = (case.bound.energy(replace(state, **{space: value + way * step * direction})) for way in (1, -1))
                 errors.append(((up - down) / (2 * step) - size).abs() / size.clamp(min=1e-6))
         best = torch.stack(errors).min(0).values[moving]
         if (best > AGREEMENT).any():
@@ -220,9 +237,9 @@ def _differentiates(case: Case) -> Iterator[str]:
 def _keeps_apart(case: Case) -> Iterator[str]:
     """An item's energy depends on that item alone."""
     for state in case.states if case.steers else ():
-        together = case.control.energy(state).detach()
+        together = case.bound.energy(state).detach()
         for row in range(ITEMS):
-            alone = case.control.energy(_row(state, row)).detach()
+            alone = case.bound.energy(_row(state, row)).detach()
             if not torch.allclose(alone[0], together[row], rtol=1e-3, atol=1e-3):
                 there, by_itself = float(together[row]), float(alone[0])
                 yield f"at t = {float(state.t[0]):g} item {row} has energy {there:.4g} in the batch, {by_itself:.4g} alone"
@@ -234,7 +251,7 @@ def _is_pure(case: Case) -> Iterator[str]:
     for state in case.states if case.steers else ():
         kept = {name: value.clone() for name, value in vars(state).items() if isinstance(value, Tensor)}
         rng = torch.random.get_rng_state()
-        first, second = case.control.energy(state).detach(), case.control.energy(state).detach()
+        first, second = case.bound.energy(state).detach(), case.bound.energy(state).detach()
         if not torch.equal(torch.random.get_rng_state(), rng):
             yield "energy() draws from torch's global random numbers: the same seed would not give the same text"
             torch.random.set_rng_state(rng)
@@ -251,7 +268,7 @@ def _prefers(case: Case) -> Iterator[str]:
     if not case.steers:
         return
     obeying, breaking = (
-        [float(case.control.final_energy(case.text_state(text))[0].detach()) for text in texts]
+        [float(case.bound.final_energy(case.text_state(text))[0].detach()) for text in texts]
         for texts in (case.obeying, case.breaking)
     )
     if sum(obeying) / len(obeying) >= sum(breaking) / len(breaking):

@@ -39,13 +39,13 @@ def preflight(spec: Spec, lm: LanguageModel, problems: Problems | None = None) -
     steering = [(place, control) for place, control in zip(spec.places, spec.controls, strict=True) if control.weight > 0]
     for place, control in steering:
         try:
-            plans.append((control.name, control.controller.plan(lm)))
+            plans.append((control.name, control.bind(lm.backbone).plan))
         except UsageError as error:
             for fault in error.faults:
                 problems.add(f"{place} ({control.name})", str(fault))
     if len(plans) == len(steering):
         try:
-            Layouts(plans, lm.tokenizer, lm.model.config.length_counts, lm.model.config.max_canvas)
+            Layouts(plans, lm.tokenizer, lm.backbone.length_counts, lm.backbone.max_canvas)
         except UsageError as error:
             for fault in error.faults:
                 problems.add("controls", f"no text can obey them: {fault}")

@@ -58,7 +58,8 @@ def record(sample: Sample) -> dict[str, Any]:
     }
     return {
         "text": sample.text, "words": list(sample.words), "checks": checks, "energies": sample.energies,
-        "log_prob": sample.log_prob, "seed": sample.seed, "index": sample.index, "calls": sample.calls, "error": sample.error,
+        "nats_per_word": sample.nats_per_word,
+        "seed": sample.seed, "index": sample.index, "calls": sample.calls, "error": sample.error,
     }  # fmt: skip
 
 

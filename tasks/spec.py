@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from dlm_control.control.registry import include
 from dlm_control.control.use import Control
-from dlm_control.pipeline import named
+from dlm_control.pipeline import with_unique_names
 from dlm_control.sampling.presets import PRESETS, Preset, named_preset, preset
 from dlm_control.support.errors import Problems, UsageError, shown, suggestion
 from dlm_control.support.values import Between, Fits, MisfitError, Seed, fitted
@@ -124,7 +124,7 @@ def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[s
         "on_error": on_error, "controls": [entry.canonical for entry in entries.values()],
     }  # fmt: skip
     text = json.dumps(_with_text_keys(canonical), sort_keys=True, ensure_ascii=False, default=repr)
-    controls = tuple(named([entry.control for entry in entries.values()]))
+    controls = tuple(with_unique_names([entry.control for entry in entries.values()]))
     return Spec(model, sampling, num_samples, seed, controls, on_error, source, text, tuple(entries), lines), problems
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dlm_control.control import registry
+from dlm_control.diffusion.gaussian import GaussianBackbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
 from dlm_control.pipeline import LanguageModel
 from dlm_control.tasks.suite import Suite, read_suite
@@ -38,7 +39,7 @@ def _tiny() -> LanguageModel:
         vocab_size=len(tokenizer), dim=8, width=16, depth=1, heads=2, max_canvas=32,
         length_counts=np.bincount(lengths, minlength=32).tolist(),
     )  # fmt: skip
-    return LanguageModel(DiffusionLM(config), tokenizer, "tiny")
+    return LanguageModel(GaussianBackbone(DiffusionLM(config), tokenizer, "tiny"))
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same model in a folder, as `dlm train` writes one."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     lm = _tiny()
-    lm.model.save_pretrained(folder)
+    lm.backbone.model.save_pretrained(folder)
     lm.tokenizer.save_pretrained(folder)
     return folder
 

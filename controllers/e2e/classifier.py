@@ -13,10 +13,10 @@ from dlm_control.controllers.e2e.fields import ABSENT as NOT_SAID
 from dlm_control.controllers.e2e.fields import FIELDS, PHRASES, fields_of
 from dlm_control.controllers.guides.lookup import load_guide
 from dlm_control.controllers.guides.noise_aware import GuideConfig, GuideRecipe, Trunk
+from dlm_control.diffusion.backbone import Backbone
 from dlm_control.diffusion.canvas import canvas_of, padded
-from dlm_control.pipeline import LanguageModel
 from dlm_control.support.errors import UsageError
-from dlm_control.training.objectives import Draws, noised
+from dlm_control.training.objectives import Draws
 from dlm_control.training.recipe import Loss
 
 ABSENT = 0  # class 0 of every field: the text does not speak of it
@@ -68,18 +68,18 @@ class SemanticGuide(PreTrainedModel):
 class LoadedGuide:
     """A guide beside the language model it fits."""
 
-    def __init__(self, lm: LanguageModel, network: SemanticGuide) -> None:
-        self._schedule, self._network = lm.model.schedule, network.eval().requires_grad_(False)
+    def __init__(self, lm: Backbone, network: SemanticGuide) -> None:
+        self._lm, self._network = lm, network.eval().requires_grad_(False)
 
     def energy(self, x_t: Tensor, t: Tensor, field: str, value: str) -> Tensor:
         """−log p(value | field, x_t), (batch,), for x_t (batch, canvas, dim) and t (batch,); the value may be `absent`."""
-        log_probs = self._network(x_t, self._schedule.log_snr(t))[field]
+        log_probs = self._network(x_t, self._lm.log_snr(t))[field]
         values = self._network.config.values[self._network.config.fields.index(field)]
         energy: Tensor = -log_probs[:, ABSENT if value == NOT_SAID else 1 + values.index(value)]
         return energy
 
 
-def semantic_guide(lm: LanguageModel) -> LoadedGuide:
+def semantic_guide(lm: Backbone) -> LoadedGuide:
     """The language model's guide.
 
     Raises:
@@ -120,10 +120,9 @@ class SemanticGuideRecipe(GuideRecipe):
         """Sum over fields of −log p(value | x_t) at noise levels drawn per sentence."""
         ids, values, _ = batch
         wanted = torch.tensor(values)
-        x0 = self.lm.embeddings[ids]
         t = draws.levels(len(ids))
-        x_t = noised(self.lm.model.schedule, x0, t, draws.normal(*x0.shape))
-        fields = model(x_t, self.lm.model.schedule.log_snr(t))
+        x_t = self.lm.corrupt(ids, t, draws.normal(*ids.shape, self.lm.embeddings.shape[1]))
+        fields = model(x_t, self.lm.log_snr(t))
         losses = {field: F.nll_loss(log_probs, wanted[:, i]) for i, (field, log_probs) in enumerate(fields.items())}
         return Loss(torch.stack(list(losses.values())).sum(), {})
 
@@ -138,9 +137,9 @@ class SemanticGuideRecipe(GuideRecipe):
                 rows = order[start : start + 64]
                 canvas = canvas_of(len(self.held_out[rows[-1]]) - 1, self.model.config.max_canvas)
                 ids = padded([self.held_out[row] for row in rows], canvas, self.lm.tokenizer.pad_token_id)
-                x0, t = self.lm.embeddings[ids], torch.full((len(rows),), level)
-                x_t = noised(self.lm.model.schedule, x0, t, Draws(0, number).normal(*x0.shape))
-                guesses = torch.stack([p.argmax(-1) for p in model(x_t, self.lm.model.schedule.log_snr(t)).values()], 1)
+                t = torch.full((len(rows),), level)
+                x_t = self.lm.corrupt(ids, t, Draws(0, number).normal(*ids.shape, self.lm.embeddings.shape[1]))
+                guesses = torch.stack([p.argmax(-1) for p in model(x_t, self.lm.log_snr(t)).values()], 1)
                 right += int((guesses == torch.tensor([self.held_out_labels[row] for row in rows])).sum())
                 total += guesses.numel()
             figures[f"accuracy_at_{level}"] = right / total

@@ -19,6 +19,7 @@ from dlm_control.support.hub import bundled, model_folder
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from dlm_control.diffusion.backbone import Backbone
     from dlm_control.pipeline import LanguageModel
 
 N = TypeVar("N", bound="PreTrainedModel")
@@ -52,9 +53,9 @@ def use_guides(lm: LanguageModel, **paths: str | Path) -> None:
             raise UsageError(f"guide {kind!r}: unknown kind{suggestion(kind, KINDS)}; there are: {', '.join(KINDS)}")
         found = _read(kind, model_folder(path))
         if found is None:
-            raise UsageError(f"guide {str(path)!r}: not a {kind} guide; {_command(kind, lm)} trains one")
-        _check(kind, found, lm)
-        _named(lm)[kind] = found.folder
+            raise UsageError(f"guide {str(path)!r}: not a {kind} guide; {_command(kind, lm.backbone)} trains one")
+        _check(kind, found, lm.backbone)
+        _named(lm.backbone)[kind] = found.folder
 
 
 def read_guides(given: Sequence[str]) -> dict[str, str]:
@@ -70,7 +71,7 @@ def read_guides(given: Sequence[str]) -> dict[str, str]:
     return {kind: path for kind, _, path in pairs}
 
 
-def find_guide(kind: str, lm: LanguageModel) -> Path | None:
+def find_guide(kind: str, lm: Backbone) -> Path | None:
     """The folder of a model's guide, or None where it has none.
 
     Args:
@@ -91,7 +92,7 @@ def find_guide(kind: str, lm: LanguageModel) -> Path | None:
     return next((each.folder for each in candidates if each and each.fingerprint == lm.fingerprint), None)
 
 
-def load_guide(cls: type[N], kind: str, lm: LanguageModel) -> N:
+def load_guide(cls: type[N], kind: str, lm: Backbone) -> N:
     """A model's guide, loaded once and frozen.
 
     Args:
@@ -110,20 +111,20 @@ def load_guide(cls: type[N], kind: str, lm: LanguageModel) -> N:
                 f"{lm.source!r} has no {kind} guide; {_command(kind, lm)} trains one, {KINDS[kind]}; {_afterwards(kind, lm)}"
             )
         network: N = cls.from_pretrained(folder)
-        network.eval().requires_grad_(False)
+        network.eval().requires_grad_(False).to(lm.device)
         return network
 
     return lm.once(f"{kind} guide {_named(lm).get(kind, '')}", loaded)
 
 
-def _command(kind: str, lm: LanguageModel) -> str:
+def _command(kind: str, lm: Backbone) -> str:
     known = home_of(lm) is not None
     source = shlex.quote(lm.source) if known else "FOLDER"
     out = f" --out runs/{kind}-guide" if known and not Path(lm.source).expanduser().is_dir() else ""
     return f"`dlm train --kind {kind}-guide --lm {source} --data DATA{out}`"
 
 
-def _afterwards(kind: str, lm: LanguageModel) -> str:
+def _afterwards(kind: str, lm: Backbone) -> str:
     """How the guide of `_command` is found."""
     if home_of(lm) is None:
         return f"save the model to FOLDER first, and load it from there: the guide is found in FOLDER/guides/{kind}"
@@ -132,7 +133,7 @@ def _afterwards(kind: str, lm: LanguageModel) -> str:
     return f"then name it: --guide {kind}=runs/{kind}-guide, or use_guides(lm, {kind}='runs/{kind}-guide')"
 
 
-def _check(kind: str, found: Found, lm: LanguageModel, before: str = "") -> None:
+def _check(kind: str, found: Found, lm: Backbone, before: str = "") -> None:
     if found.fingerprint != lm.fingerprint:
         raise UsageError(
             f"the {kind} guide {found.folder} was trained on other embeddings than {lm.source!r} has "
@@ -150,12 +151,12 @@ def _read(kind: str, folder: Path) -> Found | None:
     return Found(folder, str(config.get("fingerprint"))) if config.get("model_type") == f"dlm-{kind}-guide" else None
 
 
-def _named(lm: LanguageModel) -> dict[str, Path]:
+def _named(lm: Backbone) -> dict[str, Path]:
     """The guides that `use_guides` named for a model."""
     return lm.once("guides by path", dict[str, Path])
 
 
-def home_of(lm: LanguageModel) -> Path | None:
+def home_of(lm: Backbone) -> Path | None:
     """The folder of a model; None for one that was not loaded from anywhere."""
 
     def found() -> Path | None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from dlm_control.diffusion.canvas import padded
+from dlm_control.diffusion.loading import load_backbone
 from dlm_control.diffusion.model import encoder_layer, sinusoids
-from dlm_control.pipeline import load
 from dlm_control.support.errors import UsageError
 from dlm_control.training.data import CanvasBatches, encode, read_split
 from dlm_control.training.recipe import Recipe
@@ -99,9 +99,12 @@ class GuideRecipe(Recipe):
         return str(Path(str(lm)).expanduser() / "guides" / cls.kind.removesuffix("-guide")) if local else None
 
     def setup(self, data: str, seed: int, processes: int) -> None:
-        self.lm = load(self.lm_source)
-        lm = self.lm.model.config
-        sizes = {"dim": lm.dim, "vocab_size": lm.vocab_size, "max_canvas": lm.max_canvas, "fingerprint": self.lm.fingerprint}
+        self.lm = load_backbone(self.lm_source)
+        lm = self.lm
+        sizes = {
+            "dim": lm.embeddings.shape[1], "vocab_size": len(lm.embeddings), "max_canvas": lm.max_canvas,
+            "fingerprint": lm.fingerprint,
+        }  # fmt: skip
         torch.manual_seed(seed)
         self.sentences, self.labels = self._read(data, "train", lm.max_canvas)
         self.held_out, self.held_out_labels = self._read(data, "validation", lm.max_canvas)

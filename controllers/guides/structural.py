@@ -10,8 +10,9 @@ from dlm_control.control.plan import Plan
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dlm_control.controllers.guides.energies import Asked
     from dlm_control.controllers.guides.syntax_guide import Labels
-    from dlm_control.pipeline import LanguageModel
+    from dlm_control.diffusion.backbone import Backbone
 
 
 class Structural(Controller):
@@ -30,7 +31,7 @@ class Structural(Controller):
         """`words` leaves p(structure | x_t) out, which no guide knows."""
         return self.guide != "words"
 
-    def plan(self, lm: LanguageModel) -> Plan:
+    def plan(self, lm: Backbone) -> Plan:
         """Nothing is fixed; a guide that is missing, or that does not fit, is a fault to find now."""
         from dlm_control.controllers.guides.structure_guide import structure_guide
         from dlm_control.controllers.guides.syntax_guide import syntax_guide
@@ -45,19 +46,28 @@ class Structural(Controller):
         """What is wanted, and whether it is the whole tree."""
         raise NotImplementedError
 
+    def bind(self, lm: Backbone) -> Asked:
+        """The labels, and the guides that the energies ask."""
+        from dlm_control.controllers.guides.energies import Asked
+        from dlm_control.controllers.guides.lookup import find_guide
+        from dlm_control.controllers.guides.structure_guide import structure_guide
+        from dlm_control.controllers.guides.syntax_guide import syntax_guide
+
+        by_words = self.guide in ("words", "counts")
+        syntax = None if by_words and find_guide("syntax", lm) is None else syntax_guide(lm)
+        return Asked(*self.labels(), structure_guide(lm) if by_words else None, syntax)
+
     def energy(self, state: State) -> Tensor:
         from dlm_control.controllers.guides import energies as energies
 
-        labels, complete = self.labels()
         if self.guide == "words":
-            return energies.words_energy(state, labels, complete, self.power)
-        return energies.network_energy(state, "x_t" if self.guide == "x_t" else "x0", labels, complete)
+            return energies.words_energy(state, state.bound, self.power)
+        return energies.network_energy(state, "x_t" if self.guide == "x_t" else "x0", state.bound)
 
     def final_energy(self, state: State) -> Tensor:
         """By the noise-aware tagger and span classifier, whatever steered; by what steered where the model has none."""
         from dlm_control.controllers.guides.energies import network_energy
-        from dlm_control.controllers.guides.lookup import find_guide
 
-        if self.guide in ("words", "counts") and find_guide("syntax", state.lm) is None:
+        if state.bound.syntax is None:
             return self.energy(state)
-        return network_energy(state, "x0", *self.labels())
+        return network_energy(state, "x0", state.bound)

@@ -19,9 +19,9 @@ from dlm_control.controllers.guides.lookup import load_guide
 from dlm_control.controllers.guides.noise_aware import GuideConfig, Trunk
 from dlm_control.controllers.guides.syntax_guide import OTHER, AnnotatedGuideRecipe, Labels, common_labels
 from dlm_control.controllers.linguistics.trees import PENN, UNIVERSAL
+from dlm_control.diffusion.backbone import Backbone
 from dlm_control.diffusion.canvas import canvas_of, padded
-from dlm_control.pipeline import LanguageModel
-from dlm_control.training.objectives import Draws, noised
+from dlm_control.training.objectives import Draws
 from dlm_control.training.recipe import Loss
 
 LEVELS = 8  # of constituents around a word that are told apart, the smallest first
@@ -121,7 +121,7 @@ class StructureGuide(PreTrainedModel):
 NOTHING_ASKED = Labels((), (), ())
 
 
-def structure_guide(lm: LanguageModel) -> StructureGuide:
+def structure_guide(lm: Backbone) -> StructureGuide:
     """The language model's guide.
 
     Raises:
@@ -162,9 +162,8 @@ class StructureGuideRecipe(AnnotatedGuideRecipe):
         return Loss(loss, {})
 
     def _cross_entropy(self, model: nn.Module, ids: Tensor, structure: Structure, t: Tensor, draws: Draws) -> Tensor:
-        x0 = self.lm.embeddings[ids]
-        x_t = noised(self.lm.model.schedule, x0, t, draws.normal(*x0.shape))
-        scores = model(x_t, self.lm.model.schedule.log_snr(t), structure) + self.lm.model.local_evidence(x_t, t)
+        x_t = self.lm.corrupt(ids, t, draws.normal(*ids.shape, self.lm.embeddings.shape[1]))
+        scores = model(x_t, self.lm.log_snr(t), structure) + self.lm.local_evidence(x_t, t)
         return F.cross_entropy(scores.flatten(0, 1), ids.flatten())
 
     @torch.no_grad()
@@ -176,7 +175,7 @@ class StructureGuideRecipe(AnnotatedGuideRecipe):
         for kind, part in _KINDS.items():
             total = 0.0
             for number, rows in enumerate(chunks):
-                canvas = canvas_of(len(self.held_out[rows[-1]]) - 1, self.lm.model.config.max_canvas)
+                canvas = canvas_of(len(self.held_out[rows[-1]]) - 1, self.lm.max_canvas)
                 ids = padded([self.held_out[row] for row in rows], canvas, self.lm.tokenizer.pad_token_id)
                 rng = np.random.default_rng(number)
                 asked = [part(self.held_out_labels[row], rng) for row in rows]

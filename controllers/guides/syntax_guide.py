@@ -14,9 +14,9 @@ from transformers import PreTrainedModel
 from dlm_control.controllers.guides.lookup import load_guide
 from dlm_control.controllers.guides.noise_aware import GuideConfig, GuideRecipe, Trunk
 from dlm_control.controllers.linguistics.trees import PENN, UNIVERSAL, Constituent, constituents, read_tree
+from dlm_control.diffusion.backbone import Backbone
 from dlm_control.diffusion.canvas import canvas_of, padded
-from dlm_control.pipeline import LanguageModel
-from dlm_control.training.objectives import Draws, noised
+from dlm_control.training.objectives import Draws
 from dlm_control.training.recipe import Loss
 
 NOTHING = 0  # label 0 of the chart: no constituent; tag 0: END, PAD, or a tag outside the inventory
@@ -81,7 +81,7 @@ class SyntaxGuide(PreTrainedModel):
         return Reading(self.universal(h).log_softmax(-1), self.penn(h).log_softmax(-1), self.label(spans).log_softmax(-1))
 
 
-def syntax_guide(lm: LanguageModel) -> SyntaxGuide:
+def syntax_guide(lm: Backbone) -> SyntaxGuide:
     """The language model's guide.
 
     Raises:
@@ -153,10 +153,9 @@ class SyntaxGuideRecipe(AnnotatedGuideRecipe):
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         """−log p of tags and of chart cells, each a mean over words or cells, at noise levels drawn per sentence."""
         ids, labels, _ = batch
-        x0 = self.lm.embeddings[ids]
         t = draws.levels(len(ids))
-        x_t = noised(self.lm.model.schedule, x0, t, draws.normal(*x0.shape))
-        reading = model(x_t, self.lm.model.schedule.log_snr(t))
+        x_t = self.lm.corrupt(ids, t, draws.normal(*ids.shape, self.lm.embeddings.shape[1]))
+        reading = model(x_t, self.lm.log_snr(t))
         universal, penn, chart = self._targets(labels, ids.shape[1])
         # Nine cells in ten are empty: the filled ones count as much as all others together.
         cells = F.nll_loss(reading.chart.flatten(0, 2), chart.flatten(), reduction="none", ignore_index=IGNORED)
@@ -188,11 +187,11 @@ class SyntaxGuideRecipe(AnnotatedGuideRecipe):
             right = words = matched = wanted = found = 0
             for number, start in enumerate(range(0, len(order), 32)):
                 rows = order[start : start + 32]
-                canvas = canvas_of(len(self.held_out[rows[-1]]) - 1, self.lm.model.config.max_canvas)
+                canvas = canvas_of(len(self.held_out[rows[-1]]) - 1, self.lm.max_canvas)
                 ids = padded([self.held_out[row] for row in rows], canvas, self.lm.tokenizer.pad_token_id)
-                x0, t = self.lm.embeddings[ids], torch.full((len(rows),), level)
-                x_t = noised(self.lm.model.schedule, x0, t, Draws(0, number).normal(*x0.shape))
-                reading = model(x_t, self.lm.model.schedule.log_snr(t))
+                t = torch.full((len(rows),), level)
+                x_t = self.lm.corrupt(ids, t, Draws(0, number).normal(*ids.shape, self.lm.embeddings.shape[1]))
+                reading = model(x_t, self.lm.log_snr(t))
                 universal, _, chart = self._targets([self.held_out_labels[row] for row in rows], canvas)
                 right += int(((reading.universal.argmax(-1) == universal) & (universal > 0)).sum())
                 words += int((universal > 0).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -13,7 +13,7 @@ from dlm_control.support.validation import checked_constructor
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dlm_control.pipeline import LanguageModel
+    from dlm_control.diffusion.backbone import Backbone
 
 Space = Literal["x_t", "x0", "logits"]
 
@@ -51,6 +51,7 @@ class State:
         logits: (batch, canvas, vocab), log-probabilities of the words; None when the model predicts embeddings alone.
         words: (batch,), how many words each text will have.
         lm: the frozen language model: vocabulary, embedding table, guides.
+        bound: what the controller's `bind` made of its target for this model.
     """
 
     x_t: Tensor
@@ -58,7 +59,13 @@ class State:
     x0: Tensor
     logits: Tensor | None
     words: Tensor
-    lm: LanguageModel
+    lm: Backbone
+    bound: Any = None
+
+    def rows(self, index: Tensor) -> State:
+        """Some items of the batch."""
+        parts = {name: getattr(self, name) for name in ("x_t", "t", "x0", "logits", "words")}
+        return replace(self, **{name: part[index] for name, part in parts.items() if part is not None})
 
     @cached_property
     def log_probs(self) -> Tensor:
@@ -89,6 +96,15 @@ class Controller(ABC):
         super().__init_subclass__(**options)
         check_constructor(cls)
 
+    def bind(self, lm: Backbone) -> Any:
+        """What the energy needs of this model and does not change from step to step: word ids, a guide, constant tensors on the
+        model's device. Asked for once, and then found in `state.bound`; None by default.
+
+        Raises:
+            UsageError: as `plan`.
+        """
+        return None
+
     def energy(self, state: State) -> Tensor:
         """−log p(c | state), one number an item: (batch,), differentiable in the space that `reads` names.
 
@@ -109,7 +125,7 @@ class Controller(ABC):
     def check(self, text: str) -> Check:
         """Did this finished text obey? Judged from the text alone."""
 
-    def plan(self, lm: LanguageModel) -> Plan:
+    def plan(self, lm: Backbone) -> Plan:
         """What is fixed before sampling starts.
 
         Raises:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import torch
 from torch import Tensor
 
 from dlm_control.control.controller import Check, Controller, Space, State
+from dlm_control.control.plan import Plan
 from dlm_control.support.errors import Problems, UsageError, shown, suggestion
 from dlm_control.support.validation import check_arguments
 from dlm_control.support.values import Bound, NoiseLevels, OneOf, plain
+
+if TYPE_CHECKING:
+    from dlm_control.diffusion.backbone import Backbone
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda t: 1.0,
@@ -58,6 +62,85 @@ class Control:
         """The weight at noise level t."""
         return self.weight * SCHEDULES[self.schedule](t)
 
+    def bind(self, lm: Backbone) -> BoundControl:
+        """The control resolved for a model: its plan, and what its energy needs.
+
+        Raises:
+            UsageError: the model cannot obey it, or has not what it reads.
+        """
+        reads = self.controller.reads
+        if self.weight == 0:
+            return BoundControl(self, Plan(), None)
+        if reads is not None and reads not in lm.spaces:
+            raise UsageError(
+                f"control {self.name}: its energy is a function of {reads}, which a {lm.kind} model does not have; it has "
+                f"{', '.join(lm.spaces)}"
+            )
+        plan = self.controller.plan(lm)
+        return BoundControl(self, plan, self.controller.bind(lm) if reads is not None else None)
+
+    def check(self, text: str) -> Check:
+        """The controller's check of a finished text.
+
+        Raises:
+            UsageError: it raised, or returned no Check with a score in [0, 1] or NaN.
+        """
+        try:
+            check: Any = self.controller.check(text)
+        except UsageError:
+            raise
+        except Exception as error:
+            raise UsageError(f"{self.place}.check raised {type(error).__name__}: {error} (on {shown(text)})") from error
+        if isinstance(check, Check):
+            check = check._replace(score=plain(check.score))
+        if not isinstance(check, Check) or not isinstance(check.score, (int, float)) or not isinstance(check.why, str):
+            raise UsageError(f"{self.place}.check returned {shown(check)}, expected Check(score, why)")
+        if check.judged and not 0 <= check.score <= 1:
+            raise UsageError(f"{self.place}.check scored {check.score} on {shown(text)}, expected 0 to 1, or NaN for unjudged")
+        return check
+
+    @property
+    def place(self) -> str:
+        return f"control {self.name}: {self.controller!r}"
+
+
+@dataclass(frozen=True)
+class BoundControl:
+    """A control resolved for a model.
+
+    Attributes:
+        control: as its task gives it.
+        plan: what it fixes before sampling starts.
+        bound: what its energy needs of the model.
+    """
+
+    control: Control
+    plan: Plan
+    bound: Any
+
+    @property
+    def name(self) -> str:
+        """Of the control."""
+        return self.control.name
+
+    @property
+    def controller(self) -> Controller:
+        """The constraint."""
+        return self.control.controller
+
+    @property
+    def judges(self) -> bool:
+        """Has it an energy of finished texts?"""
+        return self.controller.reads is not None and self.control.weight > 0
+
+    def acts_at(self, t: float) -> bool:
+        """Does its energy steer at noise level t?"""
+        return self.control.acts_at(t)
+
+    def weight_at(self, t: float) -> float:
+        """The weight at noise level t."""
+        return self.control.weight_at(t)
+
     def energy(self, state: State) -> Tensor:
         """The controller's energy, (batch,), checked.
 
@@ -76,42 +159,22 @@ class Control:
 
     def _asked(self, method: str, state: State) -> Tensor:
         try:
-            energy: Any = getattr(self.controller, method)(state)
+            energy: Any = getattr(self.controller, method)(replace(state, bound=self.bound))
         except UsageError:
             raise
         except Exception as error:  # a plugin's: whatever it is, say whose
             where = f"t = {float(state.t[0]):.3f}, x_t {tuple(state.x_t.shape)}"
-            raise UsageError(f"{self._place}.{method} raised {type(error).__name__}: {error} (at {where})") from error
+            raise UsageError(f"{self.control.place}.{method} raised {type(error).__name__}: {error} (at {where})") from error
         if not isinstance(energy, Tensor) or energy.shape != (len(state.x_t),):
             got = tuple(energy.shape) if isinstance(energy, Tensor) else type(energy).__name__
-            raise UsageError(f"{self._place}.{method} returned {got}, expected a tensor ({len(state.x_t)},)")
+            raise UsageError(f"{self.control.place}.{method} returned {got}, expected a tensor ({len(state.x_t)},)")
         if energy.dtype not in (torch.float32, state.x_t.dtype):
-            raise UsageError(f"{self._place}.{method} returned a tensor of {energy.dtype}, expected torch.float32")
+            raise UsageError(f"{self.control.place}.{method} returned a tensor of {energy.dtype}, expected torch.float32")
         if not torch.isfinite(energy).all():
             row = int((~torch.isfinite(energy)).nonzero()[0])
             value = float(energy[row].detach())
-            raise UsageError(f"{self._place}.{method} is {value} at t = {float(state.t[row]):.3f}, item {row}")
+            raise UsageError(f"{self.control.place}.{method} is {value} at t = {float(state.t[row]):.3f}, item {row}")
         return energy
-
-    def check(self, text: str) -> Check:
-        """The controller's check of a finished text.
-
-        Raises:
-            UsageError: it raised, or returned no Check with a score in [0, 1] or NaN.
-        """
-        try:
-            check: Any = self.controller.check(text)
-        except UsageError:
-            raise
-        except Exception as error:
-            raise UsageError(f"{self._place}.check raised {type(error).__name__}: {error} (on {shown(text)})") from error
-        if isinstance(check, Check):
-            check = check._replace(score=plain(check.score))
-        if not isinstance(check, Check) or not isinstance(check.score, (int, float)) or not isinstance(check.why, str):
-            raise UsageError(f"{self._place}.check returned {shown(check)}, expected Check(score, why)")
-        if check.judged and not 0 <= check.score <= 1:
-            raise UsageError(f"{self._place}.check scored {check.score} on {shown(text)}, expected 0 to 1, or NaN for unjudged")
-        return check
 
     def gradient(self, state: State, space: str) -> tuple[Tensor, Tensor]:
         """Energy (batch,) and its gradient with respect to a field of the state, of that field's shape.
@@ -124,14 +187,10 @@ class Control:
             energy = self.energy(replace(state, **{space: leaf}))
             gradient = torch.autograd.grad(energy.sum(), leaf, allow_unused=True)[0] if energy.requires_grad else None
         if gradient is None:
-            raise UsageError(f"{self._place}.energy does not depend on state.{space}, which it says it reads")
+            raise UsageError(f"{self.control.place}.energy does not depend on state.{space}, which it says it reads")
         if not torch.isfinite(gradient).all():
             row = int((~torch.isfinite(gradient)).nonzero()[0][0])
             raise UsageError(
-                f"{self._place}.energy has a gradient that is not finite at t = {float(state.t[row]):.3f}, item {row}"
+                f"{self.control.place}.energy has a gradient that is not finite at t = {float(state.t[row]):.3f}, item {row}"
             )
         return energy.detach(), gradient
-
-    @property
-    def _place(self) -> str:
-        return f"control {self.name}: {self.controller!r}"

@@ -16,7 +16,7 @@ HEADS = ("words", "x0", "eps", "mu")
 _PAPER_STEP = 1 / 2000  # the step over which the μ head's posterior mean is taken: the paper's T
 
 
-class Prediction(NamedTuple):
+class Denoised(NamedTuple):
     """What the network says of the clean sentence.
 
     Attributes:
@@ -69,7 +69,7 @@ class DiffusionLMConfig(PretrainedConfig):
 
 
 class DiffusionLM(PreTrainedModel):
-    """Denoiser over word embeddings. Call it with noisy embeddings; it answers with a Prediction."""
+    """Denoiser over word embeddings. Call it with noisy embeddings; it answers with a Denoised."""
 
     config_class = DiffusionLMConfig
     config: DiffusionLMConfig
@@ -112,7 +112,7 @@ class DiffusionLM(PreTrainedModel):
         """(vocab, dim), a table of word embeddings as it is diffused, wherever it lies and whatever its dtype."""
         return F.normalize(table, dim=-1) * math.sqrt(self.config.dim) if self.config.unit_norm else table
 
-    def forward(self, x_t: Tensor, t: Tensor, self_cond: Tensor | None = None) -> Prediction:
+    def forward(self, x_t: Tensor, t: Tensor, self_cond: Tensor | None = None) -> Denoised:
         """Predict the clean sentence.
 
         Args:
@@ -121,21 +121,23 @@ class DiffusionLM(PreTrainedModel):
             self_cond: (batch, canvas, dim), an earlier x0 of the same sentence, or None (Chen et al. 2022, Analog Bits).
         """
         earlier = torch.zeros_like(x_t) if self_cond is None else self_cond
-        h = self.input(torch.cat([x_t, earlier], dim=-1))  # (batch, canvas, width)
-        h = h + self.position.weight[: x_t.shape[1]] + self.noise_level(sinusoids(self.schedule.log_snr(t)))[:, None]
+        dtype = self.input.weight.dtype  # of the layers; what goes in and comes out is float32 all the same
+        h = self.input(torch.cat([x_t, earlier], dim=-1).to(dtype))  # (batch, canvas, width)
+        level = self.noise_level(sinusoids(self.schedule.log_snr(t)).to(dtype))
+        h = h + self.position.weight[: x_t.shape[1]] + level[:, None]
         for layer in self.layers:
             h = layer(h)
-        out = self.output(self.norm(h))
+        out = self.output(self.norm(h)).to(x_t.dtype)
         if self.config.head != "words":
-            return Prediction(self._to_x0(out, x_t, t), None)
+            return Denoised(self._to_x0(out, x_t, t), None)
         if self.config.local_evidence:
             out = out + self.local_evidence(x_t, t)
-        return Prediction(out.softmax(-1) @ self.embeddings, out)
+        return Denoised(out.softmax(-1) @ self.embeddings.to(out.dtype), out)
 
     def local_evidence(self, x_t: Tensor, t: Tensor) -> Tensor:
         """log p(x_t at i | word at i) up to a constant, (batch, canvas, vocab), for x_t (batch, canvas, dim) and t (batch,)."""
         alpha, sigma = (v[:, None, None] for v in self.schedule.alpha_sigma(t))
-        return alpha / sigma.square() * (x_t @ self.embeddings.T)
+        return alpha / sigma.square() * (x_t @ self.embeddings.to(x_t.dtype).T)
 
     def _to_x0(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The x0 that a regression head's output stands for."""

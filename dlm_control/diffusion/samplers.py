@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from dlm_control.support.errors import UsageError, suggestion
@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # `dlm ls` lists samplers, and torch takes seconds to import
     from dlm_control.diffusion.schedule import NoiseSchedule
 
 Noise = Callable[[], "Tensor"]  # fresh standard normal numbers, (batch, canvas, dim)
+Memory = Mapping[str, "Tensor"]
+CLAMPS = ("off", "soft", "hard")
+ORDERS = ("confidence", "random", "left_to_right", "right_to_left")  # in which a masked model settles its words
 
 
 class Sampler(ABC):
@@ -32,20 +35,19 @@ class Sampler(ABC):
     order: ClassVar[int] = 1
     stochastic: bool
 
-    def start(self) -> None:
-        """Forget the steps of an earlier trajectory."""
-
-    def keep(self, survivors: Tensor) -> None:
-        """Follow a resampling of the batch: row i goes on from row survivors[i]."""
-
     @abstractmethod
-    def step(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise) -> Tensor:
-        """x_s from x_t, s < t.
+    def step(
+        self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise, memory: Memory
+    ) -> tuple[Tensor, Memory]:
+        """x_s from x_t, s < t; and what the next step has to remember.
 
         Args:
+            schedule: of the model.
             x_t: (batch, canvas, dim), at noise level t.
+            t, s: noise levels.
             x0: (batch, canvas, dim), the denoiser's answer.
             noise: gives standard normal numbers of the same shape.
+            memory: of earlier steps, (batch, …) each; empty at first.
         """
 
 
@@ -61,9 +63,11 @@ class DDIM(Sampler):
     def __init__(self, eta: float = 0.0) -> None:
         self.eta, self.stochastic = eta, eta > 0
 
-    def step(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise) -> Tensor:
+    def step(
+        self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise, memory: Memory
+    ) -> tuple[Tensor, Memory]:
         mean, deviation = self.moments(schedule, x_t, t, s, x0)
-        return mean + deviation * noise() if deviation > 0 else mean
+        return mean + deviation * noise() if deviation > 0 else mean, memory
 
     def moments(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor) -> tuple[Tensor, float]:
         """Mean (batch, canvas, dim) and standard deviation of x_s."""
@@ -79,11 +83,13 @@ class Ancestral(Sampler):
     name = "ancestral"
     stochastic = True
 
-    def step(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise) -> Tensor:
+    def step(
+        self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise, memory: Memory
+    ) -> tuple[Tensor, Memory]:
         alpha_t, sigma_t, alpha_s, sigma_s = _coefficients(schedule, t, s)
         ratio = alpha_t / alpha_s
         mean = (alpha_s * (1 - ratio**2) * x0 + ratio * sigma_s**2 * x_t) / sigma_t**2
-        return mean + sigma_s / sigma_t * math.sqrt(max(0.0, 1 - ratio**2)) * noise() if s > 0 else mean
+        return mean + sigma_s / sigma_t * math.sqrt(max(0.0, 1 - ratio**2)) * noise() if s > 0 else mean, memory
 
 
 class DPMSolverPP2M(Sampler):
@@ -98,28 +104,27 @@ class DPMSolverPP2M(Sampler):
 
     def __init__(self, sde: bool = False) -> None:
         self.stochastic = sde
-        self.start()
 
-    def start(self) -> None:
-        self._last: tuple[float, Tensor] | None = None  # λ and answer of the step before
+    def step(
+        self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise, memory: Memory
+    ) -> tuple[Tensor, Memory]:
+        import torch
 
-    def keep(self, survivors: Tensor) -> None:
-        if self._last is not None:
-            self._last = (self._last[0], self._last[1][survivors])
-
-    def step(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise) -> Tensor:
         alpha_t, sigma_t, alpha_s, sigma_s = _coefficients(schedule, t, s)
         lambda_t, lambda_s = math.log(alpha_t / sigma_t), math.log(alpha_s / sigma_s)
         h = lambda_s - lambda_t
         extrapolated = x0
-        if self._last is not None and s > 0:  # the last step lands on x0 itself
-            r = (lambda_t - self._last[0]) / h
-            extrapolated = x0 + (x0 - self._last[1]) / (2 * r)
-        self._last = (lambda_t, x0)
+        if _LAST in memory and s > 0:  # the last step lands on x0 itself
+            r = (lambda_t - float(memory[_LAST_LAMBDA][0])) / h
+            extrapolated = x0 + (x0 - memory[_LAST]) / (2 * r)
+        memory = {**memory, _LAST: x0, _LAST_LAMBDA: x0.new_full((len(x0),), lambda_t, dtype=torch.float64)}
         if not self.stochastic:
-            return sigma_s / sigma_t * x_t - alpha_s * math.expm1(-h) * extrapolated
+            return sigma_s / sigma_t * x_t - alpha_s * math.expm1(-h) * extrapolated, memory
         mean = sigma_s / sigma_t * math.exp(-h) * x_t - alpha_s * math.expm1(-2 * h) * extrapolated
-        return mean + sigma_s * math.sqrt(-math.expm1(-2 * h)) * noise() if s > 0 else mean
+        return mean + sigma_s * math.sqrt(-math.expm1(-2 * h)) * noise() if s > 0 else mean, memory
+
+
+_LAST, _LAST_LAMBDA = "last x0", "last λ"
 
 
 SAMPLERS: dict[str, Callable[[], Sampler]] = {

@@ -3,65 +3,107 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from dlm_control.control.controller import Check, State
-from dlm_control.control.use import Control
-from dlm_control.diffusion.samplers import DDIM, noise_levels, sampler
-from dlm_control.sampling.denoiser import Denoiser
-from dlm_control.sampling.guidance import Guidance, PaperGuidance, TiltGuidance
+from dlm_control.control.controller import Check
+from dlm_control.control.use import BoundControl, Control
+from dlm_control.diffusion.backbone import Backbone, Draws, Latents, Prediction, Process
+from dlm_control.sampling.guidance import Group, Guidance, PaperGuidance, TiltGuidance, finished_state, rows_of
 from dlm_control.sampling.layout import Layout, Layouts
-from dlm_control.sampling.presets import Preset
+from dlm_control.sampling.presets import Preset, check_kind
 from dlm_control.sampling.sample import Sample
 from dlm_control.sampling.selection import resampled, select
 from dlm_control.sampling.trace import Trace
 from dlm_control.support.errors import UsageError
 from dlm_control.support.seeds import seeded
 
-if TYPE_CHECKING:
-    from dlm_control.pipeline import LanguageModel
-
 STOP_BELOW = 0.5  # noise level from which an item may stop early
-LANES = 4  # rows of every network call, whatever is asked for: a text's arithmetic never depends on its neighbours
+CPU_ROWS, DEVICE_ROWS = 4, 64  # of a network call, where the preset does not say
+
+
+@dataclass(frozen=True)
+class Request:
+    """Texts under one set of controls.
+
+    Attributes:
+        controls: with unique names.
+        indices: numbers of the texts; each has random numbers of its own, made of (seed, index).
+        seed: of the request.
+    """
+
+    controls: Sequence[Control]
+    indices: Sequence[int] = (0,)
+    seed: int = 0
 
 
 def generate(
-    lm: LanguageModel,
-    controls: Sequence[Control],
-    indices: Sequence[int],
-    seed: int,
+    lm: Backbone,
+    requests: Sequence[Request],
     preset: Preset,
     on_step: Callable[[int], None] = lambda done: None,
     skip_errors: bool = False,
     trace: Trace | None = None,
-) -> list[Sample]:
-    """One text for each index.
+) -> list[list[Sample]]:
+    """A text for each index of each request. Requests share network calls, and no text depends on its company.
 
     Args:
-        indices: numbers of the items; each has random numbers of its own, made of (seed, index).
-        on_step: told how many lane-steps are done, for a progress bar.
+        lm: the model.
+        requests: what to write.
+        preset: how.
+        on_step: told how many row-steps are done, for a progress bar.
         skip_errors: an item for which a control fails becomes a sample with an `error`, and the others live.
         trace: told what every control does at every step.
 
     Raises:
-        UsageError: the controls contradict each other, or a control fails.
+        UsageError: the controls contradict each other or the model, a control fails, or the preset is for models of another
+            kind.
     """
-    controls = [_under(preset, control) for control in controls]
-    plans = [(control.name, control.controller.plan(lm)) for control in controls if control.weight > 0]
-    layouts = Layouts(plans, lm.tokenizer, lm.model.config.length_counts, lm.model.config.max_canvas)
+    check_kind(preset, lm.kind, lm.settings)
     copies = preset.candidates * preset.particles
-    jobs = [_Job(i, c, layouts.draw(seeded(seed, i, c // preset.particles, "layout"))) for i in indices for c in range(copies)]
-    by_item: dict[int, list[Sample]] = {i: [] for i in indices}
-    run = _Run(lm, controls, seed, preset, on_step, trace)
-    for chunk in _chunks(jobs, preset.particles):
-        for sample in run.surviving(chunk) if skip_errors else run.samples(chunk):
-            by_item[sample.index].append(sample)
-    chosen = {i: _chosen(candidates, preset) for i, candidates in by_item.items()}
-    return [chosen[i] for i in indices]
+    jobs = []
+    for task in [_Task.of(lm, request, preset) for request in requests]:
+        for index in task.request.indices:
+            for copy in range(copies):
+                generator = seeded(task.request.seed, index, copy // preset.particles, "layout")
+                jobs.append(_Job(task, index, copy, task.layouts.draw(generator)))
+    run = _Run(lm, preset, on_step, trace)
+    candidates: dict[tuple[int, int], list[Sample]] = {}
+    for batch in _batches(jobs, run.rows, preset.particles):
+        for job, sample in zip(batch, run.surviving(batch) if skip_errors else run.samples(batch), strict=True):
+            candidates.setdefault((id(job.task), job.index), []).append(sample)
+    tasks = list({id(job.task): job.task for job in jobs}.values())
+    by_task = [[run.chosen(task, candidates[id(task), index]) for index in task.request.indices] for task in tasks]
+    return by_task
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """A request resolved for a model."""
+
+    request: Request
+    controls: Sequence[BoundControl]
+    layouts: Layouts
+
+    @classmethod
+    def of(cls, lm: Backbone, request: Request, preset: Preset) -> _Task:
+        controls = [_under(preset, control).bind(lm) for control in request.controls]
+        plans = [(control.name, control.plan) for control in controls if control.control.weight > 0]
+        return cls(request, controls, Layouts(plans, lm.tokenizer, lm.length_counts, lm.max_canvas))
+
+    def checks(self, text: str) -> dict[str, Check]:
+        """What every control says of a text."""
+        return {control.name: control.control.check(text) for control in self.controls}
+
+
+@dataclass(frozen=True)
+class _Job:
+    task: _Task
+    index: int
+    copy: int
+    layout: Layout
 
 
 def _under(preset: Preset, control: Control) -> Control:
@@ -76,42 +118,53 @@ def _under(preset: Preset, control: Control) -> Control:
     return replace(control, weight=control.weight * preset.weight, interval=interval)
 
 
-def _chosen(candidates: list[Sample], preset: Preset) -> Sample:
-    """One of an item's candidates that did not fail, with the calls of all of them."""
-    alive = [candidate for candidate in candidates if candidate.error is None]
-    best = select(alive, preset.select) if alive else candidates[0]
-    return replace(best, calls=sum(candidate.calls for candidate in candidates))
-
-
-@dataclass(frozen=True)
-class _Job:
-    index: int
-    copy: int
-    layout: Layout
-
-
-def _chunks(jobs: list[_Job], together: int) -> Iterator[list[_Job]]:
-    """Jobs of one canvas, LANES at a time; the particles of an item stay together."""
-    if together > 1:
-        yield from (jobs[i : i + together] for i in range(0, len(jobs), together))
+def _batches(jobs: Sequence[_Job], rows: int, particles: int) -> Iterator[list[_Job]]:
+    """Jobs of one canvas, so many at a time; the particles of an item stay together."""
+    if particles > 1:
+        yield from (list(jobs[i : i + particles]) for i in range(0, len(jobs), particles))
         return
     by_canvas: dict[int, list[_Job]] = {}
     for job in jobs:
         by_canvas.setdefault(job.layout.canvas, []).append(job)
     for same in by_canvas.values():
-        yield from (same[i : i + LANES] for i in range(0, len(same), LANES))
+        yield from (same[i : i + rows] for i in range(0, len(same), rows))
+
+
+class _RowDraws(Draws):
+    """Random numbers of rows, drawn on the CPU: the same on every device."""
+
+    def __init__(self, jobs: Sequence[_Job], device: torch.device) -> None:
+        self.generators = [seeded(job.task.request.seed, job.index, job.copy, "noise") for job in jobs]
+        self.device = device
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.stack([torch.randn(shape, generator=generator) for generator in self.generators]).to(self.device)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.stack([torch.rand(shape, generator=generator) for generator in self.generators]).to(self.device)
 
 
 @dataclass(frozen=True)
 class _Run:
     """What the texts of one call have in common."""
 
-    lm: LanguageModel
-    controls: Sequence[Control]
-    seed: int
+    lm: Backbone
     preset: Preset
     on_step: Callable[[int], None]
     trace: Trace | None
+    rows: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        usual = CPU_ROWS if self.lm.device.type == "cpu" else DEVICE_ROWS
+        object.__setattr__(self, "rows", self.preset.batch_size or usual)
+
+    def chosen(self, task: _Task, candidates: list[Sample]) -> Sample:
+        """One of an item's candidates that did not fail, with its checks and the calls of all."""
+        alive = [candidate for candidate in candidates if candidate.error is None]
+        best = select(alive, self.preset.select) if alive else candidates[0]
+        if best.error is None and not best.checks:
+            best = replace(best, checks=task.checks(best.text))
+        return replace(best, calls=sum(candidate.calls for candidate in candidates))
 
     def surviving(self, jobs: list[_Job]) -> list[Sample]:
         """As `samples`, but where a control fails every item tries again by itself, so that only its own failure counts."""
@@ -121,97 +174,123 @@ class _Run:
         except UsageError as error:
             if self.trace:
                 del self.trace.moments[traced:]
-            items = list(dict.fromkeys(job.index for job in jobs))
             if len(jobs) == 1 or self.preset.particles > 1:
-                return [Sample("", (), {}, {}, 0.0, self.seed, index, 0, str(error)) for index in items]
+                one = jobs[0]
+                return [Sample("", (), {}, {}, None, one.task.request.seed, one.index, 0, str(error))] * len(jobs)
         return [sample for job in jobs for sample in self.surviving([job])]
 
     @torch.no_grad()
     def samples(self, jobs: list[_Job]) -> list[Sample]:
-        """Texts of jobs that share a canvas. Rows left over repeat the last job and are thrown away."""
-        lm, preset = self.lm, self.preset
-        rows = jobs if preset.particles > 1 else jobs + [jobs[-1]] * (LANES - len(jobs))
-        generators = [seeded(self.seed, job.index, job.copy, "noise") for job in rows]
-        shape = (rows[0].layout.canvas, lm.model.config.dim)
+        """Texts of jobs that share a canvas. Rows left over repeat the last job and are thrown away.
 
-        def noise() -> Tensor:
-            return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-
-        denoiser = Denoiser(lm, [job.layout for job in rows], preset.temperature, preset.clamp, preset.evidence)
-        guidance = self._guidance(denoiser, [job.index for job in jobs])
-        solver = sampler(preset.sampler)
-        solver.start()
+        With particles all jobs are of one item, and the text is the one of whichever particle is chosen.
+        """
+        preset, device = self.preset, self.lm.device
+        rows = jobs if preset.particles > 1 else jobs + [jobs[-1]] * (self.rows - len(jobs))
+        draws, process, groups = _RowDraws(rows, device), self._process(), _groups(jobs, len(rows))
+        guidance = self._guidance(process, groups)
+        latents = process.start(
+            torch.stack([job.layout.allowed for job in rows]).to(device),
+            torch.tensor([job.layout.words for job in rows], device=device),
+            draws,
+        )
         resample_at = list(preset.resample_at) if preset.particles > 1 else []
-        x, schedule = noise(), lm.model.schedule
-        levels = noise_levels(preset.steps, schedule, preset.spacing)
         stopped: dict[int, Sample] = {}  # by row
         earlier: list[list[int]] = []
-        for t, s in zip(levels[:-1], levels[1:], strict=True):
-            state = guidance.denoise(x, t)
+        for step, (t, s) in enumerate(zip(process.levels[:-1], process.levels[1:], strict=True)):
+            guided, latents = guidance.predict(latents, t)
             if preset.early_stop and t <= STOP_BELOW:
-                words = _ids(state)
+                words = self._words(process, latents, guided)
                 steady = {row for row in range(len(jobs)) if earlier and words[row] == earlier[row]} - stopped.keys()
-                for row, sample in self._finished(denoiser, state, jobs, steady).items():
+                for row, sample in self._finished(process, latents, guided, groups, jobs, steady).items():
+                    sample = replace(sample, checks=jobs[row].task.checks(sample.text))
                     if sample.passed:
                         stopped[row] = sample
                 if len(stopped) == len(jobs):
-                    self.on_step(len(jobs) * (preset.steps - denoiser.calls + 1))
+                    self.on_step(len(jobs) * (preset.steps - step))
                     break
                 earlier = words
-            if isinstance(solver, DDIM) and guidance.needs_moments:
-                mean, deviation = solver.moments(schedule, x, t, s, state.x0)
-                x = guidance.after_step(mean + deviation * noise(), mean, deviation, t, s)
-            else:
-                x = solver.step(schedule, x, t, s, state.x0, noise)
+            latents = guidance.step(latents, guided, t, s, draws)
             if resample_at and s <= resample_at[0]:
                 resample_at.pop(0)
-                survivors = resampled([self._checks(ids) for ids in _ids(state)], generators[0])
-                x = x[survivors]
-                guidance.keep(survivors)
-                solver.keep(survivors)
+                texts = [self._text(ids) for ids in self._words(process, latents, guided)]
+                checks = [job.task.checks(text) for job, text in zip(jobs, texts, strict=True)]
+                survivors = resampled(checks, draws.generators[0]).to(device)
+                latents, guided = latents.rows(survivors), rows_of(guided, survivors)
             self.on_step(len(jobs))
-        samples = stopped | self._finished(denoiser, state, jobs, set(range(len(jobs))) - stopped.keys())
+        left = set(range(len(jobs))) - stopped.keys()
+        samples = stopped | self._finished(process, latents, guided, groups, jobs, left)
         return [samples[row] for row in range(len(jobs))]
 
-    def _guidance(self, denoiser: Denoiser, indices: list[int]) -> Guidance:
+    def _process(self) -> Process:
+        settings = {name: getattr(self.preset, name) for name in self.lm.settings}
+        return self.lm.process(self.preset.steps, **settings)
+
+    def _guidance(self, process: Process, groups: Sequence[Group]) -> Guidance:
         preset = self.preset
         if preset.guidance == "paper":
-            return PaperGuidance(denoiser, self.controls, strength=preset.strength)
-        guidance = TiltGuidance(denoiser, self.controls, preset.scale, preset.conflict, preset.lagrangian)
-        if self.trace is not None:
-            self.trace.start(indices)
-            guidance.trace = self.trace
-        return guidance
+            return PaperGuidance(self.lm, process, groups, strength=preset.strength)
+        return TiltGuidance(self.lm, process, groups, preset.scale, preset.conflict, preset.lagrangian, self.trace)
 
-    def _checks(self, ids: list[int]) -> dict[str, Check]:
-        text = self.lm.tokenizer.join(self.lm.tokenizer.convert_ids_to_tokens(ids))
-        return {control.name: control.check(text) for control in self.controls}
+    def _words(self, process: Process, latents: Latents, guided: Prediction) -> list[list[int]]:
+        """The words of each row as they stand, up to its END."""
+        return [self.lm.tokenizer.until_end(row) for row in process.words(latents, guided).tolist()]
 
-    def _finished(self, denoiser: Denoiser, state: State, jobs: list[_Job], wanted: set[int]) -> dict[int, Sample]:
-        """The wanted rows of a state as samples."""
-        assert state.logits is not None
+    def _text(self, ids: list[int]) -> str:
+        return self.lm.tokenizer.join(self.lm.tokenizer.convert_ids_to_tokens(ids))
+
+    def _finished(
+        self,
+        process: Process,
+        latents: Latents,
+        guided: Prediction,
+        groups: Sequence[Group],
+        jobs: list[_Job],
+        wanted: set[int],
+    ) -> dict[int, Sample]:
+        """The wanted rows as samples; checks are asked where the choice needs them."""
         if not wanted:
             return {}
-        text = denoiser.finished(state.logits.argmax(-1))
-        energies = {c.name: c.final_energy(text) for c in self.controls if c.controller.reads is not None and c.weight > 0}
-        log_probs, found = state.logits.max(-1).values.sum(-1), {}
-        for row, ids in enumerate(_ids(state)):
+        ids = process.words(latents, guided)
+        energies = self._energies(ids, latents, groups)
+        nats, calls = None, process.calls
+        if self.preset.select == "likelihood":
+            nats, calls = self.lm.nats_per_word(ids, latents.length).tolist(), calls + self.lm.likelihood_calls
+        found = {}
+        for row, each in enumerate(self._words(process, latents, guided)):
             if row in wanted:
-                words = self.lm.tokenizer.convert_ids_to_tokens(ids)
+                text = self._text(each)
                 found[row] = Sample(
-                    text=self.lm.tokenizer.join(words),
-                    words=tuple(words),
-                    checks=self._checks(ids),
-                    energies={name: round(float(energy[row]), 4) for name, energy in energies.items()},
-                    log_prob=round(float(log_probs[row]), 4),
-                    seed=self.seed,
+                    text=text,
+                    words=tuple(self.lm.tokenizer.convert_ids_to_tokens(each)),
+                    checks=jobs[row].task.checks(text) if self.preset.select == "checks" else {},
+                    energies=energies[row],
+                    nats_per_word=None if nats is None else round(nats[row], 4),
+                    seed=jobs[row].task.request.seed,
                     index=jobs[row].index,
-                    calls=denoiser.calls,
+                    calls=calls,
                 )
         return found
 
+    def _energies(self, ids: Tensor, latents: Latents, groups: Sequence[Group]) -> list[dict[str, float]]:
+        """−log p(control | text) of each row, by the controls' guides."""
+        text = finished_state(self.lm, ids, latents.length)
+        found: list[dict[str, float]] = [{} for _ in ids]
+        for group in groups:
+            own = text if len(groups) == 1 else text.rows(group.filled(len(ids), ids.device))
+            for control in group.controls:
+                if control.judges:
+                    for row, energy in zip(group.rows, control.final_energy(own).tolist(), strict=False):
+                        found[row][control.name] = round(energy, 4)
+        return found
 
-def _ids(state: State) -> list[list[int]]:
-    """The likeliest words of each row, up to its END."""
-    assert state.logits is not None
-    return [state.lm.tokenizer.until_end(row) for row in state.logits.argmax(-1).tolist()]
+
+def _groups(jobs: Sequence[_Job], size: int) -> list[Group]:
+    """Rows by task; those left over go with the last job, which they repeat."""
+    by_task: dict[int, list[int]] = {}
+    for row in range(size):
+        by_task.setdefault(id(jobs[min(row, len(jobs) - 1)].task), []).append(row)
+    tasks = {id(job.task): job.task for job in jobs}
+    return [
+        Group(tasks[key].controls, rows, [jobs[row].index for row in rows if row < len(jobs)]) for key, rows in by_task.items()
+    ]

@@ -1,115 +1,170 @@
-"""How controls steer: a guidance stands between the denoiser and the sampler."""
+"""How controls steer: a guidance stands between what a model predicts and the step that a process takes."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from dlm_control.control.controller import State
-from dlm_control.control.use import Control
-from dlm_control.sampling.denoiser import Denoiser
+from dlm_control.control.use import BoundControl
+from dlm_control.diffusion.backbone import CLEAN, FLOOR, Backbone, Draws, Latents, Prediction, Process, normalise
+from dlm_control.diffusion.gaussian import EARLIER, GaussianProcess
 from dlm_control.sampling.trace import Trace
+from dlm_control.support.errors import UsageError
 
-SCALES = ("nats", "rms")
-CONFLICTS = ("sum", "project")
 SATISFIED = 0.05  # nats: p(control | state) above 95 %
 MOST_MULTIPLIER = 10.0
 LEAST_RMS = 0.05  # of a push: a weaker one is not blown up to unit size
 
 
-class Guidance(ABC):
-    """A denoiser that obeys controls.
+@dataclass(frozen=True)
+class Group:
+    """Rows of a batch that obey the same controls.
 
     Attributes:
-        energies: the last energy of each control, (batch,).
-        trace: told of every step, or None.
+        controls: bound to the model.
+        rows: which rows of the batch.
+        indices: of the items in the first of these rows, for the trace; rows that fill the batch up have none.
     """
 
-    needs_moments = False
+    controls: Sequence[BoundControl]
+    rows: Sequence[int]
+    indices: Sequence[int] = ()
 
-    def __init__(self, denoiser: Denoiser, controls: Sequence[Control]) -> None:
-        self.denoiser, self.controls = denoiser, controls
-        self.energies: dict[str, Tensor] = {}
-        self.trace: Trace | None = None
+    def filled(self, size: int, device: torch.device) -> Tensor:
+        """(size,): the rows, the last one repeated. So a text's arithmetic does not depend on how many are of its group."""
+        return torch.tensor([*self.rows, *[self.rows[-1]] * (size - len(self.rows))], device=device)
+
+
+class Guidance(ABC):
+    """A step of a process under controls.
+
+    Args:
+        lm: the model.
+        process: of the model.
+        groups: which rows obey which controls; together all rows.
+    """
+
+    def __init__(self, lm: Backbone, process: Process, groups: Sequence[Group]) -> None:
+        self.lm, self.process, self.groups = lm, process, groups
 
     @abstractmethod
-    def denoise(self, x_t: Tensor, t: float) -> State:
-        """The guided answer at noise level t; its x0 is what the sampler steps with."""
+    def predict(self, latents: Latents, t: float) -> tuple[Prediction, Latents]:
+        """What the model says at noise level t under the controls, and the latents with what is to be remembered of it."""
 
-    def after_step(self, x_s: Tensor, mean: Tensor, deviation: float, t: float, s: float) -> Tensor:
-        """Change the sample at level s that the sampler drew from N(mean, deviation²); nothing by default."""
-        return x_s
-
-    def keep(self, survivors: Tensor) -> None:
-        """Follow a resampling of the batch."""
-        self.denoiser.keep(survivors)
-        self.energies = {name: energy[survivors] for name, energy in self.energies.items()}
+    def step(self, latents: Latents, guided: Prediction, t: float, s: float, draws: Draws) -> Latents:
+        """The texts at noise level s < t."""
+        return self.process.step(latents, guided, t, s, draws)
 
 
 class TiltGuidance(Guidance):
     """Bayes' rule in the space of word distributions: p(w | x_t, c) ∝ p(w | x_t) · Π_c exp(weight · tilt_c(w)).
 
-    No gradient passes through the denoiser, so a guided step costs one network call, and any sampler works.
+    No gradient passes through the denoiser, so a guided step costs one network call, and any process works.
 
     Args:
+        lm, process, groups: as Guidance.
         scale: `nats`: a tilt is a log-likelihood ratio, so weight 1 is Bayes' rule for every control; `rms`: it is scaled to
             unit root mean square over the item's words first, so weight 1 pushes equally hard for every control.
         conflict: `sum`; or `project`: of two tilts that point against each other, each loses its part along the other (Yu et
             al. 2020, PCGrad, under the inner product Σ p·a·b).
         lagrangian: rate at which a control's multiplier rises, a nat of energy and a step; a control that is satisfied does not
             push (one whose energy is not calibrated never is). 0 leaves all multipliers at 1.
+        trace: told what every control does at every step.
     """
 
     def __init__(
         self,
-        denoiser: Denoiser,
-        controls: Sequence[Control],
+        lm: Backbone,
+        process: Process,
+        groups: Sequence[Group],
         scale: str = "nats",
         conflict: str = "sum",
         lagrangian: float = 0.0,
+        trace: Trace | None = None,
     ) -> None:
-        super().__init__(denoiser, controls)
-        self.scale, self.conflict, self.lagrangian = scale, conflict, lagrangian
-        self.multipliers: dict[str, Tensor] = {}
+        super().__init__(lm, process, groups)
+        self.scale, self.conflict, self.lagrangian, self.trace = scale, conflict, lagrangian, trace
 
     @torch.no_grad()
-    def denoise(self, x_t: Tensor, t: float) -> State:
-        state = self.denoiser(x_t, t)
-        assert state.logits is not None
-        probs, pushes = state.logits.exp(), dict[str, Tensor]()
-        for control in self.controls:
-            if control.acts_at(t):
-                change, energy = tilt(control, state)
-                if self.scale == "rms":
-                    change = unit_rms(change, probs, state.words)
-                strength = control.weight_at(t) * self._multiplier(control.name, energy)
-                self.energies[control.name], pushes[control.name] = energy, strength[:, None, None] * change
+    def predict(self, latents: Latents, t: float) -> tuple[Prediction, Latents]:
+        said = self.process.predict(latents, t)
+        tilted = said.log_probs
+        for group in self.groups:
+            acting = [control for control in group.controls if control.acts_at(t)]
+            if not acting:
+                continue
+            if len(self.groups) == 1:
+                tilted, latents = self._tilted(group, acting, said, latents, t)
+                continue
+            rows, own = group.filled(len(tilted), tilted.device), torch.tensor(group.rows, device=tilted.device)
+            theirs, memory = self._tilted(group, acting, rows_of(said, rows), latents.rows(rows), t)
+            tilted = tilted.index_copy(0, own, theirs[: len(own)])
+            kept = {name: values[: len(own)] for name, values in memory.memory.items() if name.startswith(_MULTIPLIER)}
+            latents = latents.remember(
+                **{
+                    name: latents.memory.get(name, torch.ones(len(tilted), device=own.device)).index_copy(0, own, values)
+                    for name, values in kept.items()
+                }
+            )
+        log_probs = normalise(tilted, latents.allowed)
+        return said._replace(log_probs=log_probs, x0=self.process.embed(log_probs)), latents
+
+    def _tilted(
+        self, group: Group, acting: Sequence[BoundControl], said: Prediction, latents: Latents, t: float
+    ) -> tuple[Tensor, Latents]:
+        """Log-probabilities of words with the pushes of a group's controls, not normalised; and the latents afterwards."""
+        state, probs = state_of(self.lm, said, latents, t), said.log_probs.exp()
+        pushes, energies = dict[str, Tensor](), dict[str, Tensor]()
+        for control in acting:
+            change, energy = tilt(control, state)
+            if self.scale == "rms":
+                change = unit_rms(change, probs, state.words)
+            strength, latents = self._multiplier(control.name, energy, latents)
+            strength = control.weight_at(t) * strength
+            energies[control.name], pushes[control.name] = energy, strength[:, None, None] * change
         if self.conflict == "project":
             pushes = dict(zip(pushes, without_conflict(list(pushes.values()), probs), strict=True))
         if self.trace is not None:
-            self.trace.record(t, state.logits, self.energies, pushes)
-        tilted = state.logits
+            self.trace.record(t, group.indices, said.log_probs, energies, pushes)
+        tilted = said.log_probs
         for push in pushes.values():
             tilted = tilted + push
-        tilted = self.denoiser.masked(tilted)
-        self.denoiser.earlier = self.denoiser.embed(tilted)
-        return replace(state, logits=tilted, x0=self.denoiser.earlier)
+        return tilted, latents
 
-    def _multiplier(self, name: str, energy: Tensor) -> Tensor:
-        """(batch,): 1; or what dual ascent made of it, and 0 where the control is satisfied."""
+    def _multiplier(self, name: str, energy: Tensor, latents: Latents) -> tuple[Tensor, Latents]:
+        """(batch,): 1; or what dual ascent made of it, 0 where the control is satisfied; and the latents that remember it."""
         if not self.lagrangian:
-            return torch.ones_like(energy)
-        multiplier = self.multipliers.get(name, torch.ones_like(energy))
-        self.multipliers[name] = (multiplier + self.lagrangian * energy.clamp(min=0)).clamp(max=MOST_MULTIPLIER)
-        return torch.where(energy > SATISFIED, multiplier, 0.0)
+            return torch.ones_like(energy), latents
+        multiplier = latents.memory.get(_MULTIPLIER + name, torch.ones_like(energy))
+        raised = (multiplier + self.lagrangian * energy.clamp(min=0)).clamp(max=MOST_MULTIPLIER)
+        return torch.where(energy > SATISFIED, multiplier, 0.0), latents.remember(**{_MULTIPLIER + name: raised})
 
-    def keep(self, survivors: Tensor) -> None:
-        super().keep(survivors)
-        self.multipliers = {name: each[survivors] for name, each in self.multipliers.items()}
+
+_MULTIPLIER = "multiplier of "  # in the memory
+
+
+def state_of(lm: Backbone, said: Prediction, latents: Latents, t: float) -> State:
+    """What a controller may read of a batch at noise level t."""
+    levels = torch.full((len(latents.z),), t, device=latents.length.device)
+    return State(x_t=said.x_t, t=levels, x0=said.x0, logits=said.log_probs, words=latents.length, lm=lm)
+
+
+def finished_state(lm: Backbone, ids: Tensor, length: Tensor) -> State:
+    """The state of finished texts, (batch, canvas) word ids: almost no noise, no doubt about any word."""
+    embeddings = lm.embeddings[ids]
+    logits = embeddings.new_full((*ids.shape, len(lm.embeddings)), FLOOR).scatter(-1, ids[..., None], 0.0)
+    levels = torch.full((len(ids),), CLEAN, device=ids.device)
+    return State(x_t=embeddings, t=levels, x0=embeddings, logits=logits, words=length, lm=lm)
+
+
+def rows_of(said: Prediction, rows: Tensor) -> Prediction:
+    """Some rows of a prediction."""
+    return Prediction(*(part[rows] for part in said))
 
 
 def inner(a: Tensor, b: Tensor, probs: Tensor) -> Tensor:
@@ -137,7 +192,7 @@ def without_conflict(pushes: Sequence[Tensor], probs: Tensor) -> list[Tensor]:
     return projected
 
 
-def tilt(control: Control, state: State) -> tuple[Tensor, Tensor]:
+def tilt(control: BoundControl, state: State) -> tuple[Tensor, Tensor]:
     """How one control changes the log-probabilities of words.
 
     `logits`: the energy is −log E_p[f(words)] with p a product over positions. Then −∂energy/∂log p(w at i), plus what the
@@ -160,8 +215,7 @@ def tilt(control: Control, state: State) -> tuple[Tensor, Tensor]:
         return torch.where(probs > 0, ratio.clamp(min=1e-9).log(), 0.0), energy
     energy, gradient = control.gradient(state, control.controller.reads)
     if control.controller.reads == "x_t":
-        alpha = state.lm.model.schedule.alpha_sigma(state.t)[0]
-        gradient = alpha[:, None, None] * gradient
+        gradient = state.lm.signal(state.t)[:, None, None] * gradient
     change = -gradient @ state.lm.embeddings.T
     change = change - (probs * change).sum(-1, keepdim=True)
     fisher = (probs * change.square()).sum((1, 2))  # (batch,): 2·KL to second order
@@ -177,46 +231,67 @@ class PaperGuidance(Guidance):
     Energies of x0 or logits pass their gradient through the denoiser. No guidance at t ≤ 10/200.
 
     Args:
+        lm, process, groups: as Guidance.
         strength: λ; 0.01 for semantic content and length, 1e-4 for parts of speech, 5e-4 for trees, 0.1 for spans.
         lr: size of a sign step.
         inner_steps: how many after each sampling step.
+
+    Raises:
+        UsageError: the model has no noisy embeddings that could be moved.
     """
 
-    needs_moments = True
-
     def __init__(
-        self, denoiser: Denoiser, controls: Sequence[Control], strength: float = 0.01, lr: float = 0.1, inner_steps: int = 3
+        self,
+        lm: Backbone,
+        process: Process,
+        groups: Sequence[Group],
+        strength: float = 0.01,
+        lr: float = 0.1,
+        inner_steps: int = 3,
     ) -> None:
-        super().__init__(denoiser, controls)
+        super().__init__(lm, process, groups)
+        if not isinstance(process, GaussianProcess):
+            raise UsageError(f"guidance: the 2022 update moves noisy embeddings, and a {lm.kind} model has none; use tilt")
+        self.process: GaussianProcess = process
         self.strength, self.lr, self.inner_steps = strength, lr, inner_steps
 
     @torch.no_grad()
-    def denoise(self, x_t: Tensor, t: float) -> State:
-        state = self.denoiser(x_t, t)
-        self.denoiser.earlier = state.x0
-        return state
+    def predict(self, latents: Latents, t: float) -> tuple[Prediction, Latents]:
+        return self.process.predict(latents, t), latents
 
-    def after_step(self, x_s: Tensor, mean: Tensor, deviation: float, t: float, s: float) -> Tensor:
-        acting = [control for control in self.controls if control.acts_at(t)]
-        if t <= 10 / 200 or not acting:
-            return x_s
-        through = any(control.controller.reads != "x_t" for control in acting)
-        for _ in range(self.inner_steps):
-            x = x_s.detach().requires_grad_()
-            with torch.enable_grad():
-                state = self.denoiser(x, s) if through else self._state(x, s)
-                loss = self.strength * (mean - x).square().sum() / (deviation or 1.0)
-                for control in acting:
-                    energy = control.energy(state)
-                    self.energies[control.name] = energy.detach()
-                    loss = loss + control.weight * energy.sum()
-                gradient = torch.autograd.grad(loss, x)[0]
-            x_s = x_s - self.lr * gradient / (gradient.abs() + 1e-10)
-        return x_s
+    def step(self, latents: Latents, guided: Prediction, t: float, s: float, draws: Draws) -> Latents:
+        mean, deviation = self.process.moments(latents, guided, t, s)
+        latents = latents.remember(**{EARLIER: guided.x0})
+        x_s = mean + deviation * draws.normal(*mean.shape[1:])
+        acting = [(group, control) for group in self.groups for control in group.controls if control.acts_at(t)]
+        if t > 10 / 200:
+            for _ in range(self.inner_steps if acting else 0):
+                x_s = self._moved(latents, x_s, mean, deviation, acting, t, s)
+        return replace(latents, z=x_s)
 
-    def _state(self, x: Tensor, s: float) -> State:
-        levels = torch.full((len(x),), s)
-        return State(x_t=x, t=levels, x0=x, logits=None, words=self.denoiser.words, lm=self.denoiser.lm)
-
-
-GUIDANCES = ("tilt", "paper")
+    def _moved(
+        self,
+        latents: Latents,
+        x_s: Tensor,
+        mean: Tensor,
+        deviation: float,
+        acting: Sequence[tuple[Group, BoundControl]],
+        t: float,
+        s: float,
+    ) -> Tensor:
+        """x_s after one step of the sign of the gradient."""
+        x = x_s.detach().requires_grad_()
+        with torch.enable_grad():
+            if any(control.controller.reads != "x_t" for _, control in acting):
+                said = self.process.predict(replace(latents, z=x), s)
+                state = state_of(self.lm, said, latents, s)
+            else:
+                levels = torch.full((len(x),), s, device=x.device)
+                state = State(x_t=x, t=levels, x0=x, logits=None, words=latents.length, lm=self.lm)
+            loss = self.strength * (mean - x).square().sum() / (deviation or 1.0)
+            for group, control in acting:
+                own = state if len(self.groups) == 1 else state.rows(group.filled(len(x), x.device))
+                energy = control.energy(own)
+                loss = loss + control.weight_at(t) * (energy if own is state else energy[: len(group.rows)]).sum()
+            gradient = torch.autograd.grad(loss, x)[0]
+        return x_s - self.lr * gradient / (gradient.abs() + 1e-10)

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from dlm_control.diffusion.samplers import DDIM, SAMPLERS, SPACINGS
+from dlm_control.diffusion.samplers import CLAMPS, DDIM, ORDERS, SAMPLERS, SPACINGS
 from dlm_control.support.errors import Problems, suggestion
 from dlm_control.support.validation import check_arguments
 from dlm_control.support.values import Above, Bound, Fits, NoiseLevels, OneOf
 
-SELECTIONS = ("checks", "energies", "mbr")
+SELECTIONS = ("checks", "energies", "likelihood", "mbr")
+GUIDANCES = ("tilt", "paper")
+SCALES = ("nats", "rms")
+CONFLICTS = ("sum", "project")
 LEAST_FOR_MBR = 3  # of two texts each is as like the other
-
-
-def _clamps() -> Iterable[str]:
-    from dlm_control.sampling.denoiser import CLAMPS  # torch takes seconds to import; the names of presets do not need it
-
-    return CLAMPS
-
-
-def _guidance(name: str) -> Iterable[str]:
-    from dlm_control.sampling import guidance
-
-    options: Iterable[str] = getattr(guidance, name)
-    return options
 
 
 Count = Annotated[int, Above(0)]
@@ -43,12 +33,14 @@ class Preset:
         sampler, spacing: see `dlm_control.diffusion.samplers`.
         temperature: of the word distributions.
         clamp: `off`, `soft` or `hard`.
-        evidence: power of each position's own likelihood p(x_t | word); see `Denoiser`.
+        evidence: power of each position's own likelihood p(x_t | word); see `GaussianProcess`.
+        order: in which a masked model settles its words; see `MaskedProcess`.
         guidance: `tilt` (Bayes' rule on word distributions) or `paper` (the 2022 update).
         strength: λ of the 2022 update.
         candidates: texts drawn for each text returned.
         select: how one of them is chosen: `checks` (most obedient), `energies` (most obedient by the guides, no look at the
-            checks), then likeliest; or `mbr` (most like the others).
+            checks), `likelihood` (of those that obey by the guides the likeliest under the model itself), or `mbr` (most like
+            the others).
         particles: texts that run side by side and are resampled at `resample_at` by their checks; 1 is none.
         resample_at: noise levels.
         weight: factor of every control's weight.
@@ -56,6 +48,8 @@ class Preset:
         scale, conflict, lagrangian: how the tilts of several controls are made comparable and added up; see `TiltGuidance`.
         early_stop: an item is finished once its words stay the same for a step and all checks hold, at noise levels of 0.5 or
             less; it costs a look at the checks.
+        batch_size: rows of a network call; by default 4 on a CPU and 64 elsewhere. A text is bit for bit the same alone, in
+            company and in another order; under another batch size it differs by rounding.
         max_calls: budget of network calls for each text returned; a preset that would exceed it is refused.
     """
 
@@ -63,9 +57,10 @@ class Preset:
     sampler: Annotated[str, OneOf(lambda: SAMPLERS)] = "ancestral"
     spacing: Annotated[str, OneOf(lambda: SPACINGS)] = "uniform"
     temperature: Factor = 0.9
-    clamp: Annotated[str, OneOf(_clamps)] = "soft"
+    clamp: Annotated[str, OneOf(lambda: CLAMPS)] = "soft"
     evidence: Factor = 0.7
-    guidance: Annotated[str, OneOf(lambda: _guidance("GUIDANCES"))] = "tilt"
+    order: Annotated[str, OneOf(lambda: ORDERS)] = "confidence"
+    guidance: Annotated[str, OneOf(lambda: GUIDANCES)] = "tilt"
     strength: Factor = 0.01
     candidates: Count = 3
     select: Annotated[str, OneOf(lambda: SELECTIONS)] = "energies"
@@ -75,10 +70,11 @@ class Preset:
     ] = (0.5, 0.3, 0.15)
     weight: Factor = 1.0
     interval: NoiseLevels = (0.0, 0.95)
-    scale: Annotated[str, OneOf(lambda: _guidance("SCALES"))] = "nats"
-    conflict: Annotated[str, OneOf(lambda: _guidance("CONFLICTS"))] = "sum"
+    scale: Annotated[str, OneOf(lambda: SCALES)] = "nats"
+    conflict: Annotated[str, OneOf(lambda: CONFLICTS)] = "sum"
     lagrangian: Annotated[float, Bound("of 0 (off) or more", lambda rate: rate >= 0)] = 0.0
     early_stop: bool = False
+    batch_size: Count | None = None
     max_calls: Count | None = None
 
     def calls(self) -> int:
@@ -148,3 +144,25 @@ def preset(name: str, /, **changes: Any) -> Preset:
         problems.add("max_calls", f"{product} = {made.calls()} network calls a text exceed the budget of {made.max_calls}")
     problems.raise_if_any()
     return made
+
+
+def check_kind(given: Preset, kind: str, settings: Sequence[str]) -> None:
+    """Refuse what a preset asks of models of another kind.
+
+    Args:
+        given: the preset.
+        kind: of the model.
+        settings: the values of a preset that a process of this kind takes.
+
+    Raises:
+        UsageError: values are set, other than the default's, that this kind has no use for.
+    """
+    problems, usual = Problems("preset"), Preset()
+    for name in _OF_A_KIND:
+        if name not in settings and getattr(given, name) != getattr(usual, name):
+            told = f"{getattr(given, name)!r} is nothing that a {kind} model can use; it takes {', '.join(settings)}"
+            problems.add(name, told)
+    problems.raise_if_any()
+
+
+_OF_A_KIND = ("sampler", "spacing", "clamp", "evidence", "order")

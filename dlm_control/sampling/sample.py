@@ -15,7 +15,8 @@ class Sample:
         text: as written; `words`: as the model wrote them.
         checks: what each control says of it.
         energies: −log p(control | text) in nats, as the controls' guides judge the finished text.
-        log_prob: sum of the words' log-probabilities in the last denoising step, in nats.
+        nats_per_word: mean −log p(word | the others) under the model itself (`Backbone.nats_per_word`), where candidates are
+            chosen by it; otherwise None.
         seed, index: with the spec and the preset, they give the same text again, alone or in any batch.
         calls: network calls spent on it.
         error: what went wrong with it, where `on_error` is `skip`; it has no text then.
@@ -25,7 +26,7 @@ class Sample:
     words: tuple[str, ...]
     checks: dict[str, Check]
     energies: dict[str, float]
-    log_prob: float
+    nats_per_word: float | None
     seed: int
     index: int
     calls: int

@@ -14,15 +14,18 @@ from dlm_control.control.controller import Check
 if TYPE_CHECKING:
     from dlm_control.sampling.sample import Sample
 
+OBEYED = 1.0  # nats: a control whose final energy is at most this counts as obeyed
+
 
 def select(candidates: Sequence[Sample], how: str) -> Sample:
     """One text of several.
 
     Args:
-        how: `checks`: the highest sum of check scores, ties broken by the denoiser's log-probability a word; `energies`: the
-            lowest sum of the controls' final energies, ties broken alike, with no look at the checks; `mbr`: the one most like
-            the others (highest mean F1 of 1- and 2-grams; Kumar & Byrne 2004, utility as in Li et al. 2022, §6.4);
-            of fewer than three, which are all that is left when the others failed, as `checks`.
+        how: `checks`: the highest sum of check scores; `energies`: the lowest sum of the controls' final energies, with no look
+            at the checks; `likelihood`: of those that obey by their final energies (one nat each at most) the likeliest under
+            the model itself; `mbr`: the one most like the others (highest mean F1 of 1- and 2-grams; Kumar & Byrne 2004,
+            utility as in Li et al. 2022, §6.4); of fewer than three, which are all that is left when the others failed, as
+            `checks`. Of equals the first.
     """
     if how == "mbr" and len(candidates) > 2:
         grams = [_grams(candidate.words) for candidate in candidates]
@@ -30,8 +33,10 @@ def select(candidates: Sequence[Sample], how: str) -> Sample:
         return candidates[max(range(len(candidates)), key=agreement.__getitem__)]
 
     def quality(candidate: Sample) -> tuple[float, float]:
-        obedience = -sum(candidate.energies.values()) if how == "energies" else _obedience(candidate.checks)
-        return obedience, candidate.log_prob / max(1, len(candidate.words))
+        if how == "likelihood":
+            unmet = sum(max(0.0, energy - OBEYED) for energy in candidate.energies.values())
+            return -unmet, -(candidate.nats_per_word or 0.0)
+        return -sum(candidate.energies.values()) if how == "energies" else _obedience(candidate.checks), 0.0
 
     return max(candidates, key=quality)
 

@@ -35,17 +35,20 @@ class Trace:
     """Moments of a whole call of `LanguageModel.generate`, in the order of sampling."""
 
     moments: list[Moment] = field(default_factory=list)
-    _indices: Sequence[int] = ()
 
-    def start(self, indices: Sequence[int]) -> None:
-        """The next records are of these items, the first rows of the batch."""
-        self._indices = indices
-
-    def record(self, t: float, logits: Tensor, energies: Mapping[str, Tensor], pushes: Mapping[str, Tensor]) -> None:
+    def record(
+        self,
+        t: float,
+        indices: Sequence[int],
+        logits: Tensor,
+        energies: Mapping[str, Tensor],
+        pushes: Mapping[str, Tensor],
+    ) -> None:
         """Note one step.
 
         Args:
             t: noise level.
+            indices: of the items in the first rows of the batch; the others are not noted.
             logits: (batch, canvas, vocab), log-probabilities of words before the pushes.
             energies: (batch,) by control.
             pushes: (batch, canvas, vocab) by control.
@@ -53,7 +56,7 @@ class Trace:
         probs, likeliest = logits.exp(), logits.argmax(-1)
         centred = {name: push - (probs * push).sum(-1, keepdim=True) for name, push in pushes.items()}
         lengths = {name: (probs * push.square()).sum((1, 2)).sqrt() for name, push in centred.items()}
-        total = sum(lengths.values(), torch.zeros(len(logits))).clamp(min=1e-12)
+        total = sum(lengths.values(), torch.zeros(len(logits), device=logits.device)).clamp(min=1e-12)
         for name, push in pushes.items():
             changed = ((logits + push).argmax(-1) != likeliest).sum(-1)
             cosines = {
@@ -61,7 +64,7 @@ class Trace:
                 for other in pushes
                 if other != name
             }
-            for row, index in enumerate(self._indices):
+            for row, index in enumerate(indices):
                 self.moments.append(
                     Moment(
                         t=t,

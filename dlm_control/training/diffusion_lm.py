@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from dlm_control.diffusion.canvas import canvas_of, padded
+from dlm_control.diffusion.gaussian import GaussianBackbone
+from dlm_control.diffusion.loading import load_backbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
-from dlm_control.pipeline import load
 from dlm_control.support.errors import UsageError, suggestion
 from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.data import CanvasBatches, encode, read_split
@@ -70,7 +71,9 @@ class DiffusionLMRecipe(Recipe):
 
     def setup(self, data: str, seed: int, processes: int) -> None:
         texts = [str(text) for text in read_split(data, "train", [self.text_column])[self.text_column]]
-        earlier = None if self.start_from is None else load(self.start_from)
+        earlier = None if self.start_from is None else load_backbone(self.start_from)
+        if earlier is not None and not isinstance(earlier, GaussianBackbone):
+            raise UsageError(f"recipe.start_from: {self.start_from!r} is a {earlier.kind} model, not a Diffusion-LM")
         self.tokenizer = earlier.tokenizer if earlier else WordTokenizer.train(texts, self.min_count)
         config = earlier.model.config if earlier else DiffusionLMConfig(vocab_size=len(self.tokenizer), **self.sizes)
         if config.head not in self.objective.heads:

@@ -20,7 +20,7 @@ from dlm_control.eval.score.quality import Reader, flaw_figures, qualities
 from dlm_control.eval.score.scorer_overlap import scorers, shared_labels
 from dlm_control.eval.score.statistics import figure
 from dlm_control.eval.score.teacher import Teacher, teacher_of, train_a_teacher
-from dlm_control.pipeline import named
+from dlm_control.pipeline import with_unique_names
 from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import model_folder
 from dlm_control.tasks.run import write_whole
@@ -236,7 +236,7 @@ def _groups(
         if not target.group:
             continue
         written[target.group] += len(texts)
-        scores = {c.name: [c.check(text).score for text in texts] or [0.0] for c in named(target.controls)}
+        scores = {c.name: [c.check(text).score for text in texts] or [0.0] for c in with_unique_names(target.controls)}
         scores["together"] = [min(of_a_text) for of_a_text in zip(*scores.values(), strict=True)] or [1.0]
         obeyed = [all_satisfied(text, target) for text in texts] or [0.0]
         scores["all_satisfied"] = [] if any(map(math.isnan, obeyed)) else obeyed

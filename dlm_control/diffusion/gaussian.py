@@ -1,0 +1,182 @@
+"""Word embeddings under Gaussian noise: the Diffusion-LM (Li et al. 2022), and how its texts come into being."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dlm_control.diffusion.backbone import Backbone, Draws, Latents, Prediction, Process, normalise
+from dlm_control.diffusion.model import DiffusionLM
+from dlm_control.diffusion.samplers import DDIM, noise_levels, sampler
+from dlm_control.support.errors import UsageError
+from dlm_control.support.progress import hush
+from dlm_control.support.seeds import seeded
+from dlm_control.text.tokenizer import WordTokenizer
+
+EARLIER = "earlier x0"  # in the memory: the answer of the step before, for self-conditioning
+_LEVELS = (0.7, 0.55, 0.4, 0.25, 0.1)  # at which a text's likelihood is judged
+_NOISES = 2  # of each
+
+
+class GaussianBackbone(Backbone):
+    """A Diffusion-LM. It alone has noisy embeddings that move little by little, and so the update of 2022."""
+
+    kind = "gaussian"
+    settings: ClassVar[tuple[str, ...]] = ("sampler", "spacing", "temperature", "clamp", "evidence")
+    likelihood_calls = _NOISES * len(_LEVELS)
+    model: DiffusionLM
+
+    @classmethod
+    def reads(cls, config: Mapping[str, Any]) -> bool:
+        return config.get("model_type") == "diffusion-lm"
+
+    @classmethod
+    def load(cls, folder: Path, source: str) -> Self:
+        hush()
+        try:
+            loaded: Any = DiffusionLM.from_pretrained(folder, output_loading_info=True)
+            model, report = loaded
+            tokenizer = WordTokenizer.from_pretrained(folder)
+        except (RuntimeError, ValueError, OSError, KeyError) as error:
+            raise UsageError(f"model {source!r}: {folder} does not load: {str(error).strip().splitlines()[0]}") from None
+        wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
+        if wrong:
+            raise UsageError(f"model {source!r}: the weights are of another shape or model than config.json says: {wrong[0]}")
+        return cls(model, tokenizer, source)
+
+    @property
+    def table(self) -> Tensor:
+        return self.model.diffused(self.model.word_embedding.weight.detach().float())
+
+    @property
+    def max_canvas(self) -> int:
+        return self.model.config.max_canvas
+
+    @property
+    def length_counts(self) -> Sequence[int]:
+        return self.model.config.length_counts
+
+    def process(self, steps: int, **settings: Any) -> GaussianProcess:
+        return GaussianProcess(self, steps, **settings)
+
+    def corrupt(self, ids: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        alpha, sigma = (v[:, None, None] for v in self.model.schedule.alpha_sigma(t))
+        return alpha * self.embeddings[ids] + sigma * noise
+
+    def signal(self, t: Tensor) -> Tensor:
+        return self.model.schedule.alpha_sigma(t)[0]
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        return self.model.schedule.log_snr(t)
+
+    def local_evidence(self, x_t: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = (v[:, None, None] for v in self.model.schedule.alpha_sigma(t))
+        return alpha / sigma.square() * (x_t @ self.embeddings.T)
+
+    @torch.no_grad()
+    def nats_per_word(self, ids: Tensor, length: Tensor) -> Tensor:
+        """As the base says: at five noise levels, each with the answer at the level above in mind. What a position itself says
+        of its word (`local_evidence`) does not count."""
+        canvas, total = ids.shape[1], torch.zeros(len(ids), device=ids.device)
+        live = torch.arange(canvas, device=ids.device) < length[:, None]
+        for number in range(_NOISES):
+            earlier = None
+            for level in _LEVELS:
+                t = torch.full((len(ids),), level, device=ids.device)
+                noise = torch.randn(canvas, self.model.config.dim, generator=seeded("likelihood", number, str(level)))
+                x_t = self.corrupt(ids, t, noise.to(ids.device))
+                earlier, logits = self.model(x_t, t, earlier)
+                if logits is None:
+                    logits = -0.5 * torch.cdist(earlier, self.embeddings).square() * self.model.config.dim
+                elif self.model.config.local_evidence:
+                    logits = logits - self.local_evidence(x_t, t)
+                costs = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
+                total = total + (costs * live).sum(1) / length
+        return total / self.likelihood_calls
+
+
+class GaussianProcess(Process):
+    """Denoising of word embeddings: masked, tempered, clamped, self-conditioned.
+
+    Args:
+        backbone: the model.
+        steps: from noise to text.
+        sampler, spacing: see `dlm_control.diffusion.samplers`.
+        temperature: divides the logits of the words.
+        clamp: what x0 is made of word distributions p. `off`: p·E; `soft`: p²·E normalised, nearer to a word; `hard`: the
+            likeliest word's embedding at every step (2022's clamping trick).
+        evidence: power to which each position's own likelihood p(x_t | word) is raised, where the model adds it to its logits.
+            1 is Bayes' rule for a text that was noised; below 1, words that the sampler's own noise put there weigh less, and
+            the other positions more.
+    """
+
+    def __init__(
+        self,
+        backbone: GaussianBackbone,
+        steps: int,
+        sampler: str = "ancestral",
+        spacing: str = "uniform",
+        temperature: float = 1.0,
+        clamp: str = "off",
+        evidence: float = 1.0,
+    ) -> None:
+        self.backbone, self.temperature, self.clamp, self.evidence = backbone, temperature, clamp, evidence
+        self.solver, self.schedule = _sampler(sampler), backbone.model.schedule
+        self.levels, self.stochastic = noise_levels(steps, self.schedule, spacing), self.solver.stochastic
+
+    def start(self, allowed: Tensor, length: Tensor, draws: Draws) -> Latents:
+        return Latents(draws.normal(allowed.shape[1], self.backbone.model.config.dim), allowed, length)
+
+    def diffuse(self, ids: Tensor, allowed: Tensor, length: Tensor, t: float, draws: Draws) -> Latents:
+        noise = draws.normal(ids.shape[1], self.backbone.model.config.dim)
+        levels = torch.full((len(ids),), t, device=ids.device)
+        return Latents(self.backbone.corrupt(ids, levels, noise), allowed, length)
+
+    def predict(self, latents: Latents, t: float) -> Prediction:
+        """Differentiable in z where gradients are on."""
+        model, x_t = self.backbone.model, latents.z
+        levels = torch.full((len(x_t),), t, device=x_t.device)
+        x0, logits = model(x_t, levels, latents.memory.get(EARLIER))
+        self.calls += 1
+        regressed = logits is None
+        if logits is None:  # the words near its x0 (squared distance, as 2022 rounds)
+            logits = -0.5 * torch.cdist(x0, self.backbone.embeddings).square() * model.config.dim
+        elif self.evidence != 1.0 and model.config.local_evidence:
+            logits = logits + (self.evidence - 1) * self.backbone.local_evidence(x_t, levels)
+        log_probs = normalise(logits / self.temperature, latents.allowed)
+        return Prediction(log_probs, x0 if regressed and self.clamp == "off" else self.embed(log_probs), x_t)
+
+    def embed(self, log_probs: Tensor) -> Tensor:
+        embeddings = self.backbone.embeddings
+        if self.clamp == "hard":
+            return embeddings[log_probs.argmax(-1)]
+        sharpness = 2.0 if self.clamp == "soft" else 1.0
+        return (sharpness * log_probs).softmax(-1) @ embeddings
+
+    def step(self, latents: Latents, guided: Prediction, t: float, s: float, draws: Draws) -> Latents:
+        latents = latents.remember(**{EARLIER: guided.x0})
+        x_s, memory = self.solver.step(self.schedule, latents.z, t, s, guided.x0, _like(latents.z, draws), latents.memory)
+        return replace(latents, z=x_s, memory=memory)
+
+    def moments(self, latents: Latents, guided: Prediction, t: float, s: float) -> tuple[Tensor, float]:
+        """Mean (batch, canvas, dim) and standard deviation of x_s, which the update of 2022 needs.
+
+        Raises:
+            UsageError: the sampler has none.
+        """
+        if not isinstance(self.solver, DDIM):
+            raise UsageError(f"guidance: the 2022 update needs sampler ddim or ddim-eta1, not {self.solver.name}")
+        return self.solver.moments(self.schedule, latents.z, t, s, guided.x0)
+
+
+_sampler = sampler  # the argument of that name hides it
+
+
+def _like(z: Tensor, draws: Draws) -> Any:
+    return lambda: draws.normal(*z.shape[1:])

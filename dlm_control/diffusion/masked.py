@@ -1,0 +1,174 @@
+"""Words under absorbing noise: any masked language model of transformers, and how its texts come into being."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AutoModelForMaskedLM
+
+from dlm_control.diffusion.backbone import CLEAN, Backbone, Draws, Latents, Prediction, Process, normalise
+from dlm_control.diffusion.samplers import ORDERS
+from dlm_control.support.errors import UsageError, suggestion
+from dlm_control.support.progress import hush
+from dlm_control.support.seeds import seeded
+from dlm_control.text.tokenizer import WordTokenizer
+
+SETTLED = 1e4  # the local evidence of a word that stands
+_PARTS, _MASKINGS = 4, 2  # a text's likelihood is judged with each quarter of its words masked, in two partitions
+
+
+class MaskedBackbone(Backbone):
+    """An `AutoModelForMaskedLM` whose tokenizer has a mask token (Sahoo et al. 2024, MDLM; Nie et al. 2025, LLaDA).
+
+    The noise level is the share of masked words. What guides read of a noisy text is the embeddings of its words, and zeros at
+    masks; nothing of it moves little by little, so no control can act by a gradient in that space.
+    """
+
+    kind = "masked"
+    settings: ClassVar[tuple[str, ...]] = ("temperature", "order")
+    spaces: ClassVar[tuple[str, ...]] = ("logits", "x0")
+    likelihood_calls = _PARTS * _MASKINGS
+
+    @classmethod
+    def reads(cls, config: Mapping[str, Any]) -> bool:
+        return any(str(name).endswith("ForMaskedLM") for name in config.get("architectures") or ())
+
+    @classmethod
+    def load(cls, folder: Path, source: str) -> Self:
+        hush()
+        try:
+            loaded: Any = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
+            model, report = loaded
+            tokenizer = WordTokenizer.from_pretrained(folder)
+        except (RuntimeError, ValueError, OSError, KeyError) as error:
+            raise UsageError(f"model {source!r}: {folder} does not load: {str(error).strip().splitlines()[0]}") from None
+        wrong = [*report["missing_keys"], *report["mismatched_keys"]]
+        if wrong:
+            raise UsageError(f"model {source!r}: the weights are of another shape or model than config.json says: {wrong[0]}")
+        if tokenizer.mask_token_id is None:
+            raise UsageError(f"model {source!r}: its tokenizer has no mask token, and a masked model writes over masks")
+        return cls(model, tokenizer, source)
+
+    @property
+    def table(self) -> Tensor:
+        embedding = self.model.get_input_embeddings()
+        assert isinstance(embedding, torch.nn.Embedding)
+        return embedding.weight
+
+    @property
+    def max_canvas(self) -> int:
+        most: int = self.model.config.max_position_embeddings
+        return most
+
+    @property
+    def length_counts(self) -> Sequence[int]:
+        counts: Sequence[int] | None = getattr(self.model.config, "length_counts", None)
+        return counts or [1] * self.max_canvas
+
+    def process(self, steps: int, **settings: Any) -> MaskedProcess:
+        return MaskedProcess(self, steps, **settings)
+
+    def corrupt(self, ids: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """As the base says; a word is masked where the first number of its noise is below the t-quantile."""
+        masked = torch.special.ndtr(noise[..., 0]) < t[:, None]
+        words = ~torch.isin(ids, torch.tensor([self.tokenizer.eos_token_id, self.tokenizer.pad_token_id], device=ids.device))
+        return self.embeddings[ids].masked_fill((masked & words)[..., None], 0.0)
+
+    def signal(self, t: Tensor) -> Tensor:
+        return 1 - t
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        return -torch.logit(t.clamp(CLEAN, 1 - CLEAN))
+
+    def local_evidence(self, x_t: Tensor, t: Tensor) -> Tensor:
+        stands = (x_t[..., None, :] == self.embeddings).all(-1)
+        return SETTLED * stands.to(x_t.dtype)
+
+    @torch.no_grad()
+    def nats_per_word(self, ids: Tensor, length: Tensor) -> Tensor:
+        """As the base says: a pseudo-likelihood, each word once in every partition, given those of the other parts."""
+        canvas, total = ids.shape[1], torch.zeros(len(ids), device=ids.device)
+        live = torch.arange(canvas, device=ids.device) < length[:, None]
+        for number in range(_MASKINGS):
+            order = torch.rand(canvas, generator=seeded("likelihood", number)).argsort().argsort().to(ids.device)
+            for part in range(_PARTS):
+                masked = live & (order % _PARTS == part)
+                logits = self.model(input_ids=ids.masked_fill(masked, self.tokenizer.mask_token_id)).logits.float()
+                costs = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
+                total = total + (costs * masked).sum(1) / length
+        return total / _MASKINGS
+
+
+class MaskedProcess(Process):
+    """Settling of masked words, some at each step, for good.
+
+    Args:
+        backbone: the model.
+        steps: network calls; a text of n words gets about n/steps words at each.
+        temperature: divides the logits of the words.
+        order: which of the words drawn settle first: `confidence` (the likeliest), `random`, `left_to_right`, `right_to_left`.
+    """
+
+    def __init__(self, backbone: MaskedBackbone, steps: int, temperature: float = 1.0, order: str = "confidence") -> None:
+        if order not in ORDERS:
+            raise UsageError(f"order: unknown {order!r}{suggestion(order, ORDERS)}; there are: {', '.join(ORDERS)}")
+        self.backbone, self.temperature, self.order = backbone, temperature, order
+        self.mask: int = backbone.tokenizer.mask_token_id  # type: ignore[assignment]  # checked when it was loaded
+        self.levels = [1 - i / steps for i in range(steps)] + [0.0]
+
+    def start(self, allowed: Tensor, length: Tensor, draws: Draws) -> Latents:
+        """Masks; what only one word may fill is filled."""
+        allowed = allowed.clone()
+        allowed[..., self.mask] = False
+        z = torch.where(allowed.sum(-1) == 1, allowed.int().argmax(-1), self.mask)
+        return Latents(z, allowed, length)
+
+    def diffuse(self, ids: Tensor, allowed: Tensor, length: Tensor, t: float, draws: Draws) -> Latents:
+        live = torch.arange(ids.shape[1], device=ids.device) < length[:, None]
+        masked = live & (draws.uniform(ids.shape[1]) < t)
+        return Latents(ids.masked_fill(masked, self.mask), allowed, length)
+
+    def predict(self, latents: Latents, t: float) -> Prediction:
+        z = latents.z
+        logits = self.backbone.model(input_ids=z).logits.float()
+        self.calls += 1
+        log_probs = normalise(logits / self.temperature, self._open(latents))
+        x_t = self.backbone.embeddings[z].masked_fill((z == self.mask)[..., None], 0.0)
+        return Prediction(log_probs, self.embed(log_probs), x_t)
+
+    def embed(self, log_probs: Tensor) -> Tensor:
+        return log_probs.exp() @ self.backbone.embeddings
+
+    def step(self, latents: Latents, guided: Prediction, t: float, s: float, draws: Draws) -> Latents:
+        """Draw every masked word, and settle so many of them that the share of masks is s."""
+        log_probs, masked = guided.log_probs, latents.z == self.mask
+        canvas, vocab = log_probs.shape[1:]
+        gumbel = -torch.log(-torch.log(draws.uniform(canvas, vocab).clamp(1e-20, 1 - 1e-7)))
+        drawn = (log_probs + gumbel).argmax(-1)  # one draw of each position's distribution (Maddison et al. 2014)
+        number = masked.sum(-1) - torch.floor(s * latents.length).long()
+        if self.order == "confidence":
+            rank = log_probs.gather(-1, drawn[..., None])[..., 0]
+        elif self.order == "random":
+            rank = draws.uniform(canvas)
+        else:
+            places = torch.arange(canvas, device=drawn.device).float().expand_as(drawn)
+            rank = places if self.order == "right_to_left" else -places
+        order = rank.masked_fill(~masked, -math.inf).argsort(-1, descending=True).argsort(-1)
+        settled = masked & (order < number[:, None])
+        return replace(latents, z=torch.where(settled, drawn, latents.z))
+
+    def words(self, latents: Latents, guided: Prediction) -> Tensor:
+        return torch.where(latents.z == self.mask, guided.log_probs.argmax(-1), latents.z)
+
+    def _open(self, latents: Latents) -> Tensor:
+        """(batch, canvas, vocab): what may still come; where a word stands, that word alone."""
+        stands = latents.z != self.mask
+        alone = torch.zeros_like(latents.allowed).scatter(-1, latents.z[..., None], True)
+        return torch.where(stands[..., None], alone, latents.allowed)
