@@ -230,7 +230,8 @@ class Backbone(ABC):
     def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move the network, and forget what was made for where it was. The hashes stay those of the weights before."""
         _ = self.fingerprint, self.weights_digest
-        self.model.to(device=device, dtype=dtype)
+        place: Any = {"device": device, "dtype": dtype}
+        self.model.to(**place)
         self._kept = {name: kept for name, kept in self._kept.items() if not _lies_on_a_device(kept)}
         self.__dict__.pop("embeddings", None)
         return self

@@ -120,7 +120,7 @@ class MaskedProcess(Process):
         if order not in ORDERS:
             raise UsageError(f"order: unknown {order!r}{suggestion(order, ORDERS)}; there are: {', '.join(ORDERS)}")
         self.backbone, self.temperature, self.order = backbone, temperature, order
-        self.mask: int = backbone.tokenizer.mask_token_id  # type: ignore[assignment]  # checked when it was loaded
+        self.mask: int = backbone.tokenizer.mask_token_id
         self.levels = [1 - i / steps for i in range(steps)] + [0.0]
 
     def start(self, allowed: Tensor, length: Tensor, draws: Draws) -> Latents:

@@ -42,7 +42,7 @@ def check_arguments(
     """
     parameters = list(inspect.signature(function).parameters.items())
     known, reserved = dict(parameters[positional:]), dict(parameters[:positional])
-    kinds = annotations(function)
+    kinds = parameter_types(function)
     open_ended = next((p.name for p in known.values() if p.kind is p.VAR_KEYWORD), None)
     named = {key: p for key, p in known.items() if p.kind not in _VARIADIC}
     takes = takes or f"it takes {', '.join(named if open_ended is None else known) or 'nothing'}"
@@ -132,7 +132,7 @@ def checked_call(
     return (*placed, *args[len(names) :]), found
 
 
-def annotations(function: Callable[..., Any]) -> dict[str, Any]:
+def parameter_types(function: Callable[..., Any]) -> dict[str, Any]:
     """The types of a function's (or constructor's) parameters; Any for what only type checkers import."""
     bare = inspect.unwrap(function.__init__ if inspect.isclass(function) else function)
     names = {**vars(sys.modules.get(getattr(bare, "__module__", ""), builtins)), **getattr(bare, "__globals__", {})}

@@ -39,6 +39,7 @@ class DiffusionLMRecipe(Recipe):
     """
 
     kind = "diffusion-lm"
+    backbone = GaussianBackbone
     usual: ClassVar[dict[str, Any]] = {"steps": 8400, "lr": 4e-3}  # as configs/e2e.yaml
     model: DiffusionLM
 

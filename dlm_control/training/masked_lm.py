@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
 from dlm_control.diffusion.canvas import canvas_of, padded
+from dlm_control.diffusion.masked import MaskedBackbone
 from dlm_control.support.errors import Problems, suggestion
 from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.data import CanvasBatches, encode, read_split
@@ -48,6 +49,7 @@ class MaskedLMRecipe(Recipe):
     """
 
     kind = "masked-lm"
+    backbone = MaskedBackbone
     model: BertForMaskedLM
 
     def __init__(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from dlm_control.controllers.guides.lookup import home_of
 from dlm_control.pipeline import LanguageModel, load
+from dlm_control.sampling.generate import Request
 from dlm_control.sampling.presets import Preset, named_preset, preset
 from dlm_control.support.plugins import installed
 from dlm_control.tasks.suite import Suite
@@ -33,10 +34,12 @@ class Generator(ABC):
     Attributes:
         guides: which guides it wants the targets' controls to have.
         home: folder of its model, whose domain has a teacher; None where it is not known.
+        together: how many targets it writes for at once, for they share network calls.
     """
 
     guides: Guides = WORDS
     home: Path | None = None
+    together: int = 1
 
     @abstractmethod
     def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
@@ -45,6 +48,14 @@ class Generator(ABC):
         Raises:
             UsageError: it cannot write for such a target, which then counts as failed.
         """
+
+    def texts_of_many(self, targets: Sequence[Target], indices: Sequence[Sequence[int]], seed: int) -> list[list[Output]]:
+        """As `texts`, for several targets.
+
+        Raises:
+            UsageError: it cannot write for one of them; the others are then asked for alone.
+        """
+        return [self.texts(target, each, seed) for target, each in zip(targets, indices, strict=True)]
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
@@ -71,16 +82,22 @@ class Diffusion(Generator):
         **changes: Any,
     ) -> None:
         self.lm = model if isinstance(model, LanguageModel) else _loaded(model or "e2e")
-        self.home = home_of(self.lm)
-        self.free = free
+        self.home = home_of(self.lm.backbone)
+        self.free, self.together = free, 16
         self.preset = chosen_preset(preset, changes, suite.presets)
         if self.preset.guidance == "paper":
             self.guides = NOISE_AWARE
 
     def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
-        controls = [] if self.free else target.controls
-        made = self.lm.generate(controls, len(indices), seed=seed, preset=self.preset, indices=indices)
-        return [Output(sample.text, sample.calls) for sample in made]
+        return self.texts_of_many([target], [indices], seed)[0]
+
+    def texts_of_many(self, targets: Sequence[Target], indices: Sequence[Sequence[int]], seed: int) -> list[list[Output]]:
+        requests = [
+            Request([] if self.free else list(target.controls), tuple(each), seed)
+            for target, each in zip(targets, indices, strict=True)
+        ]
+        made = self.lm.generate_many(requests, preset=self.preset)
+        return [[Output(sample.text, sample.calls) for sample in samples] for samples in made]
 
     def provenance(self) -> dict[str, Any]:
         return {

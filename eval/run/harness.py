@@ -67,24 +67,36 @@ def run_suite(
     done = {name for name, record in log.items(samples).items() if not record.get("again")}
     wait()
     with progress(f"eval {suite.name}", total=len(targets), start=len(done), show=rank == 0) as bar:
-        for number, target in enumerate(targets):
-            if number % world != rank or target.name in done:
-                continue
-            record: dict[str, Any] = {"target": target.name}
-            wall, cpu = time.perf_counter(), time.process_time()
-            try:
-                made = generator.texts(target, range(number * samples, (number + 1) * samples), seed)
-                record |= {"texts": [output.text for output in made], "calls": [output.calls for output in made]}
-            except UsageError as error:  # such as controls that no text can obey
-                record |= {"texts": [], "calls": [], "error": str(error)}
-            except Exception as error:  # one item's failure is not the run's; the next run tries it again
-                record |= {"texts": [], "calls": [], "error": f"{type(error).__name__}: {error}"}
-                record |= {"again": True, "traceback": traceback.format_exc()}
-            record |= {"wall_s": round(time.perf_counter() - wall, 2), "cpu_s": round(time.process_time() - cpu, 2)}
-            log.append(record)
-            bar.advance(world)
+        own = [each for each in enumerate(targets) if each[0] % world == rank and each[1].name not in done]
+        for start in range(0, len(own), generator.together):
+            for record in _records(generator, own[start : start + generator.together], samples, seed):
+                log.append(record)
+                bar.advance(world)
     wait()
     return score_run(out, suite, data, _command(), judges, teacher, generator.home) if rank == 0 else None
+
+
+def _records(generator: Generator, numbered: Sequence[tuple[int, Target]], samples: int, seed: int) -> list[dict[str, Any]]:
+    """The log's lines of some targets; where they fail together, each is tried alone, so that only its own failure counts."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    indices = [range(number * samples, (number + 1) * samples) for number, _ in numbered]
+    records: list[dict[str, Any]]
+    try:
+        made = generator.texts_of_many([target for _, target in numbered], indices, seed)
+        records = [{"texts": [o.text for o in each], "calls": [o.calls for o in each]} for each in made]
+    except Exception as error:
+        if len(numbered) > 1:
+            return [record for each in numbered for record in _records(generator, [each], samples, seed)]
+        if isinstance(error, UsageError):  # such as controls that no text can obey
+            records = [{"texts": [], "calls": [], "error": str(error)}]
+        else:  # one item's failure is not the run's; the next run tries it again
+            told = {"error": f"{type(error).__name__}: {error}", "again": True, "traceback": traceback.format_exc()}
+            records = [{"texts": [], "calls": [], **told}]
+    wall, cpu = ((now - before) / len(numbered) for now, before in ((time.perf_counter(), wall), (time.process_time(), cpu)))
+    return [
+        {"target": target.name, **record, "wall_s": round(wall, 2), "cpu_s": round(cpu, 2)}
+        for (_, target), record in zip(numbered, records, strict=True)
+    ]
 
 
 def _processes() -> tuple[int, int, Callable[[], None]]:

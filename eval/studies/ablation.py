@@ -119,7 +119,8 @@ def _judge_of(trainer: Trainer) -> Teacher:
 
 def _figures(trainer: Trainer, teacher: Teacher, ablation: Ablation) -> dict[str, Any]:
     recipe: Any = trainer.recipe
-    lm = LanguageModel(copy.deepcopy(trainer.average), recipe.tokenizer)  # type: ignore[arg-type]
+    model: Any = copy.deepcopy(trainer.average)
+    lm = LanguageModel(recipe.backbone(model, recipe.tokenizer))
     chosen = preset("default", **ablation.sampling)
     texts = [sample.text for sample in lm.generate(num_samples=ablation.samples, preset=chosen)]
     nll = [score for score in teacher.nat_per_word(texts) if not math.isnan(score)]

@@ -174,9 +174,9 @@ def embeddings(out: _Out, model: _Model = "e2e", seed: int = 0) -> None:
     from dlm_control.pipeline import load
 
     lm = load(model)
-    tags = tag_table(lm, "universal").argmax(-1)
-    shown = [i for i, word in enumerate(lm.vocabulary) if i > 2 and word.isalpha() and int(tags[i]) > 0]
-    learned = lm.embeddings[shown]
+    tags = tag_table(lm.backbone, "universal").argmax(-1)
+    shown = [i for i, word in enumerate(lm.backbone.vocabulary) if i > 2 and word.isalpha() and int(tags[i]) > 0]
+    learned = lm.backbone.embeddings[shown]
     random = torch.nn.functional.normalize(torch.randn(learned.shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
     agreement = {}
     for name, table in (("learned", learned), ("random", random)):
