@@ -1,1 +1,33 @@
-"""The built-in controls, one a file. They are found by name through the registry."""
+"""The built-in controls, one a file. A spec finds them by name through the registry."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dlm_control.controllers.infill import Infill as Infill
+    from dlm_control.controllers.keyword import Keyword as Keyword
+    from dlm_control.controllers.length import Length as Length
+    from dlm_control.controllers.pos import PartsOfSpeech as PartsOfSpeech
+    from dlm_control.controllers.semantic import Semantic as Semantic
+    from dlm_control.controllers.span import Span as Span
+    from dlm_control.controllers.tree import SyntaxTree as SyntaxTree
+
+_HOMES = {
+    "Infill": "infill",
+    "Keyword": "keyword",
+    "Length": "length",
+    "PartsOfSpeech": "pos",
+    "Semantic": "semantic",
+    "Span": "span",
+    "SyntaxTree": "tree",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `import dlm_control.controllers` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dlm_control.controllers' has no attribute {name!r}")
+    return getattr(import_module(f"dlm_control.controllers.{_HOMES[name]}"), name)

@@ -48,6 +48,14 @@ def test_yaml_example_is_a_spec() -> None:
     assert read_spec(ROOT / "examples" / "coffee.yaml").num_samples == 8
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/*.md", "examples/**/*.md", "*/models/*/README.md"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    sorted(path for pattern in DOCUMENTS for path in ROOT.glob(pattern)),
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), target

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from dlm_control_sentiment import Sentiment
 
-from dlm_control import UsageError
-from dlm_control.testing import check_controller
+from dlm_control import UsageError, check_controller
 
 GOOD = "The Mill is a pub with a customer rating of 5 out of 5 ."
 BAD = "The Mill is a pub with a low customer rating ."
