@@ -145,7 +145,7 @@ def test_a_wrong_import_is_told(source: str, file: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("source", "file"),
     [
-        ("from dlm_control import UsageError, load", "dlm_control/training/recipe.py"),
+        ("from dlm_control import UsageError", "dlm_control/training/recipe.py"),
         ("from . import plan", "dlm_control/control/use.py"),
         ("from dlm_control.control.plan import Plan", "dlm_control/sampling/layout.py"),
         ("from dlm_control.tasks.spec import read_spec", "eval/commands.py"),
