@@ -30,7 +30,7 @@ FIRST = 3  # id of the first word, behind UNK, PAD and END
 class Energy(Controller):
     """Any function of the state."""
 
-    def __init__(self, function: Callable[[State], Any], reads: str = "logits", plan: Plan | None = None) -> None:
+    def __init__(self, function: Callable[[State], Any], reads: str | None = "logits", plan: Plan | None = None) -> None:
         self._function, self._plan = function, plan or Plan()
         self.reads = reads  # type: ignore[assignment,misc]
 
@@ -345,8 +345,39 @@ def test_a_control_acts_within_its_interval(denoise: Callable[..., Tensor]) -> N
     assert torch.equal(denoise(late, t=0.2), denoise(control(soft(1)), t=0.2))
 
 
+GROUPS = {
+    "tilt": lambda lm, process, groups: TiltGuidance(lm, process, groups, lagrangian=0.3),
+    "paper": lambda lm, process, groups: PaperGuidance(lm, process, groups),
+}
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_groups_steer_their_own_rows_as_if_they_were_alone(exact_lm: LanguageModel, kind: str) -> None:
+    lm, x = exact_lm.backbone, torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(2))
+    first = [control(soft(1), name="a").bind(lm), control(CASE_ANYWHERE, name="b", weight=0.5).bind(lm)]
+    second = [control(noise_aware(exact_lm, 0, (C,)), "x_t", name="a").bind(lm)]
+
+    def run(rows: Sequence[int], *groups: Group) -> tuple[Prediction, Latents]:
+        guidance = GROUPS[kind](lm, process_of(exact_lm, sampler="ddim-eta1"), groups)
+        now = latents(exact_lm, x[list(rows)])
+        for t, s in ((0.6, 0.5), (0.5, 0.4)):
+            guided, now = guidance.predict(now, t)
+            now = guidance.step(now, guided, t, s, Given(noise[list(rows)]))
+        return guided, now
+
+    together = run(range(6), Group(first, [0, 2, 5]), Group(second, [1, 3]), Group([], [4]))
+    for rows, controls in (([0, 2, 5], first), ([1, 3], second), ([4], [])):
+        guided, now = run(rows, Group(controls, range(len(rows))))
+        for whole, own in zip(together[0], guided, strict=True):
+            torch.testing.assert_close(whole[rows], own, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(together[1].z[rows], now.z, rtol=1e-4, atol=1e-4)
+        for name, value in now.memory.items():
+            torch.testing.assert_close(together[1].memory[name][rows], value, rtol=1e-4, atol=1e-4)
+
+
 def test_without_reads_a_control_has_no_energy(denoise: Callable[..., Tensor]) -> None:
-    silent = Control("toy", Energy(lambda s: pytest.fail("asked for an energy"), cast(str, None)))
+    silent = Control("toy", Energy(lambda s: pytest.fail("asked for an energy"), None))
     assert torch.equal(denoise(silent), denoise())
 
 
@@ -401,6 +432,22 @@ def test_paper_guidance_is_three_steps_of_a_fresh_adagrad(exact_lm: LanguageMode
     torch.testing.assert_close(got, expected.detach(), atol=1e-6, rtol=0)
     assert float((got - x).abs().max()) == pytest.approx(0.3, abs=1e-5)
     assert asked == [5] * 3
+
+
+@pytest.mark.parametrize(("schedule", "t", "weight"), [("rising", 0.8, 0.4), ("falling", 0.8, 1.6), ("rising", 0.25, 1.5)])
+def test_paper_guidance_follows_a_weight_s_schedule(exact_lm: LanguageModel, schedule: str, t: float, weight: float) -> None:
+    """As if the control had the weight of the noise level for good."""
+    mean, noise = torch.randn(2, 5, 4, 8, generator=torch.Generator().manual_seed(2))
+
+    def after(toy: Control) -> Tensor:
+        process = Moments(exact_lm.backbone, mean, 0.13)
+        guidance = PaperGuidance(exact_lm.backbone, process, [Group([toy.bind(exact_lm.backbone)], range(5))], strength=0.05)
+        guided, now = guidance.predict(latents(exact_lm, torch.zeros_like(mean)), t)
+        return guidance.step(now, guided, t, t - 0.01, Given(noise)).z
+
+    scheduled = after(Control("toy", Energy(bowl, "x_t"), schedule=schedule))
+    torch.testing.assert_close(scheduled, after(control(bowl, "x_t", weight)))
+    assert not torch.allclose(scheduled, after(control(bowl, "x_t")))
 
 
 @pytest.mark.parametrize("reads", ["x0", "logits"])
