@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from torch import Tensor
 from dlm_control import Check, Control, Controller, LanguageModel, Plan, State, UsageError
 from dlm_control.control.use import SCHEDULES
 from dlm_control.controllers.length import Length
-from dlm_control.sampling.denoiser import Denoiser
-from dlm_control.sampling.guidance import TiltGuidance, inner, tilt, unit_rms, without_conflict
+from dlm_control.diffusion.backbone import Latents, Process
+from dlm_control.sampling.guidance import Group, TiltGuidance, inner, state_of, tilt, unit_rms, without_conflict
 from dlm_control.sampling.layout import Layouts
 from dlm_control.sampling.trace import Trace
 from dlm_control.tasks.explain import draw, rows, sentence, thinned, warnings
@@ -51,41 +52,47 @@ def stretched(factor: float) -> Toy:
 
 
 @pytest.fixture
-def at(tiny_lm: LanguageModel) -> tuple[Denoiser, Tensor]:
-    """A denoiser of three items of six words, and noise."""
-    plans, config = [("length", Plan(min_words=6, max_words=6))], tiny_lm.model.config
-    layouts = Layouts(plans, tiny_lm.tokenizer, config.length_counts, config.max_canvas)
+def at(tiny_lm: LanguageModel) -> tuple[Process, Latents]:
+    """A process, and noise for three items of six words."""
+    plans, lm = [("length", Plan(min_words=6, max_words=6))], tiny_lm.backbone
+    layouts = Layouts(plans, lm.tokenizer, lm.length_counts, lm.max_canvas)
     drawn = [layouts.draw(torch.Generator().manual_seed(0)) for _ in range(3)]
-    shape = (3, drawn[0].canvas, config.dim)
-    return Denoiser(tiny_lm, drawn), torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    shape = (3, drawn[0].canvas, lm.embeddings.shape[1])
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    allowed, length = torch.stack([one.allowed for one in drawn]), torch.tensor([one.words for one in drawn])
+    return lm.process(1), Latents(noise, allowed, length)
+
+
+def steering(lm: LanguageModel, process: Process, toy: Control, **how: Any) -> TiltGuidance:
+    return TiltGuidance(lm.backbone, process, [Group([toy.bind(lm.backbone)], range(3))], **how)
 
 
 # --- one scale ----------------------------------------------------------------------------------------------------------------
 
 
-def test_unit_rms_makes_every_control_push_equally_hard(at: tuple[Denoiser, Tensor]) -> None:
-    denoiser, x = at
-    state = denoiser(x, 0.5)
+def test_unit_rms_makes_every_control_push_equally_hard(at: tuple[Process, Latents], tiny_lm: LanguageModel) -> None:
+    process, noise = at
+    state = state_of(tiny_lm.backbone, process.predict(noise, 0.5), noise, 0.5)
     assert state.logits is not None
     probs = state.logits.exp()
     for toy in (wants(0, 7), wants(3, 9), stretched(0.1), stretched(1e3)):
-        change = unit_rms(tilt(Control("toy", toy), state)[0], probs, state.words)
+        change = unit_rms(tilt(Control("toy", toy).bind(tiny_lm.backbone), state)[0], probs, state.words)
         rms = (inner(change, change, probs) / state.words).sqrt()
         torch.testing.assert_close(rms, torch.ones(3), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("scale", ["nats", "rms"])
-def test_doubling_a_weight_doubles_the_push_of_any_control(at: tuple[Denoiser, Tensor], scale: str) -> None:
-    denoiser, x = at
+def test_doubling_a_weight_doubles_the_push_of_any_control(
+    at: tuple[Process, Latents], tiny_lm: LanguageModel, scale: str
+) -> None:
+    process, noise = at
 
     def push(toy: Toy, weight: float) -> Tensor:
-        denoiser.earlier = None
-        plain = denoiser(x, 0.5)
-        state = TiltGuidance(denoiser, [Control("toy", toy, weight)], scale=scale).denoise(x, 0.5)
-        assert state.logits is not None and plain.logits is not None
-        log_ratio = (state.logits - plain.logits)[:, :6]
-        allowed = denoiser.allowed[:, :6] & (state.logits[:, :6] > -49) & (plain.logits[:, :6] > -49)
-        probs = plain.logits[:, :6].exp() * allowed
+        plain = process.predict(noise, 0.5).log_probs
+        guided = steering(tiny_lm, process, Control("toy", toy, weight), scale=scale).predict(noise, 0.5)[0].log_probs
+        log_ratio = (guided - plain)[:, :6]
+        allowed = noise.allowed[:, :6] & (guided[:, :6] > -49) & (plain[:, :6] > -49)
+        probs = plain[:, :6].exp() * allowed
         return torch.where(allowed, log_ratio - (probs * log_ratio.masked_fill(~allowed, 0)).sum(-1, keepdim=True), 0.0)
 
     for toy in (stretched(0.05), stretched(0.5)) if scale == "nats" else (stretched(0.5), stretched(500)):
@@ -114,8 +121,10 @@ def test_projection_takes_away_only_what_pulls_against_the_other() -> None:
 # --- multipliers and schedules ------------------------------------------------------------------------------------------------
 
 
-def test_a_multiplier_rises_until_its_control_is_satisfied_and_then_stops_pushing(at: tuple[Denoiser, Tensor]) -> None:
-    denoiser, x = at
+def test_a_multiplier_rises_until_its_control_is_satisfied_and_then_stops_pushing(
+    at: tuple[Process, Latents], tiny_lm: LanguageModel
+) -> None:
+    process, noise = at
     energy = [3.0, 3.0, 0.01]
 
     def function(state: State) -> Tensor:
@@ -123,17 +132,17 @@ def test_a_multiplier_rises_until_its_control_is_satisfied_and_then_stops_pushin
         soft = -(0.5 + 0.5 * state.log_probs[:, 0, 5].exp()).log()  # says something, but not everything
         return soft - soft.detach() + value
 
-    guidance = TiltGuidance(denoiser, [Control("toy", Toy(function))], lagrangian=0.5)
-    lengths = []
+    guidance, latents = steering(tiny_lm, process, Control("toy", Toy(function)), lagrangian=0.5), noise
+    guided = []
     while energy:
-        denoiser.earlier = None
-        lengths.append(guidance.denoise(x, 0.5).logits)
+        said, latents = guidance.predict(latents, 0.5)
+        guided.append(said.log_probs)
         energy.pop(0)
-    assert guidance.multipliers["toy"].tolist() == pytest.approx([1 + 0.5 * 6.01] * 3)
-    denoiser.earlier = None
-    plain = denoiser(x, 0.5).logits
-    assert plain is not None
-    pushed = [float((logits - plain)[0, 0, 5]) for logits in lengths if logits is not None]
+    assert latents.memory["multiplier of toy"].tolist() == pytest.approx([1 + 0.5 * 6.01] * 3)
+    assert not noise.memory  # what is remembered lies in what was handed back alone
+    plain = process.predict(noise, 0.5).log_probs
+    pushed = [float((log_probs - plain)[0, 0, 5]) for log_probs in guided]
+    assert len(pushed) == 3
     assert pushed[1] > pushed[0] > 0.01
     assert pushed[2] == pytest.approx(0, abs=1e-5)
 
@@ -167,7 +176,7 @@ def test_presets_that_cannot_be(tiny_lm: LanguageModel, changes: dict[str, objec
 
 @pytest.mark.parametrize("changes", [{"scale": "rms"}, {"conflict": "project"}, {"lagrangian": 0.05}])
 def test_every_way_of_composing_reaches_both_targets(tiny_lm: LanguageModel, changes: dict[str, object]) -> None:
-    cheap, pub = tiny_lm.ids("cheap pub", "test")
+    cheap, pub = tiny_lm.backbone.ids("cheap pub", "test")
     controls: list[Controller | Control] = [
         Control("first", wants(0, cheap), 3.0),
         Control("second", wants(4, pub), 3.0),
@@ -220,7 +229,7 @@ def test_a_failing_control_costs_one_item_and_no_other(tiny_lm: LanguageModel) -
     assert {len(sample.words) for sample in samples if sample.error is None} == {6, 8}
     good = next(sample for sample in samples if sample.error is None)
     assert tiny_lm.generate(controls, indices=[good.index], preset="single", steps=3)[0] == good
-    with pytest.raises(UsageError, match="on_error: expected 'raise' or 'skip', got 'ignore'"):
+    with pytest.raises(UsageError, match="on_error: unknown 'ignore'; there are: raise, skip"):
         tiny_lm.generate(controls, on_error="ignore")  # type: ignore[arg-type]
 
 

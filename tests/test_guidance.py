@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from dlm_control import Check, Control, Controller, LanguageModel, Plan, State, UsageError
+from dlm_control.control.use import BoundControl
+from dlm_control.diffusion.backbone import Backbone, Draws, Latents, Prediction
+from dlm_control.diffusion.gaussian import EARLIER, GaussianBackbone, GaussianProcess
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
-from dlm_control.diffusion.samplers import noise_levels, sampler
-from dlm_control.sampling.denoiser import Denoiser
-from dlm_control.sampling.guidance import GUIDANCES, PaperGuidance, TiltGuidance, tilt
-from dlm_control.sampling.layout import Layout, Layouts
+from dlm_control.sampling.guidance import Group, PaperGuidance, TiltGuidance, state_of, tilt
+from dlm_control.sampling.layout import Layouts
+from dlm_control.sampling.presets import GUIDANCES
 from dlm_control.text.tokenizer import WordTokenizer
 
 WORDS = ("ale", "bread", "cheese", "dill")
@@ -28,7 +30,7 @@ FIRST = 3  # id of the first word, behind UNK, PAD and END
 class Energy(Controller):
     """Any function of the state."""
 
-    def __init__(self, function: Callable[[State], Any], reads: str = "logits", plan: Plan | None = None) -> None:
+    def __init__(self, function: Callable[[State], Any], reads: str | None = "logits", plan: Plan | None = None) -> None:
         self._function, self._plan = function, plan or Plan()
         self.reads = reads  # type: ignore[assignment,misc]
 
@@ -38,12 +40,44 @@ class Energy(Controller):
     def check(self, text: str) -> Check:
         return Check(1.0, "")
 
-    def plan(self, lm: LanguageModel) -> Plan:
+    def plan(self, lm: Backbone) -> Plan:
         return self._plan
 
 
 def control(function: Callable[[State], Any], reads: str = "logits", weight: float = 1.0, name: str = "toy") -> Control:
     return Control(name, Energy(function, reads), weight)
+
+
+def bound(toy: Control) -> BoundControl:
+    """As if bound to a model: these energies need nothing of it."""
+    return BoundControl(toy, Plan(), None)
+
+
+class OneStream(Draws):
+    """Random numbers of all rows from one stream."""
+
+    def __init__(self, batch: int, seed: int = 0) -> None:
+        self.batch, self.generator = batch, torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn((self.batch, *shape), generator=self.generator)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand((self.batch, *shape), generator=self.generator)
+
+
+class Given(Draws):
+    """The same normal numbers every time."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        self.numbers = numbers
+
+    def normal(self, *shape: int) -> Tensor:
+        assert self.numbers.shape[1:] == shape
+        return self.numbers
+
+    def uniform(self, *shape: int) -> Tensor:
+        raise AssertionError("asked for uniform numbers")
 
 
 # --- by enumeration: three positions of four words --------------------------------------------------------------------------
@@ -70,7 +104,7 @@ def random_state(batch: int = 6, canvas: int = 3, vocab: int = 4, seed: int = 0)
     generator = torch.Generator().manual_seed(seed)
     logits = (2 * torch.randn(batch, canvas, vocab, generator=generator, dtype=torch.float64)).log_softmax(-1)
     x = torch.zeros(batch, canvas, 2, dtype=torch.float64)
-    return State(x, torch.full((batch,), 0.5), x, logits, torch.full((batch,), canvas), cast(LanguageModel, None))
+    return State(x, torch.full((batch,), 0.5), x, logits, torch.full((batch,), canvas), cast(Backbone, None))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -80,7 +114,7 @@ def test_tilt_of_word_distributions_is_the_exact_conditional_marginal(case: str,
     state = random_state()
     assert state.logits is not None
     toy = control(lambda s: -expectation((s.log_probs if normalised else cast(Tensor, s.logits)).exp()).log())
-    change, energy = tilt(toy, state)
+    change, energy = tilt(bound(toy), state)
     p = state.logits.exp()
     joint = torch.stack([torch.stack([p[:, i, w] for i, w in enumerate(text)]).prod(0) * likelihood(text) for text in TEXTS], 1)
     torch.testing.assert_close(energy, -joint.sum(1).log())
@@ -95,7 +129,7 @@ def test_tilt_leaves_words_alone_that_a_layout_forbids() -> None:
     state = random_state()
     assert state.logits is not None
     state.logits[:, 0, A] = -1e4
-    change, _ = tilt(control(lambda s: -(1 - (1 - s.log_probs.exp()[:, :, A]).prod(-1)).log()), state)
+    change, _ = tilt(bound(control(lambda s: -(1 - (1 - s.log_probs.exp()[:, :, A]).prod(-1)).log())), state)
     assert (change[:, 0, A] == 0).all() and change.isfinite().all()
 
 
@@ -113,27 +147,38 @@ def exact_lm() -> LanguageModel:
         model.output.weight.zero_()
         model.output.bias.fill_(-30)
         model.output.bias[FIRST:] = PRIOR.log()
-    return LanguageModel(model, tokenizer)
+    return LanguageModel(GaussianBackbone(model, tokenizer))
 
 
-def layout(lm: LanguageModel, words: int = 3) -> Layout:
+def latents(lm: LanguageModel, z: Tensor, words: int = 3) -> Latents:
+    """Noisy texts of three words each."""
     plans = [("length", Plan(min_words=words, max_words=words))]
-    return Layouts(plans, lm.tokenizer, lm.model.config.length_counts, 8).draw(torch.Generator().manual_seed(0))
+    layout = Layouts(plans, lm.tokenizer, lm.backbone.length_counts, 8).draw(torch.Generator().manual_seed(0))
+    return Latents(z, layout.allowed.expand(len(z), *layout.allowed.shape), torch.full((len(z),), layout.words))
+
+
+def process_of(lm: LanguageModel, steps: int = 1, **settings: Any) -> GaussianProcess:
+    process = lm.backbone.process(steps, **settings)
+    assert isinstance(process, GaussianProcess)
+    return process
+
+
+def tilted(lm: LanguageModel, process: GaussianProcess, controls: Sequence[Control], rows: int, **how: Any) -> TiltGuidance:
+    """Guidance of a batch whose rows all obey the same controls."""
+    return TiltGuidance(lm.backbone, process, [Group([c.bind(lm.backbone) for c in controls], range(rows))], **how)
 
 
 @torch.no_grad()
 def drawn(lm: LanguageModel, controls: Sequence[Control], texts: int = 3000, steps: int = 30, by: str = "ancestral") -> Tensor:
     """(texts, 3), sampled words as 0 … 3."""
-    generator = torch.Generator().manual_seed(0)
-    guidance = TiltGuidance(Denoiser(lm, [layout(lm)] * texts), controls)
-    solver, schedule, shape = sampler(by), lm.model.schedule, (texts, 4, lm.model.config.dim)
-    x = torch.randn(shape, generator=generator)
-    levels = noise_levels(steps, schedule, "quadratic")
-    for t, s in zip(levels, levels[1:], strict=False):
-        state = guidance.denoise(x, t)
-        x = solver.step(schedule, x, t, s, state.x0, lambda: torch.randn(shape, generator=generator))
-    assert state.logits is not None
-    words = state.logits.argmax(-1)
+    draws, process = OneStream(texts), process_of(lm, steps, sampler=by, spacing="quadratic")
+    guidance, given = tilted(lm, process, controls, texts), latents(lm, torch.empty(texts, 4, 8))
+    now = process.start(given.allowed, given.length, draws)
+    for t, s in zip(process.levels, process.levels[1:], strict=False):
+        guided, now = guidance.predict(now, t)
+        now = guidance.step(now, guided, t, s, draws)
+    assert process.calls == steps
+    words = process.words(now, guided)
     assert (words[:, 3] == lm.tokenizer.eos_token_id).all()
     return words[:, :3] - FIRST
 
@@ -156,11 +201,11 @@ def test_without_control_the_prior_comes_out(exact_lm: LanguageModel, by: str) -
 @pytest.mark.parametrize("evidence", [0.3, 1.0, 2.0])
 def test_evidence_is_a_power_of_each_positions_likelihood(exact_lm: LanguageModel, evidence: float) -> None:
     """log p(w | x_t) ∝ log prior(w) + evidence · log N(x_t; α E_w, σ²), by hand."""
-    x_t = torch.randn(2, 4, exact_lm.model.config.dim, generator=torch.Generator().manual_seed(1))
-    said = Denoiser(exact_lm, [layout(exact_lm)] * 2, evidence=evidence)(x_t, 0.6).logits
-    assert said is not None
-    alpha, sigma = exact_lm.model.schedule.alpha_sigma(torch.tensor(0.6))
-    distance = (x_t[:, :3, None] - alpha * exact_lm.embeddings[FIRST:]).square().sum(-1)
+    x_t = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(1))
+    process = process_of(exact_lm, evidence=evidence)
+    said = process.predict(latents(exact_lm, x_t), 0.6).log_probs
+    alpha, sigma = process.schedule.alpha_sigma(torch.tensor(0.6))
+    distance = (x_t[:, :3, None] - alpha * exact_lm.backbone.embeddings[FIRST:]).square().sum(-1)
     expected = (PRIOR.log() - evidence * distance / (2 * sigma.square())).log_softmax(-1)
     torch.testing.assert_close(said[:, :3, FIRST:].double(), expected, atol=1e-3, rtol=1e-4)
 
@@ -195,8 +240,8 @@ def noise_aware(lm: LanguageModel, position: int, wanted: Sequence[int]) -> Call
     """−log p(the word at a position is one of `wanted` | x_t), in closed form."""
 
     def energy(state: State) -> Tensor:
-        alpha, sigma = lm.model.schedule.alpha_sigma(state.t)
-        evidence = (alpha / sigma.square())[:, None] * (state.x_t[:, position] @ lm.embeddings[FIRST:].T)
+        alpha, sigma = process_of(lm).schedule.alpha_sigma(state.t)
+        evidence = (alpha / sigma.square())[:, None] * (state.x_t[:, position] @ lm.backbone.embeddings[FIRST:].T)
         return -(evidence + PRIOR.log()).log_softmax(-1)[:, list(wanted)].logsumexp(-1).float()
 
     return energy
@@ -212,9 +257,9 @@ def test_a_noise_aware_classifier_steers_its_position_and_no_other(exact_lm: Lan
     assert 0.5 < among[0] / among.sum() < 0.85  # 2/3 by the posterior
 
 
-def divergence(tilted: Tensor, log_probs: Tensor) -> Tensor:
+def divergence(changed: Tensor, log_probs: Tensor) -> Tensor:
     """KL(p' ‖ p), (batch,), over positions."""
-    after = tilted.log_softmax(-1)
+    after = changed.log_softmax(-1)
     return (after.exp() * (after - log_probs)).sum((1, 2))
 
 
@@ -226,18 +271,18 @@ def test_first_order_tilts_cost_their_energy_whatever_their_scale(exact_lm: Lang
     logits = torch.randn(5, 4, 7, generator=generator).log_softmax(-1)
     x = torch.randn(5, 4, 8, generator=generator)
     direction = torch.randn(5, 4, 8, generator=generator)
-    state = State(x, torch.full((5,), 0.4), x, logits, torch.full((5,), 3), exact_lm)
+    state = State(x, torch.full((5,), 0.4), x, logits, torch.full((5,), 3), exact_lm.backbone)
     nats = torch.tensor([0.0, 1e-4, 1e-3, 5e-3, 1e-2])
 
     def energy(s: State) -> Tensor:
         moved = (direction * (getattr(s, reads) - x)).sum((1, 2))  # zero, with a gradient of any size
         return nats - loudness * moved
 
-    change, energies = tilt(control(energy, reads), state)
+    change, energies = tilt(bound(control(energy, reads)), state)
     torch.testing.assert_close(energies, nats)
     torch.testing.assert_close(divergence(logits + change, logits), nats, rtol=0.15, atol=2e-6)
     assert (change[0] == 0).all()  # a satisfied control stops pushing
-    along = (direction @ exact_lm.embeddings.T)[1:]  # words along −gradient gain
+    along = (direction @ exact_lm.backbone.embeddings.T)[1:]  # words along −gradient gain
     centred = along - (logits[1:].exp() * along).sum(-1, keepdim=True)
     cosine = torch.nn.functional.cosine_similarity(change[1:].flatten(1), centred.flatten(1))
     torch.testing.assert_close(cosine, torch.ones(4), atol=1e-4, rtol=0)
@@ -252,9 +297,8 @@ def denoise(exact_lm: LanguageModel) -> Callable[..., Tensor]:
 
     def run(*controls: Control, t: float = 0.5) -> Tensor:
         x = torch.randn(8, 4, 8, generator=torch.Generator().manual_seed(1))
-        logits = TiltGuidance(Denoiser(exact_lm, [layout(exact_lm)] * 8), controls).denoise(x, t).logits
-        assert logits is not None
-        return logits
+        guided, _ = tilted(exact_lm, process_of(exact_lm), controls, 8).predict(latents(exact_lm, x), t)
+        return guided.log_probs
 
     return run
 
@@ -301,8 +345,39 @@ def test_a_control_acts_within_its_interval(denoise: Callable[..., Tensor]) -> N
     assert torch.equal(denoise(late, t=0.2), denoise(control(soft(1)), t=0.2))
 
 
+GROUPS = {
+    "tilt": lambda lm, process, groups: TiltGuidance(lm, process, groups, lagrangian=0.3),
+    "paper": lambda lm, process, groups: PaperGuidance(lm, process, groups),
+}
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_groups_steer_their_own_rows_as_if_they_were_alone(exact_lm: LanguageModel, kind: str) -> None:
+    lm, x = exact_lm.backbone, torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(2))
+    first = [control(soft(1), name="a").bind(lm), control(CASE_ANYWHERE, name="b", weight=0.5).bind(lm)]
+    second = [control(noise_aware(exact_lm, 0, (C,)), "x_t", name="a").bind(lm)]
+
+    def run(rows: Sequence[int], *groups: Group) -> tuple[Prediction, Latents]:
+        guidance = GROUPS[kind](lm, process_of(exact_lm, sampler="ddim-eta1"), groups)
+        now = latents(exact_lm, x[list(rows)])
+        for t, s in ((0.6, 0.5), (0.5, 0.4)):
+            guided, now = guidance.predict(now, t)
+            now = guidance.step(now, guided, t, s, Given(noise[list(rows)]))
+        return guided, now
+
+    together = run(range(6), Group(first, [0, 2, 5]), Group(second, [1, 3]), Group([], [4]))
+    for rows, controls in (([0, 2, 5], first), ([1, 3], second), ([4], [])):
+        guided, now = run(rows, Group(controls, range(len(rows))))
+        for whole, own in zip(together[0], guided, strict=True):
+            torch.testing.assert_close(whole[rows], own, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(together[1].z[rows], now.z, rtol=1e-4, atol=1e-4)
+        for name, value in now.memory.items():
+            torch.testing.assert_close(together[1].memory[name][rows], value, rtol=1e-4, atol=1e-4)
+
+
 def test_without_reads_a_control_has_no_energy(denoise: Callable[..., Tensor]) -> None:
-    silent = Control("toy", Energy(lambda s: pytest.fail("asked for an energy"), cast(str, None)))
+    silent = Control("toy", Energy(lambda s: pytest.fail("asked for an energy"), None))
     assert torch.equal(denoise(silent), denoise())
 
 
@@ -315,39 +390,87 @@ def bowl(state: State) -> Tensor:
     return ((state.x_t - centre).clamp(min=-0.8).square() * centre).sum((1, 2)) + 9
 
 
+class Moments(GaussianProcess):
+    """A process whose step has moments of the test's own."""
+
+    def __init__(self, lm: Backbone, mean: Tensor, deviation: float) -> None:
+        assert isinstance(lm, GaussianBackbone)
+        super().__init__(lm, 1, sampler="ddim-eta1")
+        self.mean, self.deviation = mean, deviation
+
+    def moments(self, latents: Latents, guided: Prediction, t: float, s: float) -> tuple[Tensor, float]:
+        return self.mean, self.deviation
+
+
 @pytest.mark.parametrize("deviation", [0.13, 0.0])
 def test_paper_guidance_is_three_steps_of_a_fresh_adagrad(exact_lm: LanguageModel, deviation: float) -> None:
     strength, weight = 0.03, 1.7
     mean, x = torch.randn(2, 5, 4, 8, generator=torch.Generator().manual_seed(2))
-    guidance = PaperGuidance(Denoiser(exact_lm, [layout(exact_lm)] * 5), [control(bowl, "x_t", weight)], strength=strength)
-    got = guidance.after_step(x, mean, deviation, 0.5, 0.495)
+    asked: list[int] = []
+
+    def energy(state: State) -> Tensor:
+        asked.append(len(state.x_t))
+        return bowl(state)
+
+    process = Moments(exact_lm.backbone, mean, deviation)
+    group = Group([control(energy, "x_t", weight).bind(exact_lm.backbone)], range(5))
+    guidance = PaperGuidance(exact_lm.backbone, process, [group], strength=strength)
+    now = latents(exact_lm, torch.zeros_like(x))
+    guided, now = guidance.predict(now, 0.5)
+    after = guidance.step(now, guided, 0.5, 0.495, Given((x - mean) / (deviation or 1.0)))
+    got, x = after.z, x if deviation else mean  # without noise the step ends at its mean
+    assert torch.equal(after.memory[EARLIER], guided.x0)  # for self-conditioning
 
     expected = x.clone().requires_grad_()
     for _ in range(3):
         optimizer = torch.optim.Adagrad([expected], lr=0.1)
         optimizer.zero_grad()
         fluency = ((mean - expected) ** 2).sum() / (deviation if deviation > 0 else 1.0)
-        state = State(expected, torch.full((5,), 0.495), expected, None, torch.full((5,), 3), exact_lm)
+        state = State(expected, torch.full((5,), 0.495), expected, None, torch.full((5,), 3), exact_lm.backbone)
         (weight * bowl(state).sum() + strength * fluency).backward()
         optimizer.step()
     torch.testing.assert_close(got, expected.detach(), atol=1e-6, rtol=0)
     assert float((got - x).abs().max()) == pytest.approx(0.3, abs=1e-5)
-    assert guidance.energies["toy"].shape == (5,)
+    assert asked == [5] * 3
+
+
+@pytest.mark.parametrize(("schedule", "t", "weight"), [("rising", 0.8, 0.4), ("falling", 0.8, 1.6), ("rising", 0.25, 1.5)])
+def test_paper_guidance_follows_a_weight_s_schedule(exact_lm: LanguageModel, schedule: str, t: float, weight: float) -> None:
+    """As if the control had the weight of the noise level for good."""
+    mean, noise = torch.randn(2, 5, 4, 8, generator=torch.Generator().manual_seed(2))
+
+    def after(toy: Control) -> Tensor:
+        process = Moments(exact_lm.backbone, mean, 0.13)
+        guidance = PaperGuidance(exact_lm.backbone, process, [Group([toy.bind(exact_lm.backbone)], range(5))], strength=0.05)
+        guided, now = guidance.predict(latents(exact_lm, torch.zeros_like(mean)), t)
+        return guidance.step(now, guided, t, t - 0.01, Given(noise)).z
+
+    scheduled = after(Control("toy", Energy(bowl, "x_t"), schedule=schedule))
+    torch.testing.assert_close(scheduled, after(control(bowl, "x_t", weight)))
+    assert not torch.allclose(scheduled, after(control(bowl, "x_t")))
 
 
 @pytest.mark.parametrize("reads", ["x0", "logits"])
 def test_paper_guidance_sends_other_gradients_through_the_denoiser(exact_lm: LanguageModel, reads: str) -> None:
     """A pull on the clean word at one position moves x_s there and, without fluency's pull, nowhere else."""
     x = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(2))
-    target = exact_lm.embeddings[FIRST + D]
+    target = exact_lm.backbone.embeddings[FIRST + D]
 
     def energy(state: State) -> Tensor:
         return (state.x0[:, 1] - target).square().sum(-1) if reads == "x0" else -state.log_probs[:, 1, FIRST + D]
 
-    guidance = PaperGuidance(Denoiser(exact_lm, [layout(exact_lm)] * 5), [control(energy, reads)], strength=1e-30)
-    before = energy(guidance.denoise(x, 0.5))
-    moved = guidance.after_step(x, x, 0.1, 0.5, 0.5)
-    assert (energy(guidance.denoise(moved, 0.5)) < before).all()
+    process = Moments(exact_lm.backbone, x, 0.1)
+    group = Group([control(energy, reads).bind(exact_lm.backbone)], range(5))
+    guidance = PaperGuidance(exact_lm.backbone, process, [group], strength=1e-30)
+
+    @torch.no_grad()
+    def now(z: Tensor) -> Tensor:
+        given = latents(exact_lm, z)
+        return energy(state_of(exact_lm.backbone, process.predict(given, 0.5), given, 0.5))
+
+    guided, given = guidance.predict(latents(exact_lm, x), 0.5)
+    moved = guidance.step(given, guided, 0.5, 0.5, Given(torch.zeros_like(x))).z
+    assert (now(moved) < now(x)).all()
     assert (moved[:, [0, 2, 3]] == x[:, [0, 2, 3]]).all()
 
 

@@ -41,7 +41,7 @@ def test_guides_are_trained_for_any_model(kind: str, annotated: Path, tiny_folde
     lm = load(tiny_folder)
     short = kind.removesuffix("-guide")
     use_guides(lm, **{short: tmp_path / "guide"})
-    assert load_guide(cls, short, lm).config.fingerprint == lm.fingerprint
+    assert load_guide(cls, short, lm.backbone).config.fingerprint == lm.fingerprint
     with pytest.raises(
         UsageError, match=rf"other embeddings than 'e2e' has .*`dlm train --kind {kind} --lm e2e --data DATA --out"
     ):
@@ -57,13 +57,13 @@ def test_a_guide_is_found_by_path_then_beside_its_model_then_among_the_bundled(t
         lm.generate([Span([0, 1, "NP"])], steps=2)
     for folder in (home / "guides" / "structure", tmp_path / "elsewhere"):
         _guide(lm.fingerprint).save_pretrained(folder)
-    assert load_guide(StructureGuide, "structure", lm).name_or_path == str(home / "guides" / "structure")
+    assert load_guide(StructureGuide, "structure", lm.backbone).name_or_path == str(home / "guides" / "structure")
     assert lm.generate([Span([0, 1, "NP"])], steps=2, candidates=2)[0].text  # candidates are chosen without a syntax guide
     use_guides(lm, structure=tmp_path / "elsewhere")
-    assert load_guide(StructureGuide, "structure", lm).name_or_path == str(tmp_path / "elsewhere")
+    assert load_guide(StructureGuide, "structure", lm.backbone).name_or_path == str(tmp_path / "elsewhere")
     _guide("of another").save_pretrained(home / "guides" / "structure")
     with pytest.raises(UsageError, match=rf"other embeddings than .*remove {home}/guides/structure; `dlm train"):
-        find_guide("structure", load(home))
+        find_guide("structure", load(home).backbone)
 
 
 def test_a_guide_that_is_none_or_of_another_kind_is_refused(tiny_lm: LanguageModel, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_guide_that_is_none_or_of_another_kind_is_refused(tiny_lm: LanguageMod
 
 def test_bundled_guides_are_found_by_fingerprint_under_any_name(tmp_path: Path) -> None:
     shutil.copytree(model_folder("e2e"), tmp_path / "renamed")
-    assert find_guide("structure", load(tmp_path / "renamed")) == model_folder("e2e-structure")
+    assert find_guide("structure", load(tmp_path / "renamed").backbone) == model_folder("e2e-structure")
 
 
 def test_train_writes_a_guide_beside_its_model(annotated: Path, tiny_folder: Path, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_train_writes_a_guide_beside_its_model(annotated: Path, tiny_folder: Pat
     )
     done = CliRunner().invoke(cli.build(), ["train", str(config), "--lm", str(home), "--data", str(annotated)])
     assert done.exit_code == 0, done.output
-    assert find_guide("syntax", load(home)) == home / "guides" / "syntax" and not Path("elsewhere").exists()
+    assert find_guide("syntax", load(home).backbone) == home / "guides" / "syntax" and not Path("elsewhere").exists()
     done = CliRunner().invoke(cli.build(), ["train", "--kind", "semantic-guide", "--lm", "e2e", "--data", str(annotated)])
     assert done.exit_code == 2 and "out: missing" in done.output
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dlm_control import LanguageModel, UsageError, load
+from dlm_control.diffusion.gaussian import GaussianBackbone
 from dlm_control.diffusion.model import HEADS, DiffusionLM, DiffusionLMConfig, posterior_mean_weights
 from dlm_control.diffusion.schedule import noise_schedule
 from dlm_control.text.tokenizer import WordTokenizer
@@ -150,14 +151,14 @@ def test_save_and_load_keep_every_bit(head: str, tmp_path: Path) -> None:
     assert (tmp_path / "model.safetensors").is_file() and not list(tmp_path.glob("*.bin"))
     again = load(tmp_path)
     for key in ("vocab_size", "dim", "width", "depth", "heads", "max_canvas", "schedule", "head", "unit_norm", "length_counts"):
-        assert getattr(again.model.config, key) == getattr(made.config, key)
+        assert getattr(again.backbone.model.config, key) == getattr(made.config, key)
     for name, tensor in made.state_dict().items():
-        assert torch.equal(again.model.state_dict()[name], tensor), name
+        assert torch.equal(again.backbone.model.state_dict()[name], tensor), name
     x_t, t, _ = some_batch()
     with torch.no_grad():
-        assert torch.equal(again.model(x_t, t).x0, made.eval()(x_t, t).x0)
+        assert torch.equal(again.backbone.model(x_t, t).x0, made.eval()(x_t, t).x0)
     assert again.tokenizer.get_vocab() == tokenizer.get_vocab()
-    assert not any(parameter.requires_grad for parameter in again.model.parameters())
+    assert not any(parameter.requires_grad for parameter in again.backbone.model.parameters())
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -353,25 +354,25 @@ def test_a_text_ends_before_its_first_end(ids: list[int], kept: list[int]) -> No
 
 def test_targets_with_unknown_words_are_refused_with_suggestions(tiny_lm: LanguageModel) -> None:
     with pytest.raises(UsageError) as caught:
-        tiny_lm.ids("cheep pubb near the river", "keyword")
+        tiny_lm.backbone.ids("cheep pubb near the river", "keyword")
     assert "'cheep'" in str(caught.value) and "cheap" in str(caught.value)
     assert "'pubb'" in str(caught.value) and "'near'" not in str(caught.value)
     with pytest.raises(UsageError, match=r"has no words"):
-        tiny_lm.ids("  ", "keyword")
-    assert tiny_lm.ids("near the river", "keyword") == tuple(tiny_lm.tokenizer.word_ids("near the river"))
+        tiny_lm.backbone.ids("  ", "keyword")
+    assert tiny_lm.backbone.ids("near the river", "keyword") == tuple(tiny_lm.tokenizer.word_ids("near the river"))
 
 
 def test_the_fingerprint_follows_words_and_table_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rust hands out the vocabulary in another order in every process; that must not count."""
     tokenizer = WordTokenizer.train(["a b c d e f g h"], min_count=1)
-    expected = LanguageModel(model(), tokenizer).fingerprint
+    expected = GaussianBackbone(model(), tokenizer).fingerprint
     shuffled = dict(sorted(tokenizer.get_vocab().items(), key=lambda item: item[0][::-1], reverse=True))
     monkeypatch.setattr(WordTokenizer, "get_vocab", lambda self: shuffled)
-    assert LanguageModel(model(), tokenizer).fingerprint == expected
-    assert LanguageModel(model(seed=1), tokenizer).fingerprint != expected
+    assert GaussianBackbone(model(), tokenizer).fingerprint == expected
+    assert GaussianBackbone(model(seed=1), tokenizer).fingerprint != expected
     monkeypatch.undo()
     for hash_of in (lambda lm: lm.fingerprint, lambda lm: lm.weights_digest):
-        assert hash_of(LanguageModel(model().double(), tokenizer)) == hash_of(LanguageModel(model(), tokenizer))
-        half = LanguageModel(model().bfloat16(), tokenizer)
-        assert hash_of(half) == hash_of(LanguageModel(model().bfloat16().float(), tokenizer))
-    assert LanguageModel(model(), WordTokenizer.train(["a b c d e f h g"], min_count=1)).fingerprint != expected
+        assert hash_of(GaussianBackbone(model().double(), tokenizer)) == hash_of(GaussianBackbone(model(), tokenizer))
+        half = GaussianBackbone(model().bfloat16(), tokenizer)
+        assert hash_of(half) == hash_of(GaussianBackbone(model().bfloat16().float(), tokenizer))
+    assert GaussianBackbone(model(), WordTokenizer.train(["a b c d e f h g"], min_count=1)).fingerprint != expected

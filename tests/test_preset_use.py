@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dlm_control import Check, Control, Controller, LanguageModel, Plan, State
+from dlm_control.diffusion.backbone import Backbone
 
 LENGTH = Plan(min_words=6, max_words=6)
 
@@ -20,7 +21,7 @@ class Wish(Controller):
         self.reads = reads  # type: ignore[assignment,misc]
         self._asked: list[float] = []
 
-    def plan(self, lm: LanguageModel) -> Plan:
+    def plan(self, lm: Backbone) -> Plan:
         return LENGTH
 
     def energy(self, state: State) -> Tensor:

@@ -10,7 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlm_control.diffusion.samplers import DDIM, SAMPLERS, Ancestral, DPMSolverPP2M, Sampler, noise_levels, sampler
+from dlm_control.diffusion.samplers import (
+    DDIM,
+    SAMPLERS,
+    Ancestral,
+    DPMSolverPP2M,
+    Memory,
+    Noise,
+    Sampler,
+    noise_levels,
+    sampler,
+)
 from dlm_control.diffusion.schedule import noise_schedule
 from dlm_control.support.errors import UsageError
 
@@ -40,9 +50,10 @@ def flowed(x_t: Tensor, t: float, s: float) -> Tensor:
 
 def solve(solver: Sampler, x: Tensor, levels: list[float], noise: Callable[[int], Tensor], name: str = "loglinear") -> Tensor:
     """The end of a trajectory; noise(k) is what step k gets."""
-    solver.start()
+    memory: Memory = {}
     for k, (t, s) in enumerate(zip(levels, levels[1:], strict=False)):
-        x = solver.step(noise_schedule(name), x, t, s, denoised(x, t, name), lambda k=k: noise(k))  # type: ignore[misc]
+        drawn: Noise = lambda k=k: noise(k)  # type: ignore[misc]  # noqa: E731
+        x, memory = solver.step(noise_schedule(name), x, t, s, denoised(x, t, name), drawn, memory)
     return x
 
 
@@ -112,7 +123,7 @@ def test_ancestral_is_ddim_of_eta_one(t: float, s: float) -> None:
     schedule = noise_schedule("sqrt")
     x_t, x0, z = torch.randn(3, 2, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(
-        Ancestral().step(schedule, x_t, t, s, x0, lambda: z), DDIM(1.0).step(schedule, x_t, t, s, x0, lambda: z)
+        Ancestral().step(schedule, x_t, t, s, x0, lambda: z, {})[0], DDIM(1.0).step(schedule, x_t, t, s, x0, lambda: z, {})[0]
     )
 
 
@@ -125,8 +136,7 @@ def test_a_known_x0_gives_the_exact_forward_marginal(name: str) -> None:
     x_t[1] += sigma_t
     z[2] = 1
     solver = sampler(name)
-    solver.start()
-    x_s = solver.step(schedule, x_t, t, s, x0, lambda: z)
+    x_s, _ = solver.step(schedule, x_t, t, s, x0, lambda: z, {})
     assert float(x_s[0]) == pytest.approx(float(alpha_s) * 1.3)
     assert float((x_s[1:] - x_s[0]).square().sum()) == pytest.approx(float(sigma_s) ** 2)
     assert solver.stochastic == bool(x_s[2] != x_s[0])
@@ -136,8 +146,8 @@ def test_a_known_x0_gives_the_exact_forward_marginal(name: str) -> None:
 def test_the_last_step_lands_on_x0(name: str) -> None:
     solver, schedule = sampler(name), noise_schedule("sqrt")
     x_t, x0 = torch.randn(2, 3, 4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    solver.step(schedule, x_t, 0.2, 0.1, -x0, lambda: torch.zeros_like(x_t))
-    end = solver.step(schedule, x_t, 0.1, 0.0, x0, lambda: torch.ones_like(x_t))
+    _, memory = solver.step(schedule, x_t, 0.2, 0.1, -x0, lambda: torch.zeros_like(x_t), {})
+    end, _ = solver.step(schedule, x_t, 0.1, 0.0, x0, lambda: torch.ones_like(x_t), memory)
     torch.testing.assert_close(end, x0, atol=1e-2, rtol=0)  # σ(0) = 0.001
 
 
@@ -145,7 +155,7 @@ def test_moments_of_ddim_are_what_its_step_draws() -> None:
     schedule, solver = noise_schedule("sqrt"), DDIM(eta=0.6)
     x_t, x0, z = torch.randn(3, 2, 5, 4, generator=torch.Generator().manual_seed(0))
     mean, deviation = solver.moments(schedule, x_t, 0.7, 0.6, x0)
-    torch.testing.assert_close(solver.step(schedule, x_t, 0.7, 0.6, x0, lambda: z), mean + deviation * z)
+    torch.testing.assert_close(solver.step(schedule, x_t, 0.7, 0.6, x0, lambda: z, {})[0], mean + deviation * z)
     full = DDIM(eta=1.0).moments(schedule, x_t, 0.7, 0.6, x0)[1]
     assert deviation == pytest.approx(0.6 * full)
 
@@ -158,17 +168,24 @@ def test_a_multistep_solver_forgets_and_follows_a_resampling() -> None:
     def no_noise() -> Tensor:
         raise AssertionError("a deterministic solver drew noise")
 
-    alone = solver.step(schedule, x, 0.6, 0.5, second, no_noise)
-    solver.start()
-    solver.step(schedule, x, 0.7, 0.6, first, no_noise)
-    straight = solver.step(schedule, x, 0.6, 0.5, second, no_noise)
+    alone, _ = solver.step(schedule, x, 0.6, 0.5, second, no_noise, {})
+    _, memory = solver.step(schedule, x, 0.7, 0.6, first, no_noise, {})
+    straight, _ = solver.step(schedule, x, 0.6, 0.5, second, no_noise, memory)
     assert not torch.allclose(straight, alone)  # it does remember
-    solver.start()
-    solver.step(schedule, x, 0.7, 0.6, first, no_noise)
-    solver.keep(survivors)
-    torch.testing.assert_close(solver.step(schedule, x[survivors], 0.6, 0.5, second[survivors], no_noise), straight[survivors])
-    solver.start()
-    torch.testing.assert_close(solver.step(schedule, x, 0.6, 0.5, second, no_noise), alone)
+    resampled = {name: value[survivors] for name, value in memory.items()}
+    followed, _ = solver.step(schedule, x[survivors], 0.6, 0.5, second[survivors], no_noise, resampled)
+    torch.testing.assert_close(followed, straight[survivors])
+    torch.testing.assert_close(solver.step(schedule, x, 0.6, 0.5, second, no_noise, {})[0], alone)  # nothing in the solver
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_a_step_keeps_what_others_remember(name: str) -> None:
+    """Guidance and self-conditioning keep their own in the same memory; all of it is one row an item."""
+    x_t, x0 = torch.randn(2, 3, 4, 2, generator=torch.Generator().manual_seed(0))
+    given = {"another's": torch.arange(3.0)}
+    _, memory = sampler(name).step(noise_schedule("sqrt"), x_t, 0.6, 0.5, x0, lambda: torch.zeros_like(x_t), given)
+    assert torch.equal(memory["another's"], torch.arange(3.0)) and given.keys() == {"another's"}
+    assert all(len(value) == 3 for value in memory.values())
 
 
 def test_samplers_by_name_are_new_each_time() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
 from dlm_control.controllers.tree import SyntaxTree
+from dlm_control.diffusion.gaussian import GaussianBackbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
 from dlm_control.sampling.guidance import tilt
 from dlm_control.text.tokenizer import WordTokenizer
@@ -33,7 +35,7 @@ def toy_lm(words: str = WORDS) -> LanguageModel:
     torch.manual_seed(3)
     tokenizer = WordTokenizer.train([words], min_count=1)
     config = DiffusionLMConfig(vocab_size=len(tokenizer), dim=4, width=8, depth=1, heads=1, max_canvas=8, length_counts=[0] * 8)
-    return LanguageModel(DiffusionLM(config), tokenizer)
+    return LanguageModel(GaussianBackbone(DiffusionLM(config), tokenizer))
 
 
 @pytest.fixture
@@ -49,14 +51,14 @@ def guided(tmp_path: Path) -> tuple[LanguageModel, StructureGuide]:
     guide.config.fingerprint = lm.fingerprint
     guide.save_pretrained(tmp_path)
     use_guides(lm, structure=tmp_path)
-    return lm, structure_guide(lm)
+    return lm, structure_guide(lm.backbone)
 
 
 def noisy_state(lm: LanguageModel) -> State:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, CANVAS, 4, generator=generator)
     logits = (2 * torch.randn(2, CANVAS, len(lm.tokenizer), generator=generator)).log_softmax(-1)
-    return State(x, torch.tensor([0.4, 0.6]), x, logits, torch.tensor([LONG, LONG - 1]), lm)
+    return State(x, torch.tensor([0.4, 0.6]), x, logits, torch.tensor([LONG, LONG - 1]), lm.backbone)
 
 
 CONTROLS: dict[str, tuple[Structural, int]] = {  # and the power of its ratio
@@ -76,7 +78,7 @@ def test_the_energy_of_a_structure_is_that_of_every_text(kind: str, guided: tupl
 
     def said(asked: tuple[object, ...], whole: bool) -> Tensor:
         structure = guide.structure([asked] * 2, [whole] * 2, CANVAS)  # type: ignore[list-item]
-        answer: Tensor = guide(state.x_t, lm.model.schedule.log_snr(state.t), structure)
+        answer: Tensor = guide(state.x_t, lm.backbone.log_snr(state.t), structure)
         return answer.softmax(-1)
 
     ratio = (said(labels, complete) / said(NOTHING_ASKED, False)) ** power
@@ -88,7 +90,8 @@ def test_the_energy_of_a_structure_is_that_of_every_text(kind: str, guided: tupl
         for text in itertools.product(range(len(lm.tokenizer)), repeat=size):
             total += math.prod(float(p[i, w] * ratio[row, i, w]) for i, w in enumerate(text))
         expected.append(-math.log(total))
-    torch.testing.assert_close(controller.energy(state), torch.tensor(expected), rtol=1e-3, atol=1e-4)
+    energy = controller.energy(replace(state, bound=controller.bind(lm.backbone)))
+    torch.testing.assert_close(energy, torch.tensor(expected), rtol=1e-3, atol=1e-4)
 
 
 def test_a_word_may_stand_for_a_tag_that_it_bears_once_in_ten_thousand(guided: tuple[LanguageModel, StructureGuide]) -> None:
@@ -97,7 +100,7 @@ def test_a_word_may_stand_for_a_tag_that_it_bears_once_in_ten_thousand(guided: t
     for word, share in zip(range(FIRST, FIRST + 5), (0.9, 0.05, 2e-3, 1.1e-4, 0.9e-4), strict=True):
         guide.universal_of_word[word, noun], guide.universal_of_word[word, verb] = share, 1 - share
     guide.universal_of_word[:FIRST, noun] = 1.0  # END and its like are no nouns, whatever the counts say
-    plan = PartsOfSpeech("NOUN", position=2).plan(lm)
+    plan = PartsOfSpeech("NOUN", position=2).plan(lm.backbone)
     assert plan.at == {2: frozenset(range(FIRST, FIRST + 4))}
 
 
@@ -111,8 +114,8 @@ def peaked(lm: LanguageModel, *chances: dict[str, float]) -> State:
     for i, chance in enumerate(chances):
         for word, share in chance.items():
             p[0, i, vocabulary[word]] = share
-    x = torch.zeros(1, len(chances), 4)
-    return State(x, torch.full((1,), 0.5), x, p.clamp(min=1e-12).log(), torch.full((1,), len(chances)), lm)
+    x = torch.zeros(1, len(chances), 4, dtype=torch.float64)
+    return State(x, torch.full((1,), 0.5), x, p.clamp(min=1e-12).log(), torch.full((1,), len(chances)), lm.backbone)
 
 
 ABSENT = {
@@ -128,7 +131,7 @@ def test_a_phrase_that_must_not_occur_is_pushed_away(kind: str) -> None:
     state = peaked(lm, {"coffee": 0.9, "ale": 0.1}, {"shop": 0.8, "near": 0.2})
     controller = ABSENT[kind]
     assert controller.reads == "logits"
-    change, energy = tilt(Control("absent", controller), state)
+    change, energy = tilt(Control("absent", controller).bind(lm.backbone), state)
     assert float(energy) == pytest.approx(-math.log(0.28), rel=1e-4)
     assert state.logits is not None
     after = (state.logits + change).exp()

@@ -11,7 +11,7 @@ from dlm_control import LanguageModel, UsageError
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.eval.score.metrics import METRICS
 from dlm_control.eval.score.overlap import filled, overlap
-from dlm_control.pipeline import named
+from dlm_control.pipeline import with_unique_names
 from dlm_control.tasks.suite import read_suite, read_suites
 from dlm_control.tasks.targets.file import make_targets
 from dlm_control.tasks.targets.readers import made, stories, tag_sequences
@@ -25,14 +25,18 @@ def test_controls_of_a_target_file_keep_their_use_and_get_guides_in_short_form_t
              {"pos": {"tags": "DET NOUN", "guide": "counts"}}]  # fmt: skip
     (tmp_path / "made.jsonl").write_text(json.dumps({"name": "a", "controls": lines}) + "\n")
     [target] = made(tmp_path, NOISE_AWARE, "made.jsonl")
-    keyword, short, whole = named(target.controls)
+    keyword, short, whole = with_unique_names(target.controls)
     assert (keyword.name, keyword.weight, keyword.interval) == ("kw", 0.5, (0.2, 0.8))
     assert [getattr(control.controller, "guide") for control in (short, whole)] == ["x_t", "counts"]  # noqa: B009
 
 
 def test_smoke_needs_no_data_and_has_every_kind(tiny_lm: LanguageModel) -> None:
     suite = read_suite(SMOKE, METRICS)
-    kinds = {type(control.controller).__name__ for target in suite.read_targets(None) for control in named(target.controls)}
+    kinds = {
+        type(control.controller).__name__
+        for target in suite.read_targets(None)
+        for control in with_unique_names(target.controls)
+    }
     assert kinds == {"Semantic", "Length", "PartsOfSpeech", "Span", "SyntaxTree", "Infill", "Keyword"}
     with pytest.raises(UsageError, match="suite pos: needs --data"):
         read_suite("pos").read_targets(None)
@@ -47,7 +51,7 @@ def test_targets_make_writes_what_the_corpus_obeys(tmp_path: Path) -> None:
     [target] = made(tmp_path, NOISE_AWARE, "made.jsonl")
     assert target.reference == sentence and target.wanted["words"] == 15 and len(target.wanted["fields"]) == 2
     assert all(control.check(sentence).passed for control in target.controls)
-    [semantic] = [c.controller for c in named(target.controls) if isinstance(c.controller, Semantic)]
+    [semantic] = [c.controller for c in with_unique_names(target.controls) if isinstance(c.controller, Semantic)]
     assert semantic.guide == "classifier"
     for metric in ("realised", "tags_strict", "tree_strict", "spans_exact", "exact_length"):
         assert METRICS[metric](sentence, target) == 1

@@ -90,7 +90,7 @@ def test_the_loss_falls_and_the_model_loads(corpus: Path, tmp_path: Path, object
     assert log[-1][f"dev_{name}"] < 0.7 * before
     assert log[-1]["cpu_s"] > 0 and {"loss", name} <= log[-1].keys()
     lm = load(tmp_path)
-    assert sum(lm.model.config.length_counts) == 64
+    assert sum(lm.backbone.length_counts) == 64
     assert len(lm.generate(preset="fast", steps=4)[0].words) > 0
 
 
@@ -101,7 +101,7 @@ def test_a_training_starts_with_the_weights_and_words_of_a_model(corpus: Path, t
     assert isinstance(recipe, DiffusionLMRecipe)
     first = load(tmp_path / "first")
     assert recipe.tokenizer.get_vocab() == first.tokenizer.get_vocab()
-    assert same(dict(recipe.model.state_dict()), dict(first.model.state_dict()))
+    assert same(dict(recipe.model.state_dict()), dict(first.backbone.model.state_dict()))
     assert all(parameter.requires_grad for parameter in recipe.model.parameters())
     with pytest.raises(UsageError, match="start_from"):
         DiffusionLMRecipe(start_from="e2e", model=SIZES)

@@ -70,13 +70,13 @@ def generate(
                 generator = seeded(task.request.seed, index, copy // preset.particles, "layout")
                 jobs.append(_Job(task, index, copy, task.layouts.draw(generator)))
     run = _Run(lm, preset, on_step, trace)
-    candidates: dict[tuple[int, int], list[Sample]] = {}
+    candidates: dict[tuple[int, int], dict[int, Sample]] = {}  # by copy: they are done in an order that their company decides
     for batch in _batches(jobs, run.rows, preset.particles):
         for job, sample in zip(batch, run.surviving(batch) if skip_errors else run.samples(batch), strict=True):
-            candidates.setdefault((id(job.task), job.index), []).append(sample)
+            candidates.setdefault((id(job.task), job.index), {})[job.copy] = sample
     tasks = list({id(job.task): job.task for job in jobs}.values())
-    by_task = [[run.chosen(task, candidates[id(task), index]) for index in task.request.indices] for task in tasks]
-    return by_task
+    ordered = {key: [found[copy] for copy in sorted(found)] for key, found in candidates.items()}
+    return [[run.chosen(task, ordered[id(task), index]) for index in task.request.indices] for task in tasks]
 
 
 @dataclass(frozen=True, eq=False)

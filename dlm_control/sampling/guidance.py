@@ -294,4 +294,6 @@ class PaperGuidance(Guidance):
                 energy = control.energy(own)
                 loss = loss + control.weight_at(t) * (energy if own is state else energy[: len(group.rows)]).sum()
             gradient = torch.autograd.grad(loss, x)[0]
-        return x_s - self.lr * gradient / (gradient.abs() + 1e-10)
+        steered = torch.zeros(len(x), 1, 1, device=x.device)  # a row that no control steers rests, whatever its company does
+        steered[[row for group, _ in acting for row in group.rows]] = 1.0
+        return x_s - self.lr * steered * gradient / (gradient.abs() + 1e-10)

@@ -247,5 +247,6 @@ def _unfit(kind: Any, value: object, place: str) -> MisfitError:
 
 
 def _unknown(value: object, options: Collection[Any], place: str) -> MisfitError:
-    near = suggestion(str(value), map(str, options)) if isinstance(value, (str, list)) else ""
+    given = value if isinstance(value, str) else shown(value)
+    near = suggestion(given, map(str, options)) if isinstance(value, (str, list)) else ""
     return MisfitError([Fault(place, f"unknown {shown(value)}{near}; there are: {', '.join(map(str, options))}")])
