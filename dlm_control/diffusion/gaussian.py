@@ -21,7 +21,6 @@ from dlm_control.text.tokenizer import WordTokenizer
 
 EARLIER = "earlier x0"  # in the memory: the answer of the step before, for self-conditioning
 _LEVELS = (0.7, 0.55, 0.4, 0.25, 0.1)  # at which a text's likelihood is judged
-_NOISES = 2  # of each
 
 
 class GaussianBackbone(Backbone):
@@ -29,7 +28,7 @@ class GaussianBackbone(Backbone):
 
     kind = "gaussian"
     settings: ClassVar[tuple[str, ...]] = ("sampler", "spacing", "temperature", "clamp", "evidence")
-    likelihood_calls = _NOISES * len(_LEVELS)
+    likelihood_calls = len(_LEVELS)
     model: DiffusionLM
 
     @classmethod
@@ -85,19 +84,18 @@ class GaussianBackbone(Backbone):
         of its word (`local_evidence`) does not count."""
         canvas, total = ids.shape[1], torch.zeros(len(ids), device=ids.device)
         live = torch.arange(canvas, device=ids.device) < length[:, None]
-        for number in range(_NOISES):
-            earlier = None
-            for level in _LEVELS:
-                t = torch.full((len(ids),), level, device=ids.device)
-                noise = torch.randn(canvas, self.model.config.dim, generator=seeded("likelihood", number, str(level)))
-                x_t = self.corrupt(ids, t, noise.to(ids.device))
-                earlier, logits = self.model(x_t, t, earlier)
-                if logits is None:
-                    logits = -0.5 * torch.cdist(earlier, self.embeddings).square() * self.model.config.dim
-                elif self.model.config.local_evidence:
-                    logits = logits - self.local_evidence(x_t, t)
-                costs = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
-                total = total + (costs * live).sum(1) / length
+        earlier = None
+        for level in _LEVELS:
+            t = torch.full((len(ids),), level, device=ids.device)
+            noise = torch.randn(canvas, self.model.config.dim, generator=seeded("likelihood", str(level)))
+            x_t = self.corrupt(ids, t, noise.to(ids.device))
+            earlier, logits = self.model(x_t, t, earlier)
+            if logits is None:
+                logits = -0.5 * torch.cdist(earlier, self.embeddings).square() * self.model.config.dim
+            elif self.model.config.local_evidence:
+                logits = logits - self.local_evidence(x_t, t)
+            costs = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
+            total = total + (costs * live).sum(1) / length
         return total / self.likelihood_calls
 
 
