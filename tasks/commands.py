@@ -114,11 +114,12 @@ def validate(
 
 def ls(
     kind: Annotated[
-        str | None, typer.Argument(metavar="KIND", help="controllers, models, presets or samplers; all by default.")
+        str | None,
+        typer.Argument(metavar="KIND", help="controllers, models, presets, samplers, suites or generators; all by default."),
     ] = None,
     include: Include = None,
 ) -> None:
-    """List controllers, models, presets and samplers."""
+    """List controllers, models, presets, samplers, suites and generators."""
     for file in include or []:
         include_file(file)
     from dlm_control.tasks.listing import listing

@@ -1,0 +1,56 @@
+"""What is committed of results: documents equal what tools/figures makes of them, and rows of older weights say so."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlm_control.support.hub import file_digest
+
+ROOT = Path(__file__).resolve().parent.parent
+MANIFESTS: dict[Path, dict[str, Any]] = {
+    file.relative_to(ROOT / "results").parent: json.loads(file.read_text(encoding="utf-8"))["manifest"]
+    for file in sorted((ROOT / "results").glob("*/*/scores.json"))
+}
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "tools" / "figures"))
+
+
+def test_the_readme_shows_what_the_results_say(figures: dict[str, Any]) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"\n{figures['readme']()}\n<!-- end of figures -->" in readme, "run tools/figures"
+
+
+def test_the_page_on_composition_shows_what_the_results_say(figures: dict[str, Any]) -> None:
+    assert (ROOT / "docs" / "composition.md").read_text(encoding="utf-8") == figures["composition"](), "run tools/figures"
+
+
+def test_results_of_other_weights_than_the_bundled_ones_are_known(figures: dict[str, Any]) -> None:
+    """Ours are of the bundled model, and baselines of one language model; `reject` is of an older one, and its row says so."""
+    from dlm_control import load
+
+    bundled = load("e2e").weights_digest
+    diffusion = {where for where, manifest in MANIFESTS.items() if manifest["generator"] == "diffusion"}
+    assert diffusion and {MANIFESTS[where]["weights"] for where in diffusion} == {bundled}
+    models = {
+        where.parts[0]: manifest["weights"]["ar-lm"] if isinstance(manifest["weights"], dict) else manifest["weights"]
+        for where, manifest in MANIFESTS.items()
+        if where not in diffusion
+    }
+    usual = models["fudge"]
+    assert {name for name, digest in models.items() if digest != usual} == {"reject"}
+    assert "older LM" in figures["TOLD"]["reject"]
+
+
+def test_every_result_names_the_scorer_that_made_it() -> None:
+    teacher = file_digest(ROOT / "eval" / "models" / "e2e-teacher" / "model.safetensors")
+    for where, manifest in MANIFESTS.items():
+        assert manifest["weights"], where
+        assert teacher in str(manifest.get("scorers", {}).get("teacher", teacher)), where
