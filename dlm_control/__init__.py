@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dlm_control.control.use import Control as Control
     from dlm_control.pipeline import LanguageModel as LanguageModel
     from dlm_control.pipeline import load as load
+    from dlm_control.sampling.generate import Request as Request
     from dlm_control.sampling.presets import Preset as Preset
     from dlm_control.sampling.sample import Sample as Sample
     from dlm_control.sampling.trace import Trace as Trace
@@ -30,6 +31,7 @@ _HOMES = {
     "Gap": "control.plan",
     "LanguageModel": "pipeline",
     "Plan": "control.plan",
+    "Request": "sampling.generate",
     "Preset": "sampling.presets",
     "Sample": "sampling.sample",
     "Spec": "tasks.spec",
