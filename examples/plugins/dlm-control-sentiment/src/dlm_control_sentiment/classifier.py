@@ -16,7 +16,7 @@ SPREAD = 1.0  # standard deviation of a word's embedding, when a clean embedding
 
 
 class Classifier:
-    """A frozen classifier with its tokenizer.
+    """A frozen classifier with its tokenizer; it moves to wherever the states that it reads lie.
 
     Attributes:
         labels: in the order of its outputs.
@@ -30,7 +30,8 @@ class Classifier:
     def log_probs_of_text(self, text: str) -> Tensor:
         """(labels,), of a finished text."""
         with torch.no_grad():
-            logits: Tensor = self.model(**self.tokenizer(text, return_tensors="pt", truncation=True)).logits
+            read = self.tokenizer(text, return_tensors="pt", truncation=True).to(self.model.device)
+            logits: Tensor = self.model(**read).logits
         return logits[0].log_softmax(-1)
 
     def log_probs_of_embeddings(self, state: State) -> Tensor:
@@ -39,13 +40,16 @@ class Classifier:
         x0 is read as distributions over words, p(w) ∝ exp(−‖x0 − E_w‖² / 2·SPREAD²), and the classifier gets the expected
         embedding of each: the mean of the pieces that its tokenizer cuts the word into.
         """
+        device = state.x0.device
+        self.model.to(device)
         words = (-torch.cdist(state.x0, state.lm.embeddings).square() / (2 * SPREAD**2)).softmax(-1) @ self._table(state)
-        special = self.model.get_input_embeddings()(torch.tensor([self.tokenizer.cls_token_id, self.tokenizer.sep_token_id]))
+        ends = torch.tensor([self.tokenizer.cls_token_id, self.tokenizer.sep_token_id], device=device)
+        special = self.model.get_input_embeddings()(ends)
         first = special[0].expand(len(words), 1, -1)
-        places = torch.arange(words.shape[1] + 1) - state.words[:, None]  # 0: just behind the last word
+        places = torch.arange(words.shape[1] + 1, device=device) - state.words[:, None]  # 0: just behind the last word
         row = torch.cat([words, words[:, :1]], 1)
         row = torch.where((places == 0)[..., None], special[1], row)
-        mask = torch.cat([torch.ones(len(words), 1), (places <= 0).float()], 1)
+        mask = torch.cat([torch.ones(len(words), 1, device=device), (places <= 0).float()], 1)
         logits: Tensor = self.model(inputs_embeds=torch.cat([first, row], 1), attention_mask=mask).logits
         return logits.log_softmax(-1)
 
@@ -57,7 +61,7 @@ class Classifier:
             pieces = [self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in lm.vocabulary]
             unknown = [self.tokenizer.unk_token_id]
             self._tables[lm.fingerprint] = torch.stack([embed[ids or unknown].mean(0) for ids in pieces])
-        return self._tables[lm.fingerprint]
+        return self._tables[lm.fingerprint].to(state.x0.device)
 
 
 @cache
