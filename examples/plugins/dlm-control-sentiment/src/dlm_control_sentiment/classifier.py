@@ -16,7 +16,7 @@ SPREAD = 1.0  # standard deviation of a word's embedding, when a clean embedding
 
 
 class Classifier:
-    """A frozen classifier with its tokenizer; it moves to wherever the states that it reads lie.
+    """A frozen classifier with its tokenizer.
 
     Attributes:
         labels: in the order of its outputs.
@@ -41,7 +41,6 @@ class Classifier:
         embedding of each: the mean of the pieces that its tokenizer cuts the word into.
         """
         device = state.x0.device
-        self.model.to(device)
         words = (-torch.cdist(state.x0, state.lm.embeddings).square() / (2 * SPREAD**2)).softmax(-1) @ self._table(state)
         ends = torch.tensor([self.tokenizer.cls_token_id, self.tokenizer.sep_token_id], device=device)
         special = self.model.get_input_embeddings()(ends)
@@ -61,12 +60,12 @@ class Classifier:
             pieces = [self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in lm.vocabulary]
             unknown = [self.tokenizer.unk_token_id]
             self._tables[lm.fingerprint] = torch.stack([embed[ids or unknown].mean(0) for ids in pieces])
-        return self._tables[lm.fingerprint].to(state.x0.device)
+        return self._tables[lm.fingerprint]
 
 
 @cache
-def load_classifier(source: str) -> Classifier:
-    """The classifier of a folder or hub id.
+def load_classifier(source: str, device: str = "cpu") -> Classifier:
+    """The classifier of a folder or hub id, on a device.
 
     Raises:
         UsageError: nothing loads from there, or it has no [CLS] and [SEP].
@@ -80,4 +79,4 @@ def load_classifier(source: str) -> Classifier:
         raise UsageError(f"sentiment: classifier: {source} is no transformers sequence classifier: {reason}") from None
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
         raise UsageError(f"sentiment: classifier: the tokenizer of {source} has no [CLS] and [SEP]; use a BERT-like one")
-    return Classifier(model, tokenizer)
+    return Classifier(model.to(device), tokenizer)
