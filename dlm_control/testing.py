@@ -313,10 +313,10 @@ class OneDevice(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
+        kwargs, asked = kwargs or {}, [*args, kwargs]
         if func in self._indexings:
             args = [args[0], _without_masks(args[1]), *args[2:]]
-        asked = (args[0], args[2:]) if func in self._indexings else (args, kwargs)
+            asked = [args[0], [index for index in args[1] if index is not None and not index.is_cpu], *args[2:]]
         tensors = [each for each in tree_leaves(asked) if isinstance(each, Tensor) and each.ndim > 0]
         devices = sorted({str(each.device) for each in tensors})
         if len(devices) > 1 and func not in self._copies:
