@@ -70,13 +70,16 @@ def generate(
                 generator = seeded(task.request.seed, index, copy // preset.particles, "layout")
                 jobs.append(_Job(task, index, copy, task.layouts.draw(generator)))
     run = _Run(lm, preset, on_step, trace)
-    candidates: dict[tuple[int, int], list[Sample]] = {}
+    candidates: dict[tuple[int, int], dict[int, Sample]] = {}  # by copy: the batches' order depends on the company
     for batch in _batches(jobs, run.rows, preset.particles):
         for job, sample in zip(batch, run.surviving(batch) if skip_errors else run.samples(batch), strict=True):
-            candidates.setdefault((id(job.task), job.index), []).append(sample)
+            candidates.setdefault((id(job.task), job.index), {})[job.copy] = sample
     tasks = list({id(job.task): job.task for job in jobs}.values())
-    by_task = [[run.chosen(task, candidates[id(task), index]) for index in task.request.indices] for task in tasks]
-    return by_task
+    return [[run.chosen(task, _in_order(candidates[id(task), index])) for index in task.request.indices] for task in tasks]
+
+
+def _in_order(copies: dict[int, Sample]) -> list[Sample]:
+    return [copies[copy] for copy in sorted(copies)]
 
 
 @dataclass(frozen=True, eq=False)
