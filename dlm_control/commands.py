@@ -92,7 +92,8 @@ def seconds_per_step(trainer: Trainer, steps: int) -> float:
             if step == trainer.step:
                 started = time.perf_counter()
             batch = trainer.recipe.batch(max(step, 0), rank, world)
-            loss, _ = trainer.recipe.loss(model, batch, Draws(config.seed, max(step, 0), rank, world))
+            draws = Draws(config.seed, max(step, 0), rank, world, accelerator.device)
+            loss, _ = trainer.recipe.loss(model, batch, draws)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

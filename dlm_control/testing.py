@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from dlm_control.control.controller import Controller, State
 from dlm_control.control.plan import Plan
@@ -113,7 +116,7 @@ class Case:
     @cached_property
     def states(self) -> list[State]:
         """States as sampling meets them, one a noise level: noised texts, what the denoiser says of them."""
-        lm, draws = self.lm.backbone, _OneStream()
+        lm, draws = self.lm.backbone, _OneStream(self.lm.backbone.device)
         layouts = self.layouts(("tested", self.controller.plan(lm)))
         drawn = [layouts.draw(draws.generator)]
         for _ in range(200):  # some of one canvas
@@ -148,16 +151,16 @@ class Case:
 
 
 class _OneStream(Draws):
-    """Random numbers of all rows from one stream."""
+    """Random numbers of all rows from one stream, drawn on the CPU: the same on every device."""
 
-    def __init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(0)
+    def __init__(self, device: torch.device) -> None:
+        self.generator, self.device = torch.Generator().manual_seed(0), device
 
     def normal(self, *shape: int) -> Tensor:
-        return torch.randn((ITEMS, *shape), generator=self.generator)
+        return torch.randn((ITEMS, *shape), generator=self.generator).to(self.device)
 
     def uniform(self, *shape: int) -> Tensor:
-        return torch.rand((ITEMS, *shape), generator=self.generator)
+        return torch.rand((ITEMS, *shape), generator=self.generator).to(self.device)
 
 
 Rule = Callable[[Case], Iterator[str]]
@@ -263,6 +266,80 @@ def _is_pure(case: Case) -> Iterator[str]:
             return
 
 
+def _stays_on_the_device(case: Case) -> Iterator[str]:
+    """Its energy, gradient and final energy make their tensors where the model lies.
+
+    Tried on torch's meta device, whose tensors have no values; an energy that asks for values cannot be tried.
+    """
+    if not case.steers:
+        return
+    lm, state = copy.deepcopy(case.lm.backbone).to("meta"), case.states[1]
+    parts: dict[str, Any] = {name: value.to("meta") for name, value in _tensors(state).items()}
+    space = str(case.controller.reads)
+    for method in ("energy", "final_energy"):
+        leaf = parts[space].detach().requires_grad_()
+        try:
+            there = replace(state, **{**parts, space: leaf}, lm=lm, bound=case.controller.bind(lm))
+            with torch.enable_grad(), OneDevice():
+                energy = getattr(case.controller, method)(there)
+                if energy.requires_grad:
+                    torch.autograd.grad(energy.sum(), leaf, allow_unused=True)
+        except MixedDevicesError as error:
+            yield f"{method}() {error}"
+            return
+        except Exception:  # it asks for values; what else is wrong with it, other rules tell
+            continue
+        if energy.device != leaf.device:
+            yield f"{method}() is on {energy.device} where the model lies on {leaf.device}"
+            return
+
+
+class MixedDevicesError(RuntimeError):
+    """An operation had tensors of two devices."""
+
+
+class OneDevice(TorchDispatchMode):
+    """Under it an operation on tensors of two devices raises, on the meta device as on a real one.
+
+    As on a real one, a single number or an index may lie on the CPU. A mask without values counts as true everywhere.
+
+    Raises:
+        MixedDevicesError: an operation on tensors of two devices.
+    """
+
+    _copies = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+    _indexings = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs, asked = kwargs or {}, [*args, kwargs]
+        if func in self._indexings:
+            args = [args[0], _without_masks(args[1]), *args[2:]]
+            asked = [args[0], [index for index in args[1] if index is not None and not index.is_cpu], *args[2:]]
+        tensors = [each for each in tree_leaves(asked) if isinstance(each, Tensor) and each.ndim > 0]
+        devices = sorted({str(each.device) for each in tensors})
+        if len(devices) > 1 and func not in self._copies:
+            shapes = ", ".join(f"{tuple(each.shape)} on {each.device}" for each in tensors)
+            raise MixedDevicesError(
+                f"mixes devices in {func}: {shapes}; make tensors in bind() on lm.device, or with device=state.x_t.device"
+            )
+        if func is torch.ops.aten.nonzero.default and args[0].is_meta:
+            return torch.empty(args[0].numel(), args[0].ndim, dtype=torch.long, device="meta")
+        return func(*args, **kwargs)
+
+
+def _without_masks(indices: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Indices with numbers in place of masks that have no values: one a dimension, for every place of the mask."""
+    found: list[Tensor | None] = []
+    for index in indices:
+        if index is not None and index.is_meta and index.dtype == torch.bool:
+            found += [torch.empty(index.numel(), dtype=torch.long, device="meta")] * index.ndim
+        else:
+            found.append(index)
+    return found
+
+
 def _prefers(case: Case) -> Iterator[str]:
     """Its final energy is lower for texts that obey than for texts that do not."""
     if not case.steers:
@@ -305,6 +382,7 @@ RULES: dict[str, Rule] = {
     "gradient": _differentiates,
     "batch": _keeps_apart,
     "purity": _is_pure,
+    "device": _stays_on_the_device,
     "preference": _prefers,
     "generation": _generates,
     "arguments": _refuses,
@@ -313,9 +391,13 @@ RULES: dict[str, Rule] = {
 
 def _row(state: State, row: int) -> State:
     """One item of a state, as a batch of its own."""
-    whole = {field.name: getattr(state, field.name) for field in fields(state)}
-    one: dict[str, Any] = {name: value[row : row + 1] for name, value in whole.items() if isinstance(value, Tensor)}
+    one: dict[str, Any] = {name: value[row : row + 1] for name, value in _tensors(state).items()}
     return replace(state, **one)
+
+
+def _tensors(state: State) -> dict[str, Tensor]:
+    parts = {field.name: getattr(state, field.name) for field in fields(state)}
+    return {name: value for name, value in parts.items() if isinstance(value, Tensor)}
 
 
 def _list(values: Sequence[float]) -> str:

@@ -65,7 +65,7 @@ class AutoregressiveRecipe(Recipe):
     def batch(self, step: int, rank: int, world: int) -> Tensor:
         rows, canvas = self.batches[step]
         share = np.array_split(rows, world)[rank]
-        return padded([self.sentences[row] for row in share], canvas, self.tokenizer.pad_token_id)
+        return padded([self.sentences[row] for row in share], canvas, self.tokenizer.pad_token_id, self.device)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         nll, counted = word_nll(model, batch, self.tokenizer)
@@ -78,7 +78,8 @@ class AutoregressiveRecipe(Recipe):
         order = sorted(self.held_out, key=len)
         for i in range(0, len(order), 128):
             chunk = order[i : i + 128]
-            nll, counted = word_nll(model, padded(chunk, len(chunk[-1]), self.tokenizer.pad_token_id), self.tokenizer)
+            ids = padded(chunk, len(chunk[-1]), self.tokenizer.pad_token_id, self.device)
+            nll, counted = word_nll(model, ids, self.tokenizer)
             total, words = total + float(nll.sum()), words + int(counted.sum())
         return {"nat_per_word": total / words}
 

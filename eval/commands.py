@@ -33,13 +33,15 @@ def evaluate(
     judge: Annotated[list[str] | None, _JUDGE] = None,
     teacher: Annotated[str | None, _TEACHER] = None,
     guide: Annotated[list[str] | None, typer.Option(help="KIND=PATH: a guide of the diffusion model; repeatable.")] = None,
+    device: Annotated[str, typer.Option(help="Where the diffusion model is to lie, such as cuda.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="Of the diffusion model's weights: float32, bfloat16 or float16.")] = "float32",
 ) -> None:
     """Run benchmark suites and score them; a killed run goes on where it stopped.
 
     `accelerate launch -m dlm_control eval …` shares the targets among processes.
     """
     from dlm_control.eval.run.generator import generator as made
-    from dlm_control.eval.run.harness import run_suite
+    from dlm_control.eval.run.harness import own_device, run_suite
     from dlm_control.eval.run.settings import read_settings
     from dlm_control.eval.score.judges import check_judges
     from dlm_control.eval.score.metrics import METRICS
@@ -54,7 +56,14 @@ def evaluate(
         each.check_data(data)
     if teacher:
         Teacher(teacher)  # a refusal should not wait for the texts
-    writers = [made(generator, each, loaded(model or "e2e", guide) if guide else model, given) for each in suites]
+    writer_model: Any = model
+    if guide or (device, dtype) != ("cpu", "float32"):
+        if generator != "diffusion":
+            raise UsageError(
+                f"--guide, --device and --dtype are the diffusion model's; --generator {generator} has none of them"
+            )
+        writer_model = loaded(model or "e2e", guide, own_device(device), dtype)
+    writers = [made(generator, each, writer_model, given) for each in suites]
     for each, writer in zip(suites, writers, strict=True):
         scores = run_suite(each, writer, data, out / each.name, samples, limit, seed, generator, judge or (), teacher)
         if scores is not None:

@@ -19,6 +19,9 @@ Guide = Annotated[
     typer.Option("--guide", metavar="KIND=PATH", help="A guide in place of the model's own, such as structure=runs/mine."),
 ]
 
+Device = Annotated[str, typer.Option(help="Where the model is to lie, such as cuda.")]
+Dtype = Annotated[str, typer.Option(help="Of the model's weights: float32, bfloat16 or float16.")]
+
 
 def generate(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A YAML file.")],
@@ -31,6 +34,8 @@ def generate(
     ] = None,
     include: Include = None,
     guide: Guide = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Write texts that obey every control of a spec."""
@@ -46,7 +51,7 @@ def generate(
     wanted = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model, "preset": preset})
     if out is not None:
         writable(out, force)  # a refusal should not wait for the model
-    lm = loaded(wanted.model, guide)
+    lm = loaded(wanted.model, guide, device, dtype)
     started = time.perf_counter()
     trace = Trace() if wanted.preset.guidance == "tilt" else None
     samples = run_spec(wanted, lm, out, force, trace)
@@ -62,6 +67,8 @@ def explain(
     model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id, in place of the spec's.")] = None,
     include: Include = None,
     guide: Guide = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
 ) -> None:
     """Show what every control of a spec does at every noise level: a table, a picture, a sentence."""
     for file in include or []:
@@ -76,7 +83,7 @@ def explain(
     if picture is not None:
         drawable(writable(picture, force=True, option="--picture"))  # a refusal should not wait for the texts
     wanted, trace = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model}), Trace()
-    samples = run_spec(wanted, loaded(wanted.model, guide), trace=trace)
+    samples = run_spec(wanted, loaded(wanted.model, guide, device, dtype), trace=trace)
     controls = wanted.controls
     show_trace(thinned(rows(trace)), warnings(controls, trace, samples), sentence(controls, trace, samples))
     if picture is not None:

@@ -128,7 +128,10 @@ def _manifest(spec: Spec, lm: LanguageModel, samples: Sequence[Sample], lines: s
         "obey_all": sum(sample.passed for sample in samples),
         "failed": sum(sample.error is not None for sample in samples),
         "seconds": round(seconds, 2),
-        "model": {"source": lm.source, "fingerprint": lm.fingerprint, "weights": lm.weights_digest},
+        "model": {
+            "source": lm.source, "fingerprint": lm.fingerprint, "weights": lm.weights_digest,
+            "device": str(lm.backbone.device), "dtype": str(lm.backbone.dtype).removeprefix("torch."),
+        },
         "versions": {
             "dlm-control": version("dlm-control"), "torch": version("torch"), "transformers": version("transformers"),
             "python": platform.python_version(),

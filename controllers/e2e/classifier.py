@@ -119,7 +119,7 @@ class SemanticGuideRecipe(GuideRecipe):
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         """Sum over fields of −log p(value | x_t) at noise levels drawn per sentence."""
         ids, values, _ = batch
-        wanted = torch.tensor(values)
+        wanted = torch.tensor(values, device=ids.device)
         t = draws.levels(len(ids))
         x_t = self.lm.corrupt(ids, t, draws.normal(*ids.shape, self.lm.embeddings.shape[1]))
         fields = model(x_t, self.lm.log_snr(t))
@@ -136,11 +136,13 @@ class SemanticGuideRecipe(GuideRecipe):
             for number, start in enumerate(range(0, len(order), 64)):
                 rows = order[start : start + 64]
                 canvas = canvas_of(len(self.held_out[rows[-1]]) - 1, self.model.config.max_canvas)
-                ids = padded([self.held_out[row] for row in rows], canvas, self.lm.tokenizer.pad_token_id)
-                t = torch.full((len(rows),), level)
-                x_t = self.lm.corrupt(ids, t, Draws(0, number).normal(*ids.shape, self.lm.embeddings.shape[1]))
+                ids = padded([self.held_out[row] for row in rows], canvas, self.lm.tokenizer.pad_token_id, self.device)
+                t = torch.full((len(rows),), level, device=self.device)
+                draws = Draws(0, number, device=self.device)
+                x_t = self.lm.corrupt(ids, t, draws.normal(*ids.shape, self.lm.embeddings.shape[1]))
                 guesses = torch.stack([p.argmax(-1) for p in model(x_t, self.lm.log_snr(t)).values()], 1)
-                right += int((guesses == torch.tensor([self.held_out_labels[row] for row in rows])).sum())
+                wanted = torch.tensor([self.held_out_labels[row] for row in rows], device=self.device)
+                right += int((guesses == wanted).sum())
                 total += guesses.numel()
             figures[f"accuracy_at_{level}"] = right / total
         return figures

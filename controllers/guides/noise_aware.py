@@ -112,6 +112,10 @@ class GuideRecipe(Recipe):
         lengths = [len(sentence) - 1 for sentence in self.sentences]
         self.batches = CanvasBatches(lengths, lm.max_canvas, self.tokens, seed, multiple=8 * processes)
 
+    def to(self, device: str | torch.device) -> None:
+        super().to(device)
+        self.lm.to(device)
+
     def network(self, sizes: dict[str, Any]) -> nn.Module:
         """The untrained guide."""
         raise NotImplementedError
@@ -134,7 +138,7 @@ class GuideRecipe(Recipe):
         """Word ids (batch, canvas), the labels of the rows, and random numbers of this step."""
         rows, canvas = self.batches[step]
         share = np.array_split(rows, world)[rank]
-        ids = padded([self.sentences[row] for row in share], canvas, self.lm.tokenizer.pad_token_id)
+        ids = padded([self.sentences[row] for row in share], canvas, self.lm.tokenizer.pad_token_id, self.device)
         return ids, [self.labels[row] for row in share], np.random.default_rng([step, rank])
 
     def save(self, model: nn.Module, folder: Path) -> None:

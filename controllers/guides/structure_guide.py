@@ -101,7 +101,7 @@ class StructureGuide(PreTrainedModel):
         return scores
 
     def structure(self, labels: Sequence[Labels], complete: Sequence[bool], canvas: int) -> Structure:
-        """Labels of a batch as tensors; of constituents around a word the LEVELS smallest."""
+        """Labels of a batch as tensors on the guide's device; of constituents around a word the LEVELS smallest."""
         index = {label: i for i, label in enumerate(self.config.labels)}
         nodes = np.zeros((len(labels), canvas, LEVELS), dtype=np.int64)
         for row, each in enumerate(labels):
@@ -113,8 +113,9 @@ class StructureGuide(PreTrainedModel):
                         nodes[row, i, used[i]] = 1 + index.get(label, index[OTHER]) * _PLACES + place
                         used[i] += 1
         return Structure(
-            padded([each.universal for each in labels], canvas, 0), padded([each.penn for each in labels], canvas, 0),
-            torch.from_numpy(nodes), torch.tensor(list(complete)),
+            padded([each.universal for each in labels], canvas, 0, self.device),
+            padded([each.penn for each in labels], canvas, 0, self.device),
+            torch.from_numpy(nodes).to(self.device), torch.tensor(list(complete), device=self.device),
         )  # fmt: skip
 
 
@@ -176,11 +177,11 @@ class StructureGuideRecipe(AnnotatedGuideRecipe):
             total = 0.0
             for number, rows in enumerate(chunks):
                 canvas = canvas_of(len(self.held_out[rows[-1]]) - 1, self.lm.max_canvas)
-                ids = padded([self.held_out[row] for row in rows], canvas, self.lm.tokenizer.pad_token_id)
+                ids = padded([self.held_out[row] for row in rows], canvas, self.lm.tokenizer.pad_token_id, self.device)
                 rng = np.random.default_rng(number)
                 asked = [part(self.held_out_labels[row], rng) for row in rows]
                 structure = self.model.structure([a for a, _ in asked], [c for _, c in asked], canvas)
-                draws = Draws(0, number)
+                draws = Draws(0, number, device=self.device)
                 total += float(self._cross_entropy(model, ids, structure, draws.levels(len(ids)), draws)) * len(rows)
             figures[f"cross_entropy_given_{kind}"] = total / len(order)
         return figures

@@ -169,14 +169,16 @@ class SyntaxGuideRecipe(AnnotatedGuideRecipe):
 
     def _targets(self, labels: Sequence[Labels], canvas: int) -> tuple[Tensor, Tensor, Tensor]:
         index = chart_index(self.model.config.labels)
-        universal, penn = (padded([getattr(each, name) for each in labels], canvas, NOTHING) for name in ("universal", "penn"))
+        universal, penn = (
+            padded([getattr(each, name) for each in labels], canvas, NOTHING, self.device) for name in ("universal", "penn")
+        )
         chart = np.full((len(labels), canvas, canvas), IGNORED)
         for row, each in enumerate(labels):
             n = len(each.universal)
             chart[row, :n, :n] = np.where(np.triu(np.ones((n, n), dtype=bool)), NOTHING, IGNORED)
             for first, last, label in each.spans:
                 chart[row, first, last] = index.get(label, index[OTHER])
-        return universal, penn, torch.from_numpy(chart)
+        return universal, penn, torch.from_numpy(chart).to(self.device)
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -188,9 +190,10 @@ class SyntaxGuideRecipe(AnnotatedGuideRecipe):
             for number, start in enumerate(range(0, len(order), 32)):
                 rows = order[start : start + 32]
                 canvas = canvas_of(len(self.held_out[rows[-1]]) - 1, self.lm.max_canvas)
-                ids = padded([self.held_out[row] for row in rows], canvas, self.lm.tokenizer.pad_token_id)
-                t = torch.full((len(rows),), level)
-                x_t = self.lm.corrupt(ids, t, Draws(0, number).normal(*ids.shape, self.lm.embeddings.shape[1]))
+                ids = padded([self.held_out[row] for row in rows], canvas, self.lm.tokenizer.pad_token_id, self.device)
+                t = torch.full((len(rows),), level, device=self.device)
+                draws = Draws(0, number, device=self.device)
+                x_t = self.lm.corrupt(ids, t, draws.normal(*ids.shape, self.lm.embeddings.shape[1]))
                 reading = model(x_t, self.lm.log_snr(t))
                 universal, _, chart = self._targets([self.held_out_labels[row] for row in rows], canvas)
                 right += int(((reading.universal.argmax(-1) == universal) & (universal > 0)).sum())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -14,11 +15,11 @@ def canvas_of(length: int, max_canvas: int, spare: int = 0) -> int:
     return min(max_canvas, -(-(length + 1 + spare) // 4) * 4)
 
 
-def padded(sentences: Sequence[Sequence[int]], canvas: int, pad: int) -> Tensor:
-    """(batch, canvas), the sentences with PADs behind them."""
+def padded(sentences: Sequence[Sequence[int]], canvas: int, pad: int, device: str | torch.device = "cpu") -> Tensor:
+    """(batch, canvas) on a device, the sentences with PADs behind them."""
     import torch
 
     ids = torch.full((len(sentences), canvas), pad)
     for row, sentence in enumerate(sentences):
         ids[row, : len(sentence)] = torch.tensor(sentence)
-    return ids
+    return ids.to(device)

@@ -66,8 +66,7 @@ def dtype_of(given: str | torch.dtype) -> torch.dtype:
     Raises:
         UsageError: no network of ours runs in it.
     """
-    if isinstance(given, torch.dtype) and given in DTYPES.values():
-        return given
-    if given not in DTYPES:
+    found = next((dtype for name, dtype in DTYPES.items() if given in (name, dtype)), None)
+    if found is None:
         raise UsageError(f"dtype: unknown {given!r}{suggestion(str(given), DTYPES)}; there are: {', '.join(DTYPES)}")
-    return DTYPES[str(given)]
+    return found

@@ -132,12 +132,16 @@ class DiffusionLM(PreTrainedModel):
             return Denoised(self._to_x0(out, x_t, t), None)
         if self.config.local_evidence:
             out = out + self.local_evidence(x_t, t)
-        return Denoised(out.softmax(-1) @ self.embeddings.to(out.dtype), out)
+        return Denoised(out.softmax(-1) @ self._table(out.dtype), out)
 
     def local_evidence(self, x_t: Tensor, t: Tensor) -> Tensor:
         """log p(x_t at i | word at i) up to a constant, (batch, canvas, vocab), for x_t (batch, canvas, dim) and t (batch,)."""
         alpha, sigma = (v[:, None, None] for v in self.schedule.alpha_sigma(t))
-        return alpha / sigma.square() * (x_t @ self.embeddings.to(x_t.dtype).T)
+        return alpha / sigma.square() * (x_t @ self._table(x_t.dtype).T)
+
+    def _table(self, dtype: torch.dtype) -> Tensor:
+        """(vocab, dim), the table that is diffused, normalised in a dtype that may be finer than that of the weights."""
+        return self.diffused(self.word_embedding.weight.to(dtype))
 
     def _to_x0(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The x0 that a regression head's output stands for."""

@@ -63,8 +63,8 @@ def generate(
     """
     check_kind(preset, lm.kind, lm.settings)
     copies = preset.candidates * preset.particles
-    jobs = []
-    for task in [_Task.of(lm, request, preset) for request in requests]:
+    jobs, tasks = [], [_Task.of(lm, request, preset) for request in requests]
+    for task in tasks:
         for index in task.request.indices:
             for copy in range(copies):
                 generator = seeded(task.request.seed, index, copy // preset.particles, "layout")
@@ -74,7 +74,6 @@ def generate(
     for batch in _batches(jobs, run.rows, preset.particles):
         for job, sample in zip(batch, run.surviving(batch) if skip_errors else run.samples(batch), strict=True):
             candidates.setdefault((id(job.task), job.index), {})[job.copy] = sample
-    tasks = list({id(job.task): job.task for job in jobs}.values())
     ordered = {key: [found[copy] for copy in sorted(found)] for key, found in candidates.items()}
     return [[run.chosen(task, ordered[id(task), index]) for index in task.request.indices] for task in tasks]
 

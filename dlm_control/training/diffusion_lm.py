@@ -95,7 +95,7 @@ class DiffusionLMRecipe(Recipe):
     def batch(self, step: int, rank: int, world: int) -> Tensor:
         rows, canvas = self.batches[step]
         share = np.array_split(rows, world)[rank]
-        return padded([self.sentences[row] for row in share], canvas, self.tokenizer.pad_token_id)
+        return padded([self.sentences[row] for row in share], canvas, self.tokenizer.pad_token_id, self.device)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         return Loss(*self.objective.loss(model, batch, draws))
@@ -113,8 +113,8 @@ class DiffusionLMRecipe(Recipe):
         for number, chunk in enumerate(chunks):
             sentences = [self.held_out[row] for row in chunk]
             canvas = canvas_of(len(sentences[-1]) - 1, self.model.config.max_canvas)
-            ids = padded(sentences, canvas, self.tokenizer.pad_token_id)
-            for name, part in self.objective.loss(model, ids, Draws(0, number))[1].items():
+            ids = padded(sentences, canvas, self.tokenizer.pad_token_id, self.device)
+            for name, part in self.objective.loss(model, ids, Draws(0, number, device=self.device))[1].items():
                 totals[name] = totals.get(name, 0.0) + part.item() * len(chunk) / len(order)
         return totals
 

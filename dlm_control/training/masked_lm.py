@@ -86,7 +86,7 @@ class MaskedLMRecipe(Recipe):
     def batch(self, step: int, rank: int, world: int) -> Tensor:
         rows, canvas = self.batches[step]
         share = np.array_split(rows, world)[rank]
-        return padded([self.sentences[row] for row in share], canvas, self.tokenizer.pad_token_id)
+        return padded([self.sentences[row] for row in share], canvas, self.tokenizer.pad_token_id, self.device)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         """The bound in nats a position (the same divisor in every process); in nats a word for the log."""
@@ -119,8 +119,8 @@ class MaskedLMRecipe(Recipe):
         for number, start in enumerate(range(0, len(order), 64)):
             sentences = [self.held_out[row] for row in order[start : start + 64]]
             canvas = canvas_of(len(sentences[-1]) - 1, self.sizes["max_position_embeddings"])
-            ids = padded(sentences * _PASSES, canvas, self.tokenizer.pad_token_id)
-            costs, words = self.costs(model, ids, Draws(0, number))
+            ids = padded(sentences * _PASSES, canvas, self.tokenizer.pad_token_id, self.device)
+            costs, words = self.costs(model, ids, Draws(0, number, device=self.device))
             cost, count = cost + costs.sum().item(), count + words.sum().item()
         return {"bound": cost / count}
 

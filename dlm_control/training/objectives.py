@@ -18,12 +18,13 @@ _PAPER_STEPS = 2000
 class Draws:
     """The random numbers of one training step, drawn for the whole batch and cut to this process's share of it.
 
-    A step's numbers depend on (seed, step) alone: a resumed run and a run on two processes see the same ones.
+    A step's numbers depend on (seed, step) alone: a resumed run and a run on two processes see the same ones. They are drawn on
+    the CPU and then moved: the same on every device.
     """
 
-    def __init__(self, seed: int, step: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, seed: int, step: int, rank: int = 0, world: int = 1, device: str | torch.device = "cpu") -> None:
         self._generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        self._rank, self._world = rank, world
+        self._rank, self._world, self._device = rank, world, torch.device(device)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers of the shape (first axis: this process's items)."""
@@ -40,7 +41,7 @@ class Draws:
         return bool(torch.rand((), generator=self._generator) < probability)
 
     def _share(self, everything: Tensor) -> Tensor:
-        return everything.chunk(self._world)[self._rank]
+        return everything.chunk(self._world)[self._rank].to(self._device)
 
 
 class Objective(ABC):
@@ -104,7 +105,7 @@ class Paper(Objective):
         core = unwrapped(model)
         schedule, head = core.schedule, core.config.head
         clean = core.embeddings[ids]  # (batch, canvas, dim)
-        sigma_0 = schedule.alpha_sigma(torch.tensor(1 / _PAPER_STEPS))[1]
+        sigma_0 = schedule.alpha_sigma(torch.tensor(1 / _PAPER_STEPS, device=ids.device))[1]
         x0 = clean + sigma_0 * draws.normal(*clean.shape)
         index = (draws.levels(len(ids)) * _PAPER_STEPS).floor()
         t = (index + 1) / _PAPER_STEPS
@@ -120,7 +121,7 @@ class Paper(Objective):
         else:
             weight = posterior_mean_weights(schedule, t)[0][:, None, None]
             error = torch.where(lowest, clean - guess, weight * (x0 - guess))
-        alpha_1 = schedule.alpha_sigma(torch.tensor(1.0))[0]
+        alpha_1 = schedule.alpha_sigma(torch.tensor(1.0, device=ids.device))[0]
         parts = {
             "mse": error.square().mean(),
             "prior": (alpha_1 * x0).square().mean(),

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from dlm_control.support.plugins import installed, installed_class
@@ -53,7 +54,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def batch(self, step: int, rank: int, world: int) -> Any:
-        """This process's share of the batch of a step; a function of its arguments alone."""
+        """This process's share of the batch of a step, on the model's device; a function of its arguments alone."""
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
@@ -66,6 +67,15 @@ class Recipe(ABC):
     @abstractmethod
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write the finished (averaged) model and all that is needed to load it."""
+
+    def to(self, device: str | torch.device) -> None:
+        """Move the model to a device, and what it learns from. Called once, after `setup`."""
+        self.model.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies, and batches go."""
+        return next(self.model.parameters()).device
 
     def after_backward(self, step: int) -> None:
         """Change gradients before they are clipped; nothing by default."""

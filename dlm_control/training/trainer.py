@@ -131,6 +131,7 @@ class Trainer:
         )
         self.recipe = made or recipe(config.kind, config.recipe)
         self.recipe.setup(config.data, config.seed, self.accelerator.num_processes)
+        self.recipe.to(self.accelerator.device)
         self.model: nn.Module = self.recipe.model
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         optimizer = MuonAdamW(
@@ -165,7 +166,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * rate(self.step, config.warmup, config.steps, config.cooldown)
         batch = self.recipe.batch(self.step, rank, world)
-        loss, parts = self.recipe.loss(self.model, batch, Draws(config.seed, self.step, rank, world))
+        draws = Draws(config.seed, self.step, rank, world, self.accelerator.device)
+        loss, parts = self.recipe.loss(self.model, batch, draws)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         self.recipe.after_backward(self.step)
@@ -212,7 +214,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
-        state = torch.load(self.out / "state", weights_only=True)
+        state = torch.load(self.out / "state", weights_only=True, map_location="cpu")
         differing = [key for key, value in _lasting(self.config).items() if state["config"].get(key) != value]
         if "steps" in differing and not self._cools_before(state["step"], state["config"]["steps"]):
             differing.remove("steps")  # the steps so far are those of a run of either length

@@ -28,6 +28,12 @@ class Network:
     model: Any
     tokenizer: WordTokenizer
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        device: torch.device = self.model.device
+        return device
+
     def prompt(self, tokens: Sequence[str]) -> tuple[list[int], list[int]]:
         """Ids of a prompt's tokens and of the END that stands before a text; their position ids.
 
@@ -79,7 +85,7 @@ class Stream:
         self.cache: Any = None
         self.length = 0  # words read
         ids, places = read.prompt(prompt)
-        self.advance(torch.tensor([ids] * rows), torch.tensor([places] * rows))
+        self.advance(*(torch.tensor([each] * rows, device=read.device) for each in (ids, places)))
 
     def push(self, words: Tensor) -> None:
         """Read each text's next word, (rows, 1)."""
@@ -171,7 +177,7 @@ class Texts:
         if self.top_k:
             least = scores.topk(min(self.top_k, scores.shape[1])).values[:, -1:]
             scores = scores.masked_fill(scores < least, -torch.inf)
-        noise = torch.stack([torch.rand(scores.shape[1], generator=g) for g in self.generators])
+        noise = torch.stack([torch.rand(scores.shape[1], generator=g) for g in self.generators]).to(scores.device)
         words = (scores - (-noise.clamp(min=1e-20).log()).log()).argmax(-1)  # the Gumbel trick
         for row, word in enumerate(words.tolist()):
             self.alive[row] = self.alive[row] and word != self.tokenizer.eos_token_id

@@ -115,7 +115,7 @@ class Finetuned(Baseline):
         return self.outputs([self._searched(tuned, prompt)] * len(indices), self.beams)
 
     def _searched(self, tuned: Network, prompt: Sequence[str]) -> list[int]:
-        ids, places = (torch.tensor([row]) for row in tuned.prompt(prompt))
+        ids, places = (torch.tensor([row], device=tuned.device) for row in tuned.prompt(prompt))
         tokenizer = tuned.tokenizer
         never = [tokenizer.pad_token_id, tokenizer.unk_token_id, *range(len(tokenizer), tuned.model.config.vocab_size)]
         settings = GenerationConfig(

@@ -50,6 +50,10 @@ class AttributeRecipe(Recipe):
         lengths = [len(sentence) - 1 for sentence in self.sentences]
         self.batches = CanvasBatches(lengths, MOST_WORDS, self.tokens, seed, multiple=8 * processes)
 
+    def to(self, device: str | torch.device) -> None:
+        super().to(device)
+        self.lm.model.to(device)
+
     def _read(self, data: str, split: str) -> tuple[list[list[int]], list[list[int]]]:
         found = read_split(data, split, [self.text_column, "mr"])
         texts = [str(text) for text in found[self.text_column]]
@@ -65,14 +69,14 @@ class AttributeRecipe(Recipe):
         """(batch, width) mean hidden states; (batch, MEANINGS) 1 where said."""
         end = self.lm.tokenizer.eos_token_id
         wholes = [[end, *sentence[:-1]] for sentence in sentences]
-        ids = padded(wholes, max(map(len, wholes)), self.lm.tokenizer.pad_token_id)
+        ids = padded(wholes, max(map(len, wholes)), self.lm.tokenizer.pad_token_id, self.device)
         counted = (ids != self.lm.tokenizer.pad_token_id)[..., None]
         with torch.no_grad():
             hidden = self.lm.model.transformer(ids).last_hidden_state
         wanted = torch.zeros(len(sentences), len(MEANINGS))
         for row, places in enumerate(meanings):
             wanted[row, places] = 1
-        return (hidden * counted).sum(1) / counted.sum(1), wanted
+        return (hidden * counted).sum(1) / counted.sum(1), wanted.to(self.device)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         return Loss(F.binary_cross_entropy_with_logits(model(batch[0]), batch[1]), {})
@@ -115,6 +119,7 @@ class PPLM(Baseline):
         weights = load_file(file)
         self.head = nn.Linear(weights["weight"].shape[1], weights["weight"].shape[0]).requires_grad_(False)
         self.head.load_state_dict(weights)
+        self.head.to(self.lm.device)
 
     def texts(self, target: Target, indices: Sequence[int], seed: int) -> list[Output]:
         prompts = _prompts(target)
@@ -123,9 +128,9 @@ class PPLM(Baseline):
         wanted = [MEANINGS.index(token) for _, [token] in prompts]
         model, rows, calls = self.lm.model, len(indices), 0
         texts = Texts(self.lm.tokenizer, generators(seed, indices), self.top_k)
-        last = torch.full((rows, 1), self.lm.tokenizer.eos_token_id)
+        last = torch.full((rows, 1), self.lm.tokenizer.eos_token_id, device=self.lm.device)
         past: list[tuple[Tensor, Tensor]] = []
-        hidden_sum = torch.zeros(rows, model.config.n_embd)
+        hidden_sum = torch.zeros(rows, model.config.n_embd, device=self.lm.device)
         for place in range(MOST_WORDS):
             pushed = self._pushed(last, past, hidden_sum, place, wanted) if past else past
             with torch.no_grad():

@@ -98,9 +98,9 @@ class _PromptedRecipe(Recipe):
         end = self.tokenizer.eos_token_id
         wholes = [[*(self.ids[t] for t in p), end, *s] for p, s in zip(prompts, sentences, strict=True)]
         canvas = max(canvas, *map(len, wholes))
-        ids = padded(wholes, canvas, self.tokenizer.pad_token_id)
+        ids = padded(wholes, canvas, self.tokenizer.pad_token_id, self.device)
         placed = [place_ids(p, len(s), self.judged) for p, s in zip(prompts, sentences, strict=True)]
-        places = padded(placed, canvas, 0)
+        places = padded(placed, canvas, 0, self.device)
         words_there = torch.zeros_like(ids, dtype=torch.bool)
         for row, (prompt, sentence) in enumerate(zip(prompts, sentences, strict=True)):
             words_there[row, len(prompt) + 1 : len(prompt) + 1 + len(sentence)] = True
@@ -176,7 +176,8 @@ class DiscriminatorRecipe(_PromptedRecipe):
             obeyed.append(rng.random() < 0.5)
             others = drawn(self.control, other, len(sentences[(i + 1) % len(rows)]) - 1, rng)
             prompts.append(right if obeyed[-1] else wrong(self.control, row, words, others, rng))
-        return *self._sequences(prompts, sentences, canvas), torch.tensor(obeyed, dtype=torch.float32)
+        judged = torch.tensor(obeyed, dtype=torch.float32, device=self.device)
+        return *self._sequences(prompts, sentences, canvas), judged
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         ids, places, words_there, obeyed = batch

@@ -62,6 +62,9 @@ class Generator(ABC):
         """What the texts depend on, for the manifest."""
 
 
+_USUAL = {"device": "cpu", "dtype": "float32"}  # of which the plans of older runs say nothing
+
+
 class Diffusion(Generator):
     """A frozen Diffusion-LM under the targets' controls.
 
@@ -100,10 +103,12 @@ class Diffusion(Generator):
         return [[Output(sample.text, sample.calls) for sample in samples] for samples in made]
 
     def provenance(self) -> dict[str, Any]:
+        place = {"device": self.lm.backbone.device.type, "dtype": str(self.lm.backbone.dtype).removeprefix("torch.")}
         return {
             "model": self.lm.source, "model_fingerprint": self.lm.fingerprint, "weights": self.lm.weights_digest,
             "preset": asdict(self.preset), "controls": "none" if self.free else "all",
             "guides": "noise-aware" if self.guides == NOISE_AWARE else "words",
+            **({} if place == _USUAL else place),
         }  # fmt: skip
 
 

@@ -105,8 +105,14 @@ def _processes() -> tuple[int, int, Callable[[], None]]:
         return 0, 1, lambda: None
     from accelerate import PartialState
 
-    state = PartialState(cpu=True)
+    state = PartialState(cpu=True)  # they wait for each other, and pass no tensors, wherever their models lie
     return state.process_index, state.num_processes, state.wait_for_everyone
+
+
+def own_device(device: str) -> str:
+    """The device of this process: under `accelerate launch`, of several GPUs its own."""
+    rank = os.environ.get("LOCAL_RANK")
+    return f"{device}:{rank}" if device == "cuda" and rank is not None else device
 
 
 def _plan(suite: Suite, generator: Generator, name: str, samples: int, targets: Sequence[Target], seed: int) -> dict[str, Any]:

@@ -30,9 +30,9 @@ def sentence_features(texts: Sequence[str], batch_size: int = 64) -> Any:
     with torch.no_grad():
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = tokenizer([texts[i] for i in rows], padding=True, truncation=True, return_tensors="pt")
+            batch = tokenizer([texts[i] for i in rows], padding=True, truncation=True, return_tensors="pt").to(model.device)
             mask = batch["attention_mask"][..., None]
-            features[rows] = (model(**batch).last_hidden_state * mask).sum(1) / mask.sum(1)
+            features[rows] = ((model(**batch).last_hidden_state * mask).sum(1) / mask.sum(1)).cpu()
     return torch.nn.functional.normalize(features, dim=-1).numpy()
 
 

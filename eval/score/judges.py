@@ -57,7 +57,7 @@ def _smollm2_scores(texts: Sequence[str]) -> list[float]:
     model, tokenizer = _smollm2_model()
     scores = []
     for text in texts:
-        ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer(text)["input_ids"]]])
+        ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer(text)["input_ids"]]], device=model.device)
         with torch.no_grad():
             logits = model(ids).logits[0, :-1]
         nll = F.cross_entropy(logits, ids[0, 1:], reduction="sum")

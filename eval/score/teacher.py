@@ -13,6 +13,7 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from dlm_control.diffusion.canvas import padded
+from dlm_control.diffusion.loading import device_of
 from dlm_control.eval.autoregressive import word_nll
 from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import bundled, file_digest, model_folder
@@ -27,16 +28,18 @@ class Teacher:
 
     Args:
         source: a bundled name (`e2e-teacher`), a folder or a hub id.
+        device: where it is to lie.
 
     Attributes:
         folder: of its files.
         digest: of its weights.
 
     Raises:
-        UsageError: nothing is there, or it is no teacher.
+        UsageError: nothing is there, it is no teacher, or there is no such device.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, device: str | torch.device = "cpu") -> None:
+        place = device_of(device)
         folder = model_folder(source)
         if _config(folder).get("model_type") != _KIND:
             raise UsageError(
@@ -46,6 +49,7 @@ class Teacher:
         hush()
         self.tokenizer = WordTokenizer.from_pretrained(folder)
         self.model = GPT2LMHeadModel.from_pretrained(folder).eval()
+        self.model.to(place)  # type: ignore[arg-type]
 
     def nat_per_word(self, texts: Sequence[str], batch_size: int = 64) -> list[float]:
         """Mean negative log-likelihood of each text's words, its END included, in nats; words it does not know count as UNK.
@@ -71,7 +75,7 @@ class Teacher:
         order = sorted((i for i, s in enumerate(sentences) if len(s) <= most), key=lambda i: len(sentences[i]))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            ids = padded([sentences[i] for i in rows], len(sentences[rows[-1]]), self.tokenizer.pad_token_id)
+            ids = padded([sentences[i] for i in rows], len(sentences[rows[-1]]), self.tokenizer.pad_token_id, self.model.device)
             nll, _ = word_nll(self.model, ids, self.tokenizer)
             for i, nats in zip(rows, nll.tolist(), strict=True):
                 found[i] = nats[: len(sentences[i])]

@@ -174,9 +174,9 @@ def embeddings(out: _Out, model: _Model = "e2e", seed: int = 0) -> None:
     from dlm_control.pipeline import load
 
     lm = load(model)
-    tags = tag_table(lm.backbone, "universal").argmax(-1)
+    tags = tag_table(lm.backbone, "universal").argmax(-1).cpu()
     shown = [i for i, word in enumerate(lm.backbone.vocabulary) if i > 2 and word.isalpha() and int(tags[i]) > 0]
-    learned = lm.backbone.embeddings[shown]
+    learned = lm.backbone.embeddings[shown].cpu()
     random = torch.nn.functional.normalize(torch.randn(learned.shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
     agreement = {}
     for name, table in (("learned", learned), ("random", random)):
@@ -255,7 +255,7 @@ def _autoregressive(words: int) -> None:
     if not _teacher:
         _teacher.append(Teacher("e2e-teacher"))
     model, cache = _teacher[0].model, None
-    ids = torch.full((4, 1), _teacher[0].tokenizer.eos_token_id)
+    ids = torch.full((4, 1), _teacher[0].tokenizer.eos_token_id, device=model.device)
     with torch.no_grad():
         for _ in range(words + 1):
             out = model(ids, past_key_values=cache, use_cache=True)

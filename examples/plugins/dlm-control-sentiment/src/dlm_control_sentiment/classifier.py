@@ -30,7 +30,8 @@ class Classifier:
     def log_probs_of_text(self, text: str) -> Tensor:
         """(labels,), of a finished text."""
         with torch.no_grad():
-            logits: Tensor = self.model(**self.tokenizer(text, return_tensors="pt", truncation=True)).logits
+            read = self.tokenizer(text, return_tensors="pt", truncation=True).to(self.model.device)
+            logits: Tensor = self.model(**read).logits
         return logits[0].log_softmax(-1)
 
     def log_probs_of_embeddings(self, state: State) -> Tensor:
@@ -39,13 +40,15 @@ class Classifier:
         x0 is read as distributions over words, p(w) ∝ exp(−‖x0 − E_w‖² / 2·SPREAD²), and the classifier gets the expected
         embedding of each: the mean of the pieces that its tokenizer cuts the word into.
         """
+        device = state.x0.device
         words = (-torch.cdist(state.x0, state.lm.embeddings).square() / (2 * SPREAD**2)).softmax(-1) @ self._table(state)
-        special = self.model.get_input_embeddings()(torch.tensor([self.tokenizer.cls_token_id, self.tokenizer.sep_token_id]))
+        ends = torch.tensor([self.tokenizer.cls_token_id, self.tokenizer.sep_token_id], device=device)
+        special = self.model.get_input_embeddings()(ends)
         first = special[0].expand(len(words), 1, -1)
-        places = torch.arange(words.shape[1] + 1) - state.words[:, None]  # 0: just behind the last word
+        places = torch.arange(words.shape[1] + 1, device=device) - state.words[:, None]  # 0: just behind the last word
         row = torch.cat([words, words[:, :1]], 1)
         row = torch.where((places == 0)[..., None], special[1], row)
-        mask = torch.cat([torch.ones(len(words), 1), (places <= 0).float()], 1)
+        mask = torch.cat([torch.ones(len(words), 1, device=device), (places <= 0).float()], 1)
         logits: Tensor = self.model(inputs_embeds=torch.cat([first, row], 1), attention_mask=mask).logits
         return logits.log_softmax(-1)
 
@@ -61,8 +64,8 @@ class Classifier:
 
 
 @cache
-def load_classifier(source: str) -> Classifier:
-    """The classifier of a folder or hub id.
+def load_classifier(source: str, device: str = "cpu") -> Classifier:
+    """The classifier of a folder or hub id, on a device.
 
     Raises:
         UsageError: nothing loads from there, or it has no [CLS] and [SEP].
@@ -76,4 +79,4 @@ def load_classifier(source: str) -> Classifier:
         raise UsageError(f"sentiment: classifier: {source} is no transformers sequence classifier: {reason}") from None
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
         raise UsageError(f"sentiment: classifier: the tokenizer of {source} has no [CLS] and [SEP]; use a BERT-like one")
-    return Classifier(model, tokenizer)
+    return Classifier(model.to(device), tokenizer)

@@ -10,6 +10,7 @@ from dlm_control import Check, Controller, State, UsageError, register_controlle
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dlm_control.diffusion.backbone import Backbone
     from dlm_control_sentiment.classifier import Classifier
 
 
@@ -29,22 +30,25 @@ class Sentiment(Controller):
 
     def __init__(self, label: str, *, classifier: str = "e2e-rating") -> None:
         self.label, self.classifier = label, classifier
-        labels = self._network.labels
+        labels = self._network().labels
         if label not in labels:
             raise UsageError(f"sentiment: label: unknown {label!r}; {classifier} knows: {', '.join(labels)}")
 
-    @property
-    def _network(self) -> Classifier:
+    def _network(self, device: str = "cpu") -> Classifier:
         from dlm_control_sentiment.classifier import load_classifier
 
         bundled = Path(__file__).parent / "models" / self.classifier
-        return load_classifier(str(bundled) if bundled.is_dir() else self.classifier)
+        return load_classifier(str(bundled) if bundled.is_dir() else self.classifier, device)
+
+    def bind(self, lm: Backbone) -> Classifier:
+        return self._network(str(lm.device))
 
     def energy(self, state: State) -> Tensor:
-        return -self._network.log_probs_of_embeddings(state)[:, self._network.labels.index(self.label)]
+        return -state.bound.log_probs_of_embeddings(state)[:, state.bound.labels.index(self.label)]
 
     def check(self, text: str) -> Check:
-        log_probs = self._network.log_probs_of_text(text)
-        likeliest = self._network.labels[int(log_probs.argmax())]
-        share = float(log_probs[self._network.labels.index(self.label)].exp())
+        network = self._network()
+        log_probs = network.log_probs_of_text(text)
+        likeliest = network.labels[int(log_probs.argmax())]
+        share = float(log_probs[network.labels.index(self.label)].exp())
         return Check(float(likeliest == self.label), f"{likeliest}, {self.label} at {share:.0%}")
