@@ -176,7 +176,7 @@ def test_soft_evidence_about_a_word_gives_the_posterior_where_that_word_settles_
     lm = enumerated(joint)
     assert chi_square(frequencies(lm, [First()], order="left_to_right"), posterior) < 54
     late = frequencies(lm, [First()], order="right_to_left")
-    assert 54 < chi_square(late, posterior) and distance(late, posterior) < distance(joint.flatten(), posterior)
+    assert chi_square(late, posterior) > 54 and distance(late, posterior) < distance(joint.flatten(), posterior)
     doubled = given(joint, lambda sentence: First.likelihood[sentence[0]] ** 2)
     assert chi_square(frequencies(lm, [Control("first", First(), weight=2)], order="left_to_right"), doubled) < 54
 
@@ -447,7 +447,7 @@ def test_eval_writes_what_it_can_and_says_what_it_lacks(folder: Path, tmp_path: 
     assert told.exit_code == 0, told.output
     scores = json.loads((tmp_path / "smoke" / "scores.json").read_text())
     failed = scores["failed_targets"]
-    assert not {"twelve words"} & failed.keys() and scores["groups"]["length"]["texts"] == 2
+    assert not {"twelve words"} & failed.keys() and scores["groups"]["length"]["texts"] == 1
     assert all(
         "has no structure guide; `dlm train --kind structure-guide --lm" in failed[name] for name in ("tags", "phrase", "tree")
     )
@@ -474,6 +474,6 @@ def test_a_model_without_our_words_is_refused(tmp_path: Path) -> None:
         load(model_in(tmp_path / "wider", WordTokenizer.train(["a b c d e"], 1, mask=True), 12))
     (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "##c", "##d"]))
     pieces = BertTokenizerFast(str(tmp_path / "vocab.txt"))
-    with pytest.raises(UsageError, match="has no eos_token; (?s:.*)writes parts of words; a token must be a word"):
+    with pytest.raises(UsageError, match=r"has no eos_token; (?s:.*)writes parts of words; a token must be a word"):
         load(model_in(tmp_path / "pieces", pieces))
     assert load(model_in(tmp_path / "fit", WordTokenizer.train(["a b c d e"], 1, mask=True))).backbone.kind == "masked"
