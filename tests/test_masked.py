@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 from test_cli import dlm
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
 from torch import Tensor
-from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast, PreTrainedModel
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import MaskedLMOutput
 
 from dlm_control import Check, Control, Controller, State, UsageError, load
@@ -46,9 +48,12 @@ class Enumerated(PreTrainedModel):
     """Answers with the exact conditionals of a joint distribution of sentences of three words out of three."""
 
     config_class = BertConfig
+    joint: Tensor
+    sentences: Tensor
 
     def __init__(self, joint: Tensor, first: int, size: int) -> None:
-        super().__init__(BertConfig(vocab_size=size, max_position_embeddings=PLACES + 1, length_counts=[0] * PLACES + [1]))
+        given: Any = {"vocab_size": size, "max_position_embeddings": PLACES + 1, "length_counts": [0] * PLACES + [1]}
+        super().__init__(BertConfig(**given))
         self.first, self.table = first, torch.nn.Embedding(size, 4)
         self.register_buffer("joint", joint.flatten())
         self.register_buffer("sentences", torch.tensor(SENTENCES) + first)
@@ -59,17 +64,17 @@ class Enumerated(PreTrainedModel):
     def forward(self, input_ids: Tensor) -> MaskedLMOutput:
         words = input_ids[:, None, :PLACES]
         known = (words >= self.first) & (words < self.first + WORDS)
-        fits = ((words == self.sentences) | ~known).all(-1) * self.joint  # (batch, sentences)
+        fits = (torch.eq(words, self.sentences) | ~known).all(-1) * self.joint  # (batch, sentences)
         logits = torch.full((*input_ids.shape, self.table.num_embeddings), -30.0)
         for word in range(WORDS):
-            holds = (self.sentences == self.first + word).float()
+            holds = torch.eq(self.sentences, self.first + word).float()
             logits[:, :PLACES, self.first + word] = ((fits @ holds) / fits.sum(-1, keepdim=True)).clamp(min=1e-12).log()
         return MaskedLMOutput(logits=logits)
 
 
 def enumerated(joint: Tensor) -> LanguageModel:
     tokenizer = WordTokenizer.train(["a b c"], min_count=1, mask=True)
-    model = Enumerated(joint, tokenizer.convert_tokens_to_ids("a"), len(tokenizer))
+    model = Enumerated(joint, tokenizer.word_ids("a")[0], len(tokenizer))
     return LanguageModel(MaskedBackbone(model, tokenizer, "enumerated"))
 
 
@@ -295,10 +300,15 @@ def test_what_is_given_stands_from_the_start_and_no_mask_stays(steps: int, lm: L
     tokenizer = lm.tokenizer
     process = lm.backbone.process(steps)
     seen: list[Latents] = []
+
+    def kept(latents: Latents) -> Latents:
+        seen.append(latents)
+        return latents
+
     start, step = type(process).start, type(process).step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(process), "start", lambda *given: seen.append(start(*given)) or seen[-1])
-        patch.setattr(type(process), "step", lambda *given: seen.append(step(*given)) or seen[-1])
+        patch.setattr(type(process), "start", lambda *given: kept(start(*given)))
+        patch.setattr(type(process), "step", lambda *given: kept(step(*given)))
         samples = lm.generate([Infill("The Old [2] a [2-4] park ."), Keyword("pub", position=5)], 4, steps=steps, candidates=1)
     assert len(seen) == steps + 1
     for before, after in itertools.pairwise(seen):
@@ -457,7 +467,7 @@ def test_eval_writes_what_it_can_and_says_what_it_lacks(folder: Path, tmp_path: 
 
 
 def model_in(folder: Path, tokenizer: Any = None, size: int = 9) -> Path:
-    sizes = {**SIZES, "hidden_size": 4, "intermediate_size": 4, "vocab_size": size}
+    sizes: Any = {**SIZES, "hidden_size": 4, "intermediate_size": 4, "vocab_size": size}
     BertForMaskedLM(BertConfig(**sizes)).save_pretrained(folder)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
@@ -472,8 +482,11 @@ def test_a_model_without_our_words_is_refused(tmp_path: Path) -> None:
         load(model_in(tmp_path / "maskless", words))
     with pytest.raises(UsageError, match="has 9 words, and the model's embeddings are of 12"):
         load(model_in(tmp_path / "wider", WordTokenizer.train(["a b c d e"], 1, mask=True), 12))
-    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "##c", "##d"]))
-    pieces = BertTokenizerFast(str(tmp_path / "vocab.txt"))
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[MASK]", *"abcd", "##c", "##d"])}
+    pieces = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordPiece(vocabulary)),
+        unk_token="[UNK]", pad_token="[PAD]", mask_token="[MASK]",
+    )  # fmt: skip
     with pytest.raises(UsageError, match=r"has no eos_token; (?s:.*)writes parts of words; a token must be a word"):
         load(model_in(tmp_path / "pieces", pieces))
     assert load(model_in(tmp_path / "fit", WordTokenizer.train(["a b c d e"], 1, mask=True))).backbone.kind == "masked"
