@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.layout import Layouts
-from dlm_control.sampling.presets import preset
+from dlm_control.sampling.presets import check_kind, preset
 from dlm_control.sampling.trace import Trace
 from dlm_control.support.errors import Problems, UsageError
 from dlm_control.tasks.explain import warnings
@@ -27,12 +27,13 @@ def preflight(spec: Spec, lm: LanguageModel, problems: Problems | None = None) -
         problems: faults found in the spec so far, for one report of them all.
 
     Raises:
-        UsageError: words the model does not know, lengths beyond its canvas, controls that contradict each other, a budget
-            of network calls that does not suffice: all in one report.
+        UsageError: words the model does not know, lengths beyond its canvas, controls that contradict each other, a preset
+            for models of another kind, a budget of network calls that does not suffice: all in one report.
     """
     problems = problems or Problems(spec.source, spec.lines)
     try:
         preset("default", **vars(spec.preset))
+        check_kind(spec.preset, lm.backbone.kind, lm.backbone.settings)
     except UsageError as error:
         problems.adopt("preset", error)
     plans = []

@@ -15,6 +15,7 @@ from dlm_control.tasks.run import run_spec
 from dlm_control.tasks.spec import read_spec
 
 ROOT = Path(__file__).parents[1]
+BACKBONES = ROOT / "docs" / "backbones.md"
 GUIDE = ROOT / "docs" / "add-a-controller.md"
 PLUGINS = ROOT / "examples" / "plugins"
 DLM = [sys.executable, "-m", "dlm_control"]
@@ -46,6 +47,20 @@ def test_the_guide_works_from_top_to_bottom(tmp_path: Path) -> None:
     assert valid == "near.yaml: ok\n"
     assert re.search(r"[34] of 4 obey all controls", generated)
     assert "near-end changed most words" in explained
+
+
+def test_a_backbone_of_ones_own_is_found_and_steered(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```(python|toml)(?: file=(\S+))?\n(.*?)^```", BACKBONES.read_text(encoding="utf-8"), re.M | re.S)
+    assert [kind for kind, _, _ in blocks] == ["python", "toml", "python"]
+    (_, file, module), (_, _, project), (_, _, use) = blocks
+    (tmp_path / file).write_text(module, encoding="utf-8")
+    package = tmp_path / "counts-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: counts\nVersion: 1.0\n")
+    points = re.sub(r'\[project\.entry-points\."(.*)"\]', r"[\1]", project).replace('"', "")
+    (package / "entry_points.txt").write_text(points)
+    texts = run(sys.executable, "-c", use, cwd=tmp_path, path=tmp_path).splitlines()
+    assert len(texts) == 3 and all("river" in text for text in texts)
 
 
 def test_a_black_box_control_is_obeyed_by_particles() -> None:

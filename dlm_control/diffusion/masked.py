@@ -10,25 +10,28 @@ from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
+from tokenizers.models import WordLevel
 from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
 from dlm_control.diffusion.backbone import CLEAN, Backbone, Draws, Latents, Prediction, Process, normalise
 from dlm_control.diffusion.samplers import ORDERS
-from dlm_control.support.errors import UsageError, suggestion
+from dlm_control.support.errors import Problems, UsageError, suggestion
 from dlm_control.support.progress import hush
 from dlm_control.support.seeds import seeded
 from dlm_control.text.tokenizer import WordTokenizer
 
 SETTLED = 1e4  # the local evidence of a word that stands
+_ROUNDING = 1e-4  # in float32 the level 1/22 times 22 can fall short of 1
 _PARTS, _MASKINGS = 4, 2  # a text's likelihood is judged with each quarter of its words masked, in two partitions
 
 
 class MaskedBackbone(Backbone):
     """An `AutoModelForMaskedLM` whose tokenizer has a mask token (Sahoo et al. 2024, MDLM; Nie et al. 2025, LLaDA).
 
-    The noise level is the share of masked words. What guides read of a noisy text is the embeddings of its words, and zeros at
-    masks; nothing of it moves little by little, so no control can act by a gradient in that space.
+    The noise level is the share of masked words among those that are not given. What guides read of a noisy text is the
+    embeddings of its words, and zeros at masks; nothing of it moves little by little, so no control can act by a gradient in
+    that space.
     """
 
     kind = "masked"
@@ -43,6 +46,8 @@ class MaskedBackbone(Backbone):
     @classmethod
     def load(cls, folder: Path, source: str) -> Self:
         hush()
+        if not (folder / "tokenizer.json").is_file():
+            raise UsageError(f"model {source!r}: {folder} has no tokenizer.json, which `WordTokenizer.save_pretrained` writes")
         try:
             loaded: Any = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
             model, report = loaded
@@ -52,8 +57,7 @@ class MaskedBackbone(Backbone):
         wrong = [*report["missing_keys"], *report["mismatched_keys"]]
         if wrong:
             raise UsageError(f"model {source!r}: the weights are of another shape or model than config.json says: {wrong[0]}")
-        if tokenizer.mask_token_id is None:
-            raise UsageError(f"model {source!r}: its tokenizer has no mask token, and a masked model writes over masks")
+        _check_words(tokenizer, model.get_input_embeddings().weight, source)
         return cls(model, tokenizer, source)
 
     @property
@@ -93,13 +97,17 @@ class MaskedBackbone(Backbone):
 
     @torch.no_grad()
     def nats_per_word(self, ids: Tensor, length: Tensor) -> Tensor:
-        """As the base says: a pseudo-likelihood, each word once in every partition, given those of the other parts."""
+        """As the base says: a pseudo-likelihood, each word once in every partition, given those of the other parts.
+
+        The parts of a text of n words, and their sizes, are a function of n alone.
+        """
         canvas, total = ids.shape[1], torch.zeros(len(ids), device=ids.device)
         live = torch.arange(canvas, device=ids.device) < length[:, None]
         for number in range(_MASKINGS):
-            order = torch.rand(canvas, generator=seeded("likelihood", number)).argsort().argsort().to(ids.device)
+            noise = torch.rand(self.max_canvas, generator=seeded("likelihood", number))[:canvas].to(ids.device)
+            rank = noise.expand(ids.shape).masked_fill(~live, math.inf).argsort(-1).argsort(-1)
             for part in range(_PARTS):
-                masked = live & (order % _PARTS == part)
+                masked = live & (rank % _PARTS == part)
                 logits = self.model(input_ids=ids.masked_fill(masked, self.tokenizer.mask_token_id)).logits.float()
                 costs = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
                 total = total + (costs * masked).sum(1) / length
@@ -109,9 +117,12 @@ class MaskedBackbone(Backbone):
 class MaskedProcess(Process):
     """Settling of masked words, some at each step, for good.
 
+    With a step for each open word, an order that does not look at the words drawn samples exactly what the network's
+    conditionals say. `confidence` does look, and so prefers likely texts, the more the fewer the words of a step.
+
     Args:
         backbone: the model.
-        steps: network calls; a text of n words gets about n/steps words at each.
+        steps: network calls; of n open words about n/steps settle at each.
         temperature: divides the logits of the words.
         order: which of the words drawn settle first: `confidence` (the likeliest), `random`, `left_to_right`, `right_to_left`.
     """
@@ -125,14 +136,12 @@ class MaskedProcess(Process):
 
     def start(self, allowed: Tensor, length: Tensor, draws: Draws) -> Latents:
         """Masks; what only one word may fill is filled."""
-        allowed = allowed.clone()
-        allowed[..., self.mask] = False
-        z = torch.where(allowed.sum(-1) == 1, allowed.int().argmax(-1), self.mask)
-        return Latents(z, allowed, length)
+        allowed = self._without_mask(allowed)
+        return Latents(torch.where(_several(allowed), self.mask, allowed.int().argmax(-1)), allowed, length)
 
     def diffuse(self, ids: Tensor, allowed: Tensor, length: Tensor, t: float, draws: Draws) -> Latents:
-        live = torch.arange(ids.shape[1], device=ids.device) < length[:, None]
-        masked = live & (draws.uniform(ids.shape[1]) < t)
+        allowed = self._without_mask(allowed)
+        masked = _several(allowed) & (draws.uniform(ids.shape[1]) < t)
         return Latents(ids.masked_fill(masked, self.mask), allowed, length)
 
     def predict(self, latents: Latents, t: float) -> Prediction:
@@ -147,12 +156,13 @@ class MaskedProcess(Process):
         return log_probs.exp() @ self.backbone.embeddings
 
     def step(self, latents: Latents, guided: Prediction, t: float, s: float, draws: Draws) -> Latents:
-        """Draw every masked word, and settle so many of them that the share of masks is s."""
+        """Draw every masked word, and settle so many of them that the share of masks among the open words is s."""
         log_probs, masked = guided.log_probs, latents.z == self.mask
         canvas, vocab = log_probs.shape[1:]
         gumbel = -torch.log(-torch.log(draws.uniform(canvas, vocab).clamp(1e-20, 1 - 1e-7)))
         drawn = (log_probs + gumbel).argmax(-1)  # one draw of each position's distribution (Maddison et al. 2014)
-        number = masked.sum(-1) - torch.floor(s * latents.length).long()
+        left = torch.floor(s * _several(latents.allowed).sum(-1) + _ROUNDING).long()
+        number = masked.sum(-1) - left
         if self.order == "confidence":
             rank = log_probs.gather(-1, drawn[..., None])[..., 0]
         elif self.order == "random":
@@ -167,8 +177,37 @@ class MaskedProcess(Process):
     def words(self, latents: Latents, guided: Prediction) -> Tensor:
         return torch.where(latents.z == self.mask, guided.log_probs.argmax(-1), latents.z)
 
+    def _without_mask(self, allowed: Tensor) -> Tensor:
+        """The same, but no mask may come."""
+        column = torch.tensor([self.mask], device=allowed.device)
+        return allowed.index_fill(-1, column, False)
+
     def _open(self, latents: Latents) -> Tensor:
         """(batch, canvas, vocab): what may still come; where a word stands, that word alone."""
         stands = latents.z != self.mask
         alone = torch.zeros_like(latents.allowed).scatter(-1, latents.z[..., None], True)
         return torch.where(stands[..., None], alone, latents.allowed)
+
+
+def _several(allowed: Tensor) -> Tensor:
+    """(batch, canvas) bool: may more than one word stand here?"""
+    return allowed.sum(-1) > 1
+
+
+def _check_words(tokenizer: WordTokenizer, table: Tensor, source: str) -> None:
+    """Refuse words that no text can be written with.
+
+    Raises:
+        UsageError: with all that is wrong.
+    """
+    problems = Problems(f"model {source!r}: its tokenizer")
+    if tokenizer.mask_token_id is None:
+        problems.add("", "has no mask token, and a masked model writes over masks")
+    lacking = [name for name in ("unk_token", "pad_token", "eos_token") if getattr(tokenizer, name) is None]
+    if lacking:
+        problems.add("", f"has no {', '.join(lacking)}; a text is words, an END (eos_token) and PADs")
+    if not isinstance(tokenizer.backend_tokenizer.model, WordLevel):
+        problems.add("", "writes parts of words; a token must be a word, as `WordTokenizer.train` makes them")
+    elif len(tokenizer) != len(table):
+        problems.add("", f"has {len(tokenizer)} words, and the model's embeddings are of {len(table)}")
+    problems.raise_if_any()

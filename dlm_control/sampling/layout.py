@@ -48,8 +48,7 @@ class Layouts:
         self, plans: Sequence[tuple[str, Plan]], tokenizer: WordTokenizer, length_counts: Sequence[int], max_canvas: int
     ) -> None:
         self._plans, self._tokenizer, self._max_canvas = plans, tokenizer, max_canvas
-        special = {tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id}
-        self._ordinary = frozenset(range(len(tokenizer))) - special
+        self._ordinary = frozenset(range(len(tokenizer))).difference(tokenizer.all_special_ids)
         self._merged = [plan for _, plan in plans]
         feasible = feasible_lengths(self._merged, max_canvas - 1, self._ordinary)
         if not feasible:
@@ -82,8 +81,7 @@ class Layouts:
     def _allowed(self, canvas: int, words: int, fixed: list[int | None]) -> Tensor:
         pad, end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
         allowed = torch.ones(canvas, len(self._tokenizer), dtype=torch.bool)
-        allowed[:, sorted(frozenset({self._tokenizer.unk_token_id}).union(*(plan.forbidden for plan in self._merged)))] = False
-        allowed[:words, [pad, end]] = False
+        allowed[:, sorted(frozenset(self._tokenizer.all_special_ids).union(*(plan.forbidden for plan in self._merged)))] = False
         allowed[words:] = False
         allowed[words, end] = True
         allowed[words + 1 :, pad] = True

@@ -160,6 +160,8 @@ def check_kind(given: Preset, kind: str, settings: Sequence[str]) -> None:
         UsageError: values are set, other than the default's, that this kind has no use for.
     """
     problems, usual = Problems("preset"), Preset()
+    if given.guidance == "paper" and kind != "gaussian":
+        problems.add("guidance", f"the 2022 update moves noisy embeddings, and a {kind} model has none; use tilt")
     for name in _OF_A_KIND:
         if name not in settings and getattr(given, name) != getattr(usual, name):
             told = f"{getattr(given, name)!r} is nothing that a {kind} model can use; it takes {', '.join(settings)}"

@@ -32,6 +32,8 @@ _SIZES: dict[str, Any] = {
     "type_vocab_size": 1,
     "tie_word_embeddings": False,
 }
+_COUNTS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
+_OURS = {"vocab_size", "pad_token_id", "length_counts", "is_decoder", "add_cross_attention"}  # the last two: it reads both ways
 _HELD_OUT, _PASSES = 512, 2  # sentences of an evaluation, and masks of each
 
 
@@ -55,12 +57,8 @@ class MaskedLMRecipe(Recipe):
     def __init__(
         self, model: dict[str, Any] | None = None, text_column: str = "ref", min_count: int = 11, tokens: int = 1800
     ) -> None:
-        known = {f.name: f for f in fields(BertConfig)}
-        problems = Problems("recipe.model")
-        for key in sorted((model or {}).keys() - known.keys()):
-            problems.add(key, f"unknown key{suggestion(key, known)}; it takes arguments of transformers' BertConfig")
-        problems.raise_if_any()
         self.sizes = {**_SIZES, **(model or {})}
+        _check(self.sizes)
         self.text_column, self.min_count, self.tokens = text_column, min_count, tokens
 
     def setup(self, data: str, seed: int, processes: int) -> None:
@@ -128,6 +126,28 @@ class MaskedLMRecipe(Recipe):
         assert isinstance(model, PreTrainedModel)
         model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+
+
+def _check(sizes: dict[str, Any]) -> None:
+    """Refuse arguments of BertConfig that make no model of ours.
+
+    Raises:
+        UsageError: with all that is wrong.
+    """
+    known, problems = {f.name for f in fields(BertConfig)} - _OURS, Problems("recipe.model")
+    for key in sorted(sizes.keys() - known):
+        ours = "the recipe sets it" if key in _OURS else f"unknown key{suggestion(key, known)}"
+        problems.add(key, f"{ours}; it takes arguments of transformers' BertConfig")
+    for key in _COUNTS:
+        if type(sizes[key]) is not int or sizes[key] < 1:
+            problems.add(key, f"expected a whole number above 0, got {sizes[key]!r}")
+    problems.raise_if_any()
+    try:
+        with torch.device("meta"):
+            BertForMaskedLM(BertConfig(vocab_size=8, pad_token_id=None, **sizes))
+    except Exception as error:  # of any class: transformers checks some values when it reads them, some when it builds layers
+        problems.add("", f"transformers makes no model of it: {' '.join(str(error).split())}")
+    problems.raise_if_any()
 
 
 def masks(words: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:

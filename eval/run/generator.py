@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from dlm_control.controllers.guides.lookup import home_of
 from dlm_control.pipeline import LanguageModel, load
 from dlm_control.sampling.generate import Request
-from dlm_control.sampling.presets import Preset, named_preset, preset
+from dlm_control.sampling.presets import Preset, check_kind, named_preset, preset
 from dlm_control.support.plugins import installed
 from dlm_control.tasks.suite import Suite
 from dlm_control.tasks.targets.target import NOISE_AWARE, WORDS, Guides, Target
@@ -88,6 +88,7 @@ class Diffusion(Generator):
         self.home = home_of(self.lm.backbone)
         self.free, self.together = free, 16
         self.preset = chosen_preset(preset, changes, suite.presets)
+        check_kind(self.preset, self.lm.backbone.kind, self.lm.backbone.settings)
         if self.preset.guidance == "paper":
             self.guides = NOISE_AWARE
 

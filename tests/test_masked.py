@@ -1,0 +1,492 @@
+"""Masked models: what they sample, that they keep the engine's promises, what they refuse, and how they are trained."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_cli import dlm
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from torch import Tensor
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.modeling_outputs import MaskedLMOutput
+
+from dlm_control import Check, Control, Controller, State, UsageError, load
+from dlm_control.controllers.infill import Infill
+from dlm_control.controllers.keyword import Keyword
+from dlm_control.controllers.length import Length
+from dlm_control.controllers.pos import PartsOfSpeech
+from dlm_control.controllers.semantic import Semantic
+from dlm_control.diffusion.backbone import Latents
+from dlm_control.diffusion.canvas import canvas_of, padded
+from dlm_control.diffusion.masked import MaskedBackbone
+from dlm_control.pipeline import LanguageModel
+from dlm_control.sampling.generate import Request
+from dlm_control.sampling.trace import Trace
+from dlm_control.text.tokenizer import WordTokenizer
+from dlm_control.training.recipe import recipe
+from dlm_control.training.trainer import TrainConfig, Trainer
+
+EXACT_ORDERS = ("random", "left_to_right", "right_to_left")
+WORDS, PLACES, DRAWN = 3, 3, 1500
+SENTENCES = list(itertools.product(range(WORDS), repeat=PLACES))
+PLAIN: dict[str, Any] = {"candidates": 1, "temperature": 1.0, "interval": (0.0, 1.0)}
+SIZES = {
+    "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 20,
+}  # fmt: skip
+
+
+class Enumerated(PreTrainedModel):
+    """Answers with the exact conditionals of a joint distribution of sentences of three words out of three."""
+
+    config_class = BertConfig
+    joint: Tensor
+    sentences: Tensor
+
+    def __init__(self, joint: Tensor, first: int, size: int) -> None:
+        given: Any = {"vocab_size": size, "max_position_embeddings": PLACES + 1, "length_counts": [0] * PLACES + [1]}
+        super().__init__(BertConfig(**given))
+        self.first, self.table = first, torch.nn.Embedding(size, 4)
+        self.register_buffer("joint", joint.flatten())
+        self.register_buffer("sentences", torch.tensor(SENTENCES) + first)
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self.table
+
+    def forward(self, input_ids: Tensor) -> MaskedLMOutput:
+        words = input_ids[:, None, :PLACES]
+        known = (words >= self.first) & (words < self.first + WORDS)
+        fits = (torch.eq(words, self.sentences) | ~known).all(-1) * self.joint  # (batch, sentences)
+        logits = torch.full((*input_ids.shape, self.table.num_embeddings), -30.0)
+        for word in range(WORDS):
+            holds = torch.eq(self.sentences, self.first + word).float()
+            logits[:, :PLACES, self.first + word] = ((fits @ holds) / fits.sum(-1, keepdim=True)).clamp(min=1e-12).log()
+        return MaskedLMOutput(logits=logits)
+
+
+def enumerated(joint: Tensor) -> LanguageModel:
+    tokenizer = WordTokenizer.train(["a b c"], min_count=1, mask=True)
+    model = Enumerated(joint, tokenizer.word_ids("a")[0], len(tokenizer))
+    return LanguageModel(MaskedBackbone(model, tokenizer, "enumerated"))
+
+
+def correlated() -> Tensor:
+    return (
+        torch.randn(WORDS, WORDS, WORDS, generator=torch.Generator().manual_seed(4)).flatten().softmax(0).view([WORDS] * PLACES)
+    )
+
+
+def independent() -> Tensor:
+    marginals = torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6], [0.4, 0.25, 0.35]])
+    return torch.einsum("i,j,k->ijk", *marginals)
+
+
+def given(joint: Tensor, evidence: Callable[[tuple[int, ...]], float]) -> Tensor:
+    """The enumerated posterior, (27,)."""
+    weights = joint.flatten() * torch.tensor([evidence(sentence) for sentence in SENTENCES])
+    return weights / weights.sum()
+
+
+def frequencies(lm: LanguageModel, controls: Sequence[Control | Controller] = (), **changes: Any) -> Tensor:
+    """Of the 27 sentences among texts of three words, (27,)."""
+    settings = {**PLAIN, "steps": PLACES, "batch_size": 500, **changes}
+    samples = lm.generate([Length(PLACES), *controls], DRAWN, **settings)
+    counts = Counter(tuple("abc".index(word) for word in sample.words) for sample in samples)
+    return torch.tensor([counts[sentence] / DRAWN for sentence in SENTENCES])
+
+
+def chi_square(found: Tensor, expected: Tensor) -> float:
+    """Of frequencies; nothing that cannot be may have come."""
+    possible = expected > 0
+    assert found[~possible].sum() == 0
+    return float(DRAWN * ((found - expected).square() / expected)[possible].sum())
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """Total variation; two samples of one distribution differ by about 0.05 at this size."""
+    return float((found - expected).abs().sum() / 2)
+
+
+class First(Controller):
+    """Soft evidence about the first word."""
+
+    reads = "logits"
+    likelihood = (0.1, 0.3, 0.9)
+
+    def energy(self, state: State) -> Tensor:
+        first = state.lm.ids("a", "first")[0]
+        probs = state.log_probs.exp()[:, 0, first : first + WORDS]
+        return -(probs @ torch.tensor(self.likelihood)).log()
+
+    def check(self, text: str) -> Check:
+        return Check(1.0, "")
+
+
+@pytest.mark.parametrize("order", EXACT_ORDERS)
+def test_unguided_texts_have_the_models_distribution(order: str) -> None:
+    """Exact with a call a word: the 99.9 % point of chi-square at 26 degrees of freedom is 54."""
+    joint = correlated()
+    assert chi_square(frequencies(enumerated(joint), order=order), joint.flatten()) < 54
+
+
+def test_one_call_draws_all_words_apart() -> None:
+    joint = correlated()
+    apart = torch.einsum("i,j,k->ijk", joint.sum((1, 2)), joint.sum((0, 2)), joint.sum((0, 1))).flatten()
+    found = frequencies(enumerated(joint), order="confidence", steps=1)
+    assert chi_square(found, apart) < 54 and chi_square(found, joint.flatten()) > 200
+
+
+def test_confidence_prefers_likely_texts() -> None:
+    """Which word settles depends on what was drawn there, so this order is no sample of the joint distribution."""
+    joint = correlated().flatten()
+    found = frequencies(enumerated(correlated()), order="confidence")
+    assert chi_square(found, joint) > 54
+    assert (found * joint.log()).sum() > (joint * joint.log()).sum() + 0.3  # nats
+
+
+@pytest.mark.parametrize("order", EXACT_ORDERS)
+def test_a_word_at_a_position_gives_the_posterior(order: str) -> None:
+    """Exact: what is given stands from the start, and conditionals do the rest."""
+    joint = correlated()
+    posterior = given(joint, lambda sentence: float(sentence[1] == 2))
+    found = frequencies(enumerated(joint), [Keyword("c", position=1)], order=order, steps=PLACES - 1)
+    assert chi_square(found, posterior) < 26.1  # 8 degrees of freedom
+
+
+@pytest.mark.parametrize("order", EXACT_ORDERS)
+def test_a_keyword_anywhere_gives_the_posterior(order: str) -> None:
+    """Exact where the words are independent, as the energy takes what is still open to be. Else the texts obey, and their
+    frequencies are off: by less than 0.22 in total variation here, where a model left alone is off by 0.43."""
+    at_all = given(independent(), lambda sentence: float(1 in sentence))
+    assert chi_square(frequencies(enumerated(independent()), [Keyword("b")], order=order), at_all) < 54
+    of_joint = given(correlated(), lambda sentence: float(1 in sentence))
+    found = frequencies(enumerated(correlated()), [Keyword("b")], order=order)
+    assert found[of_joint == 0].sum() == 0
+    assert distance(found, of_joint) < 0.22 < 0.43 < distance(of_joint, correlated().flatten())
+
+
+def test_soft_evidence_about_a_word_gives_the_posterior_where_that_word_settles_first() -> None:
+    """Exact from the left: the evidence is of the first word alone, and the others follow from it. From the right, the others
+    settle before they could learn of it."""
+    joint = correlated()
+    posterior = given(joint, lambda sentence: First.likelihood[sentence[0]])
+    lm = enumerated(joint)
+    assert chi_square(frequencies(lm, [First()], order="left_to_right"), posterior) < 54
+    late = frequencies(lm, [First()], order="right_to_left")
+    assert chi_square(late, posterior) > 54 and distance(late, posterior) < distance(joint.flatten(), posterior)
+    doubled = given(joint, lambda sentence: First.likelihood[sentence[0]] ** 2)
+    assert chi_square(frequencies(lm, [Control("first", First(), weight=2)], order="left_to_right"), doubled) < 54
+
+
+def test_without_chance_an_order_is_greedy_decoding() -> None:
+    joint = correlated()
+    first = joint.sum((1, 2)).argmax()
+    second = joint[first].sum(1).argmax()
+    third = joint[first, second].argmax()
+    greedy = SENTENCES.index((int(first), int(second), int(third)))
+    assert frequencies(enumerated(joint), order="left_to_right", temperature=1e-3)[greedy] == 1
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """67 invented sentences of 8 to 12 words: 64 to train on and 3 held out."""
+    chance = random.Random(0)
+    rows = []
+    for _ in range(67):
+        name, kind = chance.choice(["Old Fox", "Blue Anchor", "Red Lantern"]), chance.choice(["pub", "cafe", "restaurant"])
+        food, place = chance.choice(["Thai", "Greek", "Danish"]), chance.choice(["river", "station", "park"])
+        serves = f" that serves {food} food" if chance.random() < 0.5 else ""
+        rows.append(f'"The {name} is a {kind}{serves} near the {place} ."')
+    file = tmp_path_factory.mktemp("corpus") / "corpus.csv"
+    file.write_text("mr,ref\n" + "".join(f"x,{row}\n" for row in rows))
+    return file
+
+
+def trained(corpus: Path, out: Path, until: int | None = None, **changes: Any) -> Trainer:
+    settings = {"model": SIZES, "min_count": 1, "tokens": 192}
+    given = {"steps": 30, "warmup": 5, "lr": 1e-2, "eval_every": 15, "save_every": 10, **changes}
+    trainer = Trainer(TrainConfig(kind="masked-lm", out=str(out), data=str(corpus), recipe=settings, **given))
+    trainer.run(until)
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def folder(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a model that a short training made."""
+    out = tmp_path_factory.mktemp("models") / "masked"
+    trained(corpus, out, steps=240, eval_every=80, save_every=80)
+    return out
+
+
+@pytest.fixture(scope="module")
+def lm(folder: Path) -> LanguageModel:
+    return load(folder)
+
+
+def texts(lm: LanguageModel, controls: Sequence[Control | Controller] = (), number: int = 4, **changes: Any) -> list[str]:
+    return [sample.text for sample in lm.generate(controls, number, **{"candidates": 1, "steps": 6, **changes})]
+
+
+def test_the_recipe_learns_and_its_model_loads(folder: Path, corpus: Path, tmp_path: Path, lm: LanguageModel) -> None:
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [80, 160, 240] and {"loss", "bound", "dev_bound"} <= log[-1].keys()
+    new = Trainer(TrainConfig(kind="masked-lm", out=str(tmp_path), data=str(corpus), steps=1, recipe={
+        "model": SIZES, "min_count": 1, "tokens": 192,
+    })).recipe  # fmt: skip
+    assert log[-1]["dev_bound"] < 0.5 * new.evaluate(new.model)["bound"]
+    assert lm.backbone.kind == "masked" and sum(lm.backbone.length_counts) == 64
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == ["BertForMaskedLM"] and config["pad_token_id"] is None
+    assert BertForMaskedLM.from_pretrained(folder).num_parameters() == lm.backbone.model.num_parameters()
+
+
+def test_a_training_in_two_sittings_equals_one(corpus: Path, tmp_path: Path) -> None:
+    trained(corpus, tmp_path / "one")
+    trained(corpus, tmp_path / "two", until=17)  # not at a save
+    trained(corpus, tmp_path / "two")
+    one, two = (torch.load(tmp_path / name / "state", weights_only=True) for name in ("one", "two"))
+    for part in ("model", "average"):
+        assert all(torch.equal(one[part][name], two[part][name]) for name in one[part])
+
+
+def test_words_have_the_same_ids_with_and_without_a_mask(sentences: tuple[str, ...]) -> None:
+    plain, masked = (WordTokenizer.train(sentences, 1, mask) for mask in (False, True))
+    assert masked.get_vocab() == {**plain.get_vocab(), "MASK": len(plain)} and masked.mask_token_id == len(plain)
+    assert plain.mask_token_id is None
+
+
+@pytest.mark.parametrize(
+    ("model", "faults"),
+    [
+        (
+            {"hiden_size": 3, "vocab_size": 9},
+            ["hiden_size: unknown key, did you mean 'hidden_size'?", "vocab_size: the recipe"],
+        ),
+        ({"pad_token_id": 0, "is_decoder": True}, ["pad_token_id: the recipe sets it", "is_decoder: the recipe sets it"]),
+        ({"hidden_size": "wide", "num_hidden_layers": 0}, ["got 'wide'", "num_hidden_layers: expected a whole number above 0"]),
+        ({"hidden_size": 10, "num_attention_heads": 3}, ["transformers makes no model of it: The hidden size (10)"]),
+    ],
+)
+def test_faulty_sizes_are_told_in_one_report(model: dict[str, Any], faults: list[str]) -> None:
+    with pytest.raises(UsageError) as told:
+        recipe("masked-lm", {"model": model})
+    assert all(fault in str(told.value) for fault in faults)
+
+
+def test_a_text_alone_is_the_text_in_company(lm: LanguageModel) -> None:
+    near, fox = (Keyword("near"), Length(9)), (Infill("The Old Fox is a [*] ."),)
+    for order in ("confidence", "random"):
+        changes: dict[str, Any] = {"order": order, "steps": 5, "candidates": 2}
+        one, other = (lm.generate(controls, 5, seed=3, **changes) for controls in (near, fox))
+        assert lm.generate(near, indices=[4], seed=3, **changes)[0] == one[4]
+        requests = [Request(fox, (2, 1), 3), Request(near, (4, 0, 3), 3)]  # type: ignore[arg-type]
+        requests = [Request([Control(type(c).__name__.lower(), c) for c in r.controls], r.indices, 3) for r in requests]  # type: ignore[arg-type,attr-defined]
+        together = lm.generate_many(requests, **changes)
+        assert [s.text for s in together[0]] == [other[2].text, other[1].text]
+        assert [s.text for s in together[1]] == [one[4].text, one[0].text, one[3].text]
+    assert texts(lm, near, batch_size=1) == texts(lm, near, batch_size=7)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 9, 25])
+def test_what_is_given_stands_from_the_start_and_no_mask_stays(steps: int, lm: LanguageModel) -> None:
+    tokenizer = lm.tokenizer
+    process = lm.backbone.process(steps)
+    seen: list[Latents] = []
+
+    def kept(latents: Latents) -> Latents:
+        seen.append(latents)
+        return latents
+
+    start, step = type(process).start, type(process).step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(process), "start", lambda *given: kept(start(*given)))
+        patch.setattr(type(process), "step", lambda *given: kept(step(*given)))
+        samples = lm.generate([Infill("The Old [2] a [2-4] park ."), Keyword("pub", position=5)], 4, steps=steps, candidates=1)
+    assert len(seen) == steps + 1
+    for before, after in itertools.pairwise(seen):
+        stood = before.z != tokenizer.mask_token_id
+        assert torch.equal(before.z[stood], after.z[stood])
+    length = seen[0].length
+    for row, words in enumerate(length.tolist()):
+        fixed = seen[0].z[row]
+        assert tokenizer.until_end(fixed[words:].tolist()) == [] and (fixed[words + 1 :] == tokenizer.pad_token_id).all()
+        open_words = int((fixed == tokenizer.mask_token_id).sum())
+        left = [int((latents.z[row] == tokenizer.mask_token_id).sum()) for latents in seen]
+        assert left == [open_words * (steps - i) // steps for i in range(steps + 1)]
+    for sample in samples:
+        assert sample.passed and sample.words[:2] == ("The", "Old") and sample.words[4:6] == ("a", "pub")
+        assert not {*sample.words} & {*tokenizer.all_special_tokens} and sample.calls == steps
+
+
+def test_each_step_settles_its_share_in_float32(lm: LanguageModel) -> None:
+    """1/22 · 22 is below 1 in float32."""
+    size = len(lm.tokenizer)
+
+    class Ones:
+        def uniform(self, *shape: int) -> Tensor:
+            return torch.full((1, *shape), 0.5)
+
+    for words in (22, 29, 49, 95):
+        process = lm.backbone.process(words)
+        latents = process.start(torch.ones(1, words, size, dtype=torch.bool), torch.tensor([words]), Ones())  # type: ignore[arg-type]
+        said = process.predict(replace_canvas(latents), 1.0)
+        said = said._replace(log_probs=said.log_probs[:, :1].expand(1, words, size))
+        left = []
+        for t, s in itertools.pairwise(process.levels):
+            latents = process.step(latents, said, t, s, Ones())  # type: ignore[arg-type]
+            left.append(int((latents.z == lm.tokenizer.mask_token_id).sum()))
+        assert left == list(range(words - 1, -1, -1))
+
+
+def replace_canvas(latents: Latents) -> Latents:
+    """The first four positions."""
+    return Latents(latents.z[:, :4], latents.allowed[:, :4], latents.length)
+
+
+def test_what_a_masked_model_lacks_is_refused_before_sampling(lm: LanguageModel, tiny_lm: LanguageModel) -> None:
+    for control, name in (
+        (Semantic("food", "Indian", guide="classifier"), "semantic"),
+        (PartsOfSpeech("DET", guide="x_t"), "pos"),
+    ):
+        with pytest.raises(UsageError, match=f"control {name}: its energy is a function of x_t, which a masked model does not"):
+            lm.generate([control])
+    with pytest.raises(UsageError) as told:
+        lm.generate(preset="paper")
+    faults = [fault.place for fault in told.value.faults]
+    assert faults == ["guidance", "sampler", "clamp", "evidence"] and "it takes temperature, order" in str(told.value)
+    with pytest.raises(UsageError, match="preset: 3 problems"):
+        lm.generate(sampler="ddim", clamp="hard", evidence=0.5)
+    with pytest.raises(UsageError, match="order: unknown 'rndom', did you mean 'random'"):
+        lm.generate(order="rndom")
+    with pytest.raises(UsageError, match="order: 'random' is nothing that a gaussian model can use"):
+        tiny_lm.generate(order="random")
+
+
+def test_a_spec_for_another_kind_of_model_is_refused_when_it_is_validated(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text("preset: {sampler: ddim}\ncontrols: [length: 8]\n")
+    told = dlm("validate", file, "--model", folder)
+    assert told.exit_code == 2 and "spec.yaml:1: preset.sampler: 'ddim' is nothing that a masked model can use" in told.output
+
+
+def test_likelihood_prefers_order_and_is_of_the_text_alone(lm: LanguageModel) -> None:
+    tokenizer, chance = lm.tokenizer, random.Random(1)
+    text = "The Red Lantern is a pub that serves Thai food near the park ."
+    words = tokenizer.word_ids(text)
+    shuffled = [chance.sample(words, len(words)) for _ in range(3)]
+    rows = [[*row, tokenizer.eos_token_id] for row in (words, *shuffled)]
+    length = torch.tensor([len(words)] * 4)
+    ids = padded(rows, canvas_of(len(words), 20), tokenizer.pad_token_id)
+    nats = lm.backbone.nats_per_word(ids, length)
+    assert nats[0] < nats[1:].min() - 1
+    alone = lm.backbone.nats_per_word(ids[:1], length[:1])
+    assert torch.allclose(alone, nats[:1], atol=1e-5)
+
+
+def test_the_masks_of_a_likelihood_do_not_depend_on_canvas_or_company(sentences: tuple[str, ...]) -> None:
+    """By a network that reads each position alone: what differs is then the masks."""
+    tokenizer = WordTokenizer.train(sentences, 1, mask=True)
+    seen: list[Tensor] = []
+
+    class Alone(Enumerated):
+        def forward(self, input_ids: Tensor) -> MaskedLMOutput:
+            seen.append((input_ids == tokenizer.mask_token_id)[:, :6])
+            return MaskedLMOutput(logits=torch.randn(len(tokenizer), generator=torch.Generator().manual_seed(0)).expand(
+                *input_ids.shape, -1
+            ))  # fmt: skip
+
+    model = Alone(independent(), 3, len(tokenizer))
+    model.config.max_position_embeddings = 64
+    backbone = MaskedBackbone(model, tokenizer)
+    short, long = tokenizer.word_ids(sentences[0])[:6], tokenizer.word_ids(sentences[4])
+    found = []
+    for canvas, company in ((8, []), (16, [long]), (64, [long, short])):
+        del seen[:]
+        rows = [[*row, tokenizer.eos_token_id] for row in (short, *company)]
+        ids = padded(rows, canvas, tokenizer.pad_token_id)
+        nats = backbone.nats_per_word(ids, torch.tensor([len(row) - 1 for row in rows]))
+        found.append((float(nats[0]), torch.stack([masks[0] for masks in seen])))
+    assert all(nats == pytest.approx(found[0][0]) and torch.equal(masks, found[0][1]) for nats, masks in found)
+    assert (found[0][1].sum(0) == 2).all() and len(found[0][1]) == backbone.likelihood_calls  # each word once a partition
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"candidates": 3, "select": "likelihood"},
+        {"candidates": 3, "select": "energies"},
+        {"candidates": 3, "select": "mbr"},
+        {"particles": 3, "resample_at": (0.7, 0.3), "select": "checks"},
+        {"candidates": 2, "early_stop": True, "steps": 9},
+        {"lagrangian": 0.5, "conflict": "project", "scale": "rms"},
+    ],
+    ids=lambda changes: "-".join(str(value) for value in changes.values()),
+)
+def test_every_way_of_choosing_works(changes: dict[str, Any], lm: LanguageModel) -> None:
+    samples = lm.generate([Keyword("Thai"), Length(11)], 4, **{"candidates": 1, "steps": 6, **changes})
+    assert sum(sample.passed for sample in samples) >= 3
+    assert all((sample.nats_per_word is not None) == (changes.get("select") == "likelihood") for sample in samples)
+    calls = changes.get("steps", 6) * changes.get("candidates", 1) * changes.get("particles", 1)
+    if changes.get("select") == "likelihood":
+        calls += 3 * lm.backbone.likelihood_calls
+    assert all(sample.calls == calls if not changes.get("early_stop") else sample.calls <= calls for sample in samples)
+
+
+def test_a_trace_and_explain_tell_of_every_step(lm: LanguageModel, folder: Path, tmp_path: Path) -> None:
+    trace = Trace()
+    lm.generate([Keyword("Thai"), Keyword("park")], 2, trace=trace, **{**PLAIN, "steps": 5})
+    assert len(trace.moments) == 2 * 2 * 5 and trace.moments[0].t == 1.0
+    file = tmp_path / "spec.yaml"
+    file.write_text("num_samples: 2\npreset: {steps: 5}\ncontrols:\n  - length: 11\n  - keyword: Thai\n")
+    told = dlm("explain", file, "--model", folder)
+    assert told.exit_code == 0 and "keyword changed most words at t = " in told.output
+
+
+def test_eval_writes_what_it_can_and_says_what_it_lacks(folder: Path, tmp_path: Path) -> None:
+    told = dlm(
+        "eval", "smoke", "--model", folder, "--out", tmp_path, "--samples", 1, "--set", "steps=4", "--set", "candidates=1"
+    )
+    assert told.exit_code == 0, told.output
+    scores = json.loads((tmp_path / "smoke" / "scores.json").read_text())
+    failed = scores["failed_targets"]
+    assert not {"twelve words"} & failed.keys() and scores["groups"]["length"]["texts"] == 1
+    assert all(
+        "has no structure guide; `dlm train --kind structure-guide --lm" in failed[name] for name in ("tags", "phrase", "tree")
+    )
+    assert "keyword: 1 problem\n  - the word 'riverside' is not among the 28 the model knows" in failed["word"]
+    refused = dlm("eval", "smoke", "--model", folder, "--out", tmp_path / "paper", "--preset", "paper")
+    assert refused.exit_code == 2 and "preset: 4 problems" in refused.output and not (tmp_path / "paper").exists()
+
+
+def model_in(folder: Path, tokenizer: Any = None, size: int = 9) -> Path:
+    sizes: Any = {**SIZES, "hidden_size": 4, "intermediate_size": 4, "vocab_size": size}
+    BertForMaskedLM(BertConfig(**sizes)).save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_model_without_our_words_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no tokenizer\.json, which `WordTokenizer\.save_pretrained` writes"):
+        load(model_in(tmp_path / "bare"))
+    words = WordTokenizer.train(["a b c d e f"], 1)
+    with pytest.raises(UsageError, match="its tokenizer: 1 problem\n  - has no mask token"):
+        load(model_in(tmp_path / "maskless", words))
+    with pytest.raises(UsageError, match="has 9 words, and the model's embeddings are of 12"):
+        load(model_in(tmp_path / "wider", WordTokenizer.train(["a b c d e"], 1, mask=True), 12))
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[MASK]", *"abcd", "##c", "##d"])}
+    pieces = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordPiece(vocabulary)),
+        unk_token="[UNK]", pad_token="[PAD]", mask_token="[MASK]",
+    )  # fmt: skip
+    with pytest.raises(UsageError, match=r"has no eos_token; (?s:.*)writes parts of words; a token must be a word"):
+        load(model_in(tmp_path / "pieces", pieces))
+    assert load(model_in(tmp_path / "fit", WordTokenizer.train(["a b c d e"], 1, mask=True))).backbone.kind == "masked"
