@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -94,8 +93,7 @@ class LanguageModel:
             UsageError: controls that contradict each other or the vocabulary, or a preset that cannot be.
         """
         wanted = tuple(range(num_samples)) if indices is None else tuple(indices)
-        request = Request(with_unique_names(controls), wanted, seed)
-        return self._generate([request], _preset(preset, changes), on_error, trace)[0]
+        return self._generate([Request(controls, wanted, seed)], _preset(preset, changes), on_error, trace)[0]
 
     def generate_many(
         self,
@@ -113,8 +111,7 @@ class LanguageModel:
         Raises:
             UsageError: as `generate`.
         """
-        named = [replace(request, controls=with_unique_names(request.controls)) for request in requests]
-        return self._generate(named, _preset(preset, changes), on_error, None)
+        return self._generate(requests, _preset(preset, changes), on_error, None)
 
     def _generate(self, requests: Sequence[Request], chosen: Preset, on_error: str, trace: Trace | None) -> list[list[Sample]]:
         if trace is not None and chosen.guidance != "tilt":
@@ -142,21 +139,6 @@ def load(source: str | Path = "e2e", device: Any = "cpu", dtype: Any = "float32"
     from dlm_control.diffusion.loading import load_backbone
 
     return LanguageModel(load_backbone(source, device, dtype))
-
-
-def with_unique_names(controls: Sequence[Controller | Control]) -> list[Control]:
-    """Controls with unique names: the registry's, numbered where several share one."""
-    given = [c if isinstance(c, Control) else Control(c.name or type(c).__name__.lower(), c) for c in controls]
-    counts: dict[str, int] = {}
-    for control in given:
-        counts[control.name] = counts.get(control.name, 0) + 1
-    seen: dict[str, int] = {}
-    unique = []
-    for control in given:
-        seen[control.name] = seen.get(control.name, 0) + 1
-        name = control.name if counts[control.name] == 1 else f"{control.name}#{seen[control.name]}"
-        unique.append(replace(control, name=name))
-    return unique
 
 
 def _preset(given: Preset | str, changes: dict[str, Any]) -> Preset:

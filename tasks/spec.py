@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dlm_control.control.registry import include
-from dlm_control.control.use import Control
-from dlm_control.pipeline import with_unique_names
+from dlm_control.control.use import Control, with_unique_names
 from dlm_control.sampling.presets import PRESETS, Preset, named_preset, preset
 from dlm_control.support.errors import Problems, UsageError, shown, suggestion
 from dlm_control.support.values import Between, Fits, MisfitError, Seed, fitted

@@ -91,8 +91,8 @@ def imports(source: str, file: str) -> Iterator[Import]:
             for child in node.orelse:
                 yield from walk(child, typing)
         else:
-            for child in ast.iter_child_nodes(node):
-                yield from walk(child, typing)
+            for inner in ast.iter_child_nodes(node):
+                yield from walk(inner, typing)
 
     return walk(ast.parse(source), False)
 

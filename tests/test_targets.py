@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from dlm_control import LanguageModel, UsageError
+from dlm_control.control.use import with_unique_names
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.eval.score.metrics import METRICS
 from dlm_control.eval.score.overlap import filled, overlap
-from dlm_control.pipeline import with_unique_names
 from dlm_control.tasks.suite import read_suite, read_suites
 from dlm_control.tasks.targets.file import make_targets
 from dlm_control.tasks.targets.readers import made, stories, tag_sequences

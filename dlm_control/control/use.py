@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -194,3 +194,18 @@ class BoundControl:
                 f"{self.control.place}.energy has a gradient that is not finite at t = {float(state.t[row]):.3f}, item {row}"
             )
         return energy.detach(), gradient
+
+
+def with_unique_names(controls: Sequence[Controller | Control]) -> list[Control]:
+    """Controls with unique names: the registry's, numbered where several share one."""
+    given = [c if isinstance(c, Control) else Control(c.name or type(c).__name__.lower(), c) for c in controls]
+    counts: dict[str, int] = {}
+    for control in given:
+        counts[control.name] = counts.get(control.name, 0) + 1
+    seen: dict[str, int] = {}
+    unique = []
+    for control in given:
+        seen[control.name] = seen.get(control.name, 0) + 1
+        name = control.name if counts[control.name] == 1 else f"{control.name}#{seen[control.name]}"
+        unique.append(replace(control, name=name))
+    return unique

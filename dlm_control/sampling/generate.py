@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from dlm_control.control.controller import Check
-from dlm_control.control.use import BoundControl, Control
+from dlm_control.control.controller import Check, Controller
+from dlm_control.control.use import BoundControl, Control, with_unique_names
 from dlm_control.diffusion.backbone import Backbone, Draws, Latents, Prediction, Process
 from dlm_control.sampling.guidance import Group, Guidance, PaperGuidance, TiltGuidance, finished_state, rows_of
 from dlm_control.sampling.layout import Layout, Layouts
@@ -29,12 +29,12 @@ class Request:
     """Texts under one set of controls.
 
     Attributes:
-        controls: with unique names.
+        controls: controllers, or Controls where a weight, an interval or a name is wanted.
         indices: numbers of the texts; each has random numbers of its own, made of (seed, index).
         seed: of the request.
     """
 
-    controls: Sequence[Control]
+    controls: Sequence[Controller | Control]
     indices: Sequence[int] = (0,)
     seed: int = 0
 
@@ -88,7 +88,7 @@ class _Task:
 
     @classmethod
     def of(cls, lm: Backbone, request: Request, preset: Preset) -> _Task:
-        controls = [_under(preset, control).bind(lm) for control in request.controls]
+        controls = [_under(preset, control).bind(lm) for control in with_unique_names(request.controls)]
         plans = [(control.name, control.plan) for control in controls if control.control.weight > 0]
         return cls(request, controls, Layouts(plans, lm.tokenizer, lm.length_counts, lm.max_canvas))
 

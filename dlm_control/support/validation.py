@@ -54,7 +54,7 @@ def check_arguments(
             problems.add(f"{head}{key}", f"unknown key{suggestion(key, [*named, *others])}; {takes}")
             continue
         try:
-            found[key] = fitted(kinds.get(key if key in named else open_ended, Any), value, f"{head}{key}")
+            found[key] = fitted(kinds.get(key if key in named else str(open_ended), Any), value, f"{head}{key}")
         except MisfitError as misfit:
             problems.found += misfit.faults
     for key, parameter in named.items():

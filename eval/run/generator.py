@@ -97,7 +97,7 @@ class Diffusion(Generator):
 
     def texts_of_many(self, targets: Sequence[Target], indices: Sequence[Sequence[int]], seed: int) -> list[list[Output]]:
         requests = [
-            Request([] if self.free else list(target.controls), tuple(each), seed)
+            Request([] if self.free else target.controls, tuple(each), seed)
             for target, each in zip(targets, indices, strict=True)
         ]
         made = self.lm.generate_many(requests, preset=self.preset)

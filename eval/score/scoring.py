@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from dlm_control.control.use import with_unique_names
 from dlm_control.controllers.e2e.fields import fields_of
 from dlm_control.eval.run.log import RunLog, write_json
 from dlm_control.eval.score.flaws import PARTS, Flaws
@@ -20,7 +21,6 @@ from dlm_control.eval.score.quality import Reader, flaw_figures, qualities
 from dlm_control.eval.score.scorer_overlap import scorers, shared_labels
 from dlm_control.eval.score.statistics import figure
 from dlm_control.eval.score.teacher import Teacher, teacher_of, train_a_teacher
-from dlm_control.pipeline import with_unique_names
 from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import model_folder
 from dlm_control.tasks.run import write_whole

@@ -49,7 +49,7 @@ class Teacher:
         hush()
         self.tokenizer = WordTokenizer.from_pretrained(folder)
         self.model = GPT2LMHeadModel.from_pretrained(folder).eval()
-        self.model.to(place)  # type: ignore[arg-type]
+        self.model.to(place)
 
     def nat_per_word(self, texts: Sequence[str], batch_size: int = 64) -> list[float]:
         """Mean negative log-likelihood of each text's words, its END included, in nats; words it does not know count as UNK.
