@@ -124,7 +124,7 @@ def test_temperature_makes_texts_likelier(tiny_lm: LanguageModel) -> None:
         return sum(sample.nats_per_word or 0.0 for sample in samples) / 16
 
     assert nats(0.2) < nats(1.0)
-    assert nats(0.2) < nats(2.0) - 0.3
+    assert nats(0.2) < nats(2.0) - 0.2
 
 
 # --- requests side by side ----------------------------------------------------------------------------------------------------
