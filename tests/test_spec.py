@@ -257,7 +257,8 @@ def test_faulty_controls(entry: object, told: str) -> None:
         ({**LENGTH, "preset": "fsat"}, "preset: unknown, did you mean 'fast'?; there are: default, sound, fast, single, paper"),
         (
             {**LENGTH, "preset": 7},
-            "expected one of default, sound, fast, single, paper, a preset file, or a mapping such as {name: fast, steps: 30}, got 7",
+            "expected one of default, sound, fast, single, paper, a preset file, or a mapping such as {name: fast, steps: 30}, "
+            "got 7",
         ),
         ({**LENGTH, "preset": {"stepps": 3}}, "preset.stepps: unknown key, did you mean 'steps'?"),
         ({**LENGTH, "preset": {"steps": 0}}, "preset.steps: expected a whole number above 0, got 0"),
