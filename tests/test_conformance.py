@@ -154,6 +154,11 @@ class Writing(Cheap):
         return energy
 
 
+class Homebound(Cheap):
+    def energy(self, state: State) -> Tensor:
+        return super().energy(state) + torch.zeros(len(state.words))  # on the CPU, wherever the model lies
+
+
 class Backwards(Cheap):
     def energy(self, state: State) -> Tensor:
         return 20 - super().energy(state)
@@ -206,6 +211,7 @@ BROKEN = {
     Rolling: ("purity", "global random numbers"),
     Remembering: ("purity", "the second time"),
     Writing: ("purity", "changes state.words in place"),
+    Homebound: ("device", "mixes devices"),
     Backwards: ("preference", "are not below"),
     Fickle: ("generation", "in a batch and"),
     Credulous: ("arguments", "expected a UsageError"),
