@@ -58,7 +58,7 @@ class Structural(Controller):
         return Asked(*self.labels(), structure_guide(lm) if by_words else None, syntax)
 
     def energy(self, state: State) -> Tensor:
-        from dlm_control.controllers.guides import energies as energies
+        from dlm_control.controllers.guides import energies
 
         if self.guide == "words":
             return energies.words_energy(state, state.bound, self.power)

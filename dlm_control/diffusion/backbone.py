@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from dlm_control.support.errors import Problems, UsageError
+from dlm_control.support.progress import hush
 from dlm_control.text.tokenizer import WordTokenizer
 
 T = TypeVar("T")
@@ -294,6 +295,31 @@ class Backbone(ABC):
     def __repr__(self) -> str:
         size = f"{len(self.tokenizer)} words, {self.model.num_parameters():,} parameters"
         return f"{type(self).__name__}({self.source!r}, {size})"
+
+
+def read_pretrained(cls: Any, folder: Path, source: str, spare: Sequence[str] = ()) -> tuple[Any, WordTokenizer]:
+    """A network and its tokenizer from a folder, every weight where it belongs.
+
+    Args:
+        cls: of the network, with transformers' `from_pretrained`.
+        folder: of the files.
+        source: what users call it.
+        spare: kinds of misfit that do no harm, such as `unexpected_keys`.
+
+    Raises:
+        UsageError: it does not load, or weights are missing or of another shape.
+    """
+    hush()
+    try:
+        model, report = cls.from_pretrained(folder, output_loading_info=True)
+        tokenizer = WordTokenizer.from_pretrained(folder)
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        raise UsageError(f"model {source!r}: {folder} does not load: {str(error).strip().splitlines()[0]}") from None
+    kinds = [kind for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if kind not in spare]
+    wrong = [key for kind in kinds for key in report[kind]]
+    if wrong:
+        raise UsageError(f"model {source!r}: the weights are of another shape or model than config.json says: {wrong[0]}")
+    return model, tokenizer
 
 
 def _lies_on_a_device(kept: object) -> bool:

@@ -11,13 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlm_control.diffusion.backbone import Backbone, Draws, Latents, Prediction, Process, normalise
+from dlm_control.diffusion.backbone import Backbone, Draws, Latents, Prediction, Process, normalise, read_pretrained
 from dlm_control.diffusion.model import DiffusionLM
 from dlm_control.diffusion.samplers import DDIM, noise_levels, sampler
 from dlm_control.support.errors import UsageError
-from dlm_control.support.progress import hush
 from dlm_control.support.seeds import seeded
-from dlm_control.text.tokenizer import WordTokenizer
 
 EARLIER = "earlier x0"  # in the memory: the answer of the step before, for self-conditioning
 _LEVELS = (0.7, 0.55, 0.4, 0.25, 0.1)  # at which a text's likelihood is judged
@@ -37,16 +35,7 @@ class GaussianBackbone(Backbone):
 
     @classmethod
     def load(cls, folder: Path, source: str) -> Self:
-        hush()
-        try:
-            loaded: Any = DiffusionLM.from_pretrained(folder, output_loading_info=True)
-            model, report = loaded
-            tokenizer = WordTokenizer.from_pretrained(folder)
-        except (RuntimeError, ValueError, OSError, KeyError) as error:
-            raise UsageError(f"model {source!r}: {folder} does not load: {str(error).strip().splitlines()[0]}") from None
-        wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
-        if wrong:
-            raise UsageError(f"model {source!r}: the weights are of another shape or model than config.json says: {wrong[0]}")
+        model, tokenizer = read_pretrained(DiffusionLM, folder, source)
         return cls(model, tokenizer, source)
 
     @property

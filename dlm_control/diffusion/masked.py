@@ -14,10 +14,9 @@ from tokenizers.models import WordLevel
 from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
-from dlm_control.diffusion.backbone import CLEAN, Backbone, Draws, Latents, Prediction, Process, normalise
+from dlm_control.diffusion.backbone import CLEAN, Backbone, Draws, Latents, Prediction, Process, normalise, read_pretrained
 from dlm_control.diffusion.samplers import ORDERS
 from dlm_control.support.errors import Problems, UsageError, suggestion
-from dlm_control.support.progress import hush
 from dlm_control.support.seeds import seeded
 from dlm_control.text.tokenizer import WordTokenizer
 
@@ -45,18 +44,9 @@ class MaskedBackbone(Backbone):
 
     @classmethod
     def load(cls, folder: Path, source: str) -> Self:
-        hush()
         if not (folder / "tokenizer.json").is_file():
             raise UsageError(f"model {source!r}: {folder} has no tokenizer.json, which `WordTokenizer.save_pretrained` writes")
-        try:
-            loaded: Any = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
-            model, report = loaded
-            tokenizer = WordTokenizer.from_pretrained(folder)
-        except (RuntimeError, ValueError, OSError, KeyError) as error:
-            raise UsageError(f"model {source!r}: {folder} does not load: {str(error).strip().splitlines()[0]}") from None
-        wrong = [*report["missing_keys"], *report["mismatched_keys"]]
-        if wrong:
-            raise UsageError(f"model {source!r}: the weights are of another shape or model than config.json says: {wrong[0]}")
+        model, tokenizer = read_pretrained(AutoModelForMaskedLM, folder, source, spare=("unexpected_keys",))
         _check_words(tokenizer, model.get_input_embeddings().weight, source)
         return cls(model, tokenizer, source)
 
