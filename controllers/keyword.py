@@ -44,7 +44,7 @@ class Keyword(Controller):
         if position is not None and position < 0 and position + len(self._phrase) > 0:
             raise UsageError(f"keyword: position: {len(self._phrase)} words do not fit at {position}, counted from the end")
         if position is None and (present or len(self._phrase) > 1):
-            self.reads = "logits"
+            self.reads = "log_probs"
 
     def plan(self, lm: Backbone) -> Plan:
         ids = lm.ids(self.words, "keyword")
@@ -58,16 +58,15 @@ class Keyword(Controller):
         return lm.ids(self.words, "keyword")
 
     def energy(self, state: State) -> Tensor:
-        assert state.logits is not None
-        return -(log_prob_any if self.present else log_prob_none)(state.logits, [state.bound])
+        return -(log_prob_any if self.present else log_prob_none)(state.log_probs, [state.bound])
 
     def check(self, text: str) -> Check:
         words = split_words(text)
         places = occurrences(self._phrase, words)
         found = f"at {', '.join(map(str, places))}" if places else "absent"
         if not self.present:
-            return Check(float(not places), f"{self.words!r} {found}, wanted absent")
+            return Check(float(not places), f"{self.words!r} {found}, expected absent")
         if self.position is None:
             return Check(float(bool(places)), f"{self.words!r} {found}")
         at = self.position if self.position >= 0 else len(words) + self.position
-        return Check(float(at in places), f"{self.words!r} {found}, wanted at {at}")
+        return Check(float(at in places), f"{self.words!r} {found}, expected at {at}")

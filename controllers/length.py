@@ -44,5 +44,5 @@ class Length(Controller):
     def check(self, text: str) -> Check:
         words = len(split_words(text))
         low, high = self.at_least or 1, self.at_most
-        wanted = str(low) if low == high else f"{low} or more" if high is None else f"{low} to {high}"
-        return Check(float(low <= words and (high is None or words <= high)), f"{words} words, wanted {wanted}")
+        expected = str(low) if low == high else f"{low} or more" if high is None else f"{low} to {high}"
+        return Check(float(low <= words and (high is None or words <= high)), f"{words} words, expected {expected}")

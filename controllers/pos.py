@@ -10,7 +10,7 @@ from dlm_control.control.plan import Plan
 from dlm_control.control.registry import register_controller
 from dlm_control.controllers.guides.structural import Structural
 from dlm_control.controllers.linguistics.trees import ANY, PENN, UNIVERSAL
-from dlm_control.support.errors import Problems, UsageError, suggestion
+from dlm_control.support.errors import ErrorCollector, UsageError, suggestion
 from dlm_control.support.values import AtLeast, Fits
 from dlm_control.text.words import split_words
 
@@ -52,7 +52,7 @@ class PartsOfSpeech(Structural):
             raise UsageError(f"pos: tags: {tags!r} leaves every tag open; give at least one")
         self.tags, self.position, self.guide = " ".join(given), position, guide
         self.tagset = _tagset(given, tagset)
-        self.reads = guide if guide in ("x_t", "x0") else "logits"
+        self.reads = guide if guide in ("x_t", "x0") else "log_probs"
         inventory = UNIVERSAL if self.tagset == "universal" else PENN
         self._first = position or 0
         self._wanted = tuple(0 if tag in ANY else 1 + inventory.index(tag) for tag in given)
@@ -61,7 +61,7 @@ class PartsOfSpeech(Structural):
         from dlm_control.controllers.guides.energies import words_bearing
 
         super().plan(lm)
-        problems = Problems("pos")
+        problems = ErrorCollector("pos")
         at = {self._first + i: words_bearing(lm, tag, self.tagset) for i, tag in enumerate(self._wanted) if tag}
         for place in sorted(place for place, words in at.items() if not words):
             tag = self.tags.split()[place - self._first]
@@ -86,25 +86,25 @@ class PartsOfSpeech(Structural):
         return super().energy(state)
 
     def check(self, text: str) -> Check:
-        """spaCy's tags; the score is the share of wanted tags that stand in their places."""
+        """spaCy's tags; the score is the share of expected tags that stand in their places."""
         from dlm_control.controllers.linguistics.taggers import tags_of, unjudged
 
         missing = unjudged("tags")
         if missing:
             return missing
         found = getattr(tags_of(text), self.tagset)
-        wanted = {self._first + i: tag for i, tag in enumerate(self.tags.split()) if tag not in ANY}
-        right = sum(place < len(found) and found[place] == tag for place, tag in wanted.items())
+        expected = {self._first + i: tag for i, tag in enumerate(self.tags.split()) if tag not in ANY}
+        right = sum(place < len(found) and found[place] == tag for place, tag in expected.items())
         size = self._first + len(self._wanted)
         fits = len(split_words(text)) == size or self.position is not None
-        total = max(len(wanted), len(found)) if not fits and self.position is None else len(wanted)
+        total = max(len(expected), len(found)) if not fits and self.position is None else len(expected)
         words = split_words(text)
         wrong = [
-            f"{words[place]!r} is {found[place]}, wanted {tag}" if place < len(found) else f"no word {place}, wanted {tag}"
-            for place, tag in wanted.items()
+            f"{words[place]!r} is {found[place]}, expected {tag}" if place < len(found) else f"no word {place}, expected {tag}"
+            for place, tag in expected.items()
             if place >= len(found) or found[place] != tag
         ]
-        length = [] if fits else [f"{len(words)} words, wanted {size}"]
+        length = [] if fits else [f"{len(words)} words, expected {size}"]
         return Check(right / total, "; ".join([*length, *wrong[:3]]) or f"{right} of {total} tags")
 
 
@@ -114,14 +114,14 @@ def _listed(tags: str | Sequence[str]) -> list[str]:
 
 def _tagset(tags: Sequence[str], given: str | None) -> Literal["universal", "penn"]:
     known = {"universal": UNIVERSAL, "penn": PENN}
-    wanted = [tag for tag in tags if tag not in ANY]
+    expected = [tag for tag in tags if tag not in ANY]
     candidates = [given] if given else list(known)
-    fits = [name for name in candidates if all(tag in known[name] for tag in wanted)]
+    fits = [name for name in candidates if all(tag in known[name] for tag in expected)]
     if fits:
         return "universal" if fits[0] == "universal" else "penn"
-    problems = Problems("pos")
-    best = max(candidates, key=lambda name: sum(tag in known[name] for tag in wanted))
-    for tag in dict.fromkeys(tag for tag in wanted if tag not in known[best]):
+    problems = ErrorCollector("pos")
+    best = max(candidates, key=lambda name: sum(tag in known[name] for tag in expected))
+    for tag in dict.fromkeys(tag for tag in expected if tag not in known[best]):
         other = [name for name in known if tag in known[name]]
         hint = f"; it is a {other[0]} tag: do not mix the two sets" if other else suggestion(tag, known[best])
         problems.add("tags", f"unknown {best} tag {tag!r}{hint}; there are: {' '.join(known[best])}")

@@ -10,7 +10,7 @@ from dlm_control.control.phrases import log_prob_any, log_prob_none
 from dlm_control.control.plan import Plan
 from dlm_control.control.registry import register_controller
 from dlm_control.controllers.e2e.fields import ABSENT, MENTIONS, PHRASES, field_of, value_of
-from dlm_control.support.errors import Problems, UsageError
+from dlm_control.support.errors import ErrorCollector, UsageError
 from dlm_control.support.values import Bound
 from dlm_control.text.words import occurrences, split_words
 
@@ -51,19 +51,19 @@ class Semantic(Controller):
             if field is None or value is None:
                 raise UsageError(f"semantic: {'field' if field is None else 'value'}: missing")
             given = {field: value}
-        problems = Problems("semantic")
+        problems = ErrorCollector("semantic")
         self.fields: dict[str, str] = {}
-        for key, wanted in given.items():
+        for key, expected in given.items():
             try:
                 name = field_of(key)
                 if name in self.fields:
                     problems.add("fields", f"{name} is given twice")
-                self.fields[name] = value_of(name, wanted)
+                self.fields[name] = value_of(name, expected)
             except UsageError as error:
                 problems.add("", str(error).removeprefix("semantic: "))
         problems.raise_if_any()
         self.guide = guide
-        self.reads = "logits" if guide == "words" else "x_t"
+        self.reads = "log_probs" if guide == "words" else "x_t"
 
     def _known(self, lm: Backbone, field: str) -> tuple[tuple[int, ...], ...]:
         """The wordings of a field's value (for an absent one: of all values) that the vocabulary has, as ids."""
@@ -102,17 +102,16 @@ class Semantic(Controller):
         if self.guide == "classifier":
             network = state.bound
             return sum_of([network.energy(state.x_t, state.t, field, value) for field, value in self.fields.items()])
-        assert state.logits is not None
         terms = []
         for field, value in self.fields.items():
             known = state.bound[field]
-            canvas = state.logits.shape[1]
-            longer = [phrase for phrase in known if 1 < len(phrase) <= canvas]  # single words are forbidden by the plan
+            seq_len = state.log_probs.shape[1]
+            longer = [phrase for phrase in known if 1 < len(phrase) <= seq_len]  # single words are forbidden by the plan
             if value != ABSENT:
-                terms.append(-log_prob_any(state.logits, known))
+                terms.append(-log_prob_any(state.log_probs, known))
             elif longer:
-                terms.append(-log_prob_none(state.logits, longer))
-        return sum_of(terms) if terms else state.logits.sum((1, 2)) * 0
+                terms.append(-log_prob_none(state.log_probs, longer))
+        return sum_of(terms) if terms else state.log_probs.sum((1, 2)) * 0
 
     def check(self, text: str) -> Check:
         words = [word.lower() for word in split_words(text)]

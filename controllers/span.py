@@ -10,7 +10,7 @@ from dlm_control.control.plan import Plan
 from dlm_control.control.registry import register_controller
 from dlm_control.controllers.guides.structural import Structural
 from dlm_control.controllers.linguistics.trees import Constituent, check_label, constituents
-from dlm_control.support.errors import Problems, UsageError
+from dlm_control.support.errors import ErrorCollector, UsageError
 from dlm_control.support.values import Fits, MisfitError, fitted
 from dlm_control.text.words import split_words
 
@@ -38,11 +38,11 @@ class Span(Structural):
 
     def __init__(self, spans: Spans, *, guide: Literal["words", "x_t", "x0"] = "words") -> None:
         given = [spans] if isinstance(spans[0], int) else list(spans)
-        problems = Problems("span")
-        wanted = [_constituent(each, problems) for each in given]
+        problems = ErrorCollector("span")
+        expected = [_constituent(each, problems) for each in given]
         problems.raise_if_any()
-        self.spans = [list(each) for each in wanted if each is not None]
-        self._wanted = tuple(each for each in wanted if each is not None)
+        self.spans = [list(each) for each in expected if each is not None]
+        self._wanted = tuple(each for each in expected if each is not None)
         for i, a in enumerate(self._wanted):
             for b in self._wanted[i + 1 :]:
                 if a.first < b.first <= a.last < b.last or b.first < a.first <= b.last < a.last:
@@ -51,7 +51,7 @@ class Span(Structural):
                     problems.add("spans", f"{list(a)} and {list(b)} are the same words; write a unary chain, such as S::VP")
         problems.raise_if_any()
         self.guide = guide
-        self.reads = "logits" if guide == "words" else guide
+        self.reads = "log_probs" if guide == "words" else guide
 
     def plan(self, lm: Backbone) -> Plan:
         super().plan(lm)
@@ -78,11 +78,11 @@ class Span(Structural):
         others = [other.label for other in there if other[:2] == span[:2]]
         is_what = f"is {others[0]}" if others else "is no phrase"
         return Check(
-            1 - len(lost) / len(self._wanted), f"{words!r} ({span.first} to {span.last}) {is_what}, wanted {span.label}"
+            1 - len(lost) / len(self._wanted), f"{words!r} ({span.first} to {span.last}) {is_what}, expected {span.label}"
         )
 
 
-def _constituent(given: Any, problems: Problems) -> Constituent | None:
+def _constituent(given: Any, problems: ErrorCollector) -> Constituent | None:
     try:
         first, last, label = fitted(tuple[int, int, Any], given)
     except MisfitError:

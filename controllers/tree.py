@@ -19,7 +19,7 @@ from dlm_control.controllers.linguistics.trees import (  # fmt: skip
     leaves,
     read_tree,
 )
-from dlm_control.support.errors import Problems, UsageError, suggestion
+from dlm_control.support.errors import ErrorCollector, UsageError, suggestion
 from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class SyntaxTree(Structural):
     """
 
     def __init__(self, tree: str | Tree, *, partial: bool = False, guide: Literal["words", "x_t", "x0"] = "words") -> None:
-        problems = Problems("tree")
+        problems = ErrorCollector("tree")
         text = tree if isinstance(tree, str) else " ".join(str(tree).split())
         try:
             self._tree = read_tree(text)
@@ -63,7 +63,7 @@ class SyntaxTree(Structural):
                 problems.add("tree", f"unknown tag {tag!r}{suggestion(tag, PENN)}; there are: {' '.join(PENN)}")
         problems.raise_if_any()
         self.tree, self.partial, self.guide = " ".join(text.split()), partial, guide
-        self.reads = "logits" if guide == "words" else guide
+        self.reads = "log_probs" if guide == "words" else guide
 
     def labels(self) -> tuple[Labels, bool]:
         from dlm_control.controllers.guides.syntax_guide import Labels
@@ -75,14 +75,14 @@ class SyntaxTree(Structural):
         from dlm_control.controllers.guides.energies import words_bearing
 
         super().plan(lm)
-        problems = Problems("tree")
+        problems = ErrorCollector("tree")
         at = {}
         for place, leaf in enumerate(self._leaves):
             if leaf.word is not None:
                 try:
                     ids = lm.ids(leaf.word, "tree")
                 except UsageError as error:
-                    problems.adopt("tree", error)
+                    problems.extend("tree", error)
                     continue
                 if len(ids) > 1:
                     problems.add("tree", f"the leaf {leaf.word!r} is {len(ids)} words: {', '.join(split_words(leaf.word))}")
@@ -103,7 +103,7 @@ class SyntaxTree(Structural):
             return missing
         words = split_words(text)
         if len(words) != len(self._leaves):
-            return Check(0.0, f"{len(words)} words, wanted {len(self._leaves)}")
+            return Check(0.0, f"{len(words)} words, expected {len(self._leaves)}")
         lost = [leaf for leaf, word in zip(self._leaves, words, strict=True) if leaf.word not in (None, word)]
         found = tree_of(text)
         score = self._found(found) if self.partial else f1(*bracket_counts(self._judged(found), found))

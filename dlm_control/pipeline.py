@@ -92,8 +92,8 @@ class LanguageModel:
         Raises:
             UsageError: controls that contradict each other or the vocabulary, or a preset that cannot be.
         """
-        wanted = tuple(range(num_samples)) if indices is None else tuple(indices)
-        return self._generate([Request(controls, wanted, seed)], _preset(preset, changes), on_error, trace)[0]
+        expected = tuple(range(num_samples)) if indices is None else tuple(indices)
+        return self._generate([Request(controls, expected, seed)], _preset(preset, changes), on_error, trace)[0]
 
     def generate_many(
         self,

@@ -17,11 +17,11 @@ from dlm_control.control.controller import Controller, State
 from dlm_control.control.plan import Plan
 from dlm_control.control.use import BoundControl, Control
 from dlm_control.diffusion.backbone import Draws
-from dlm_control.diffusion.canvas import canvas_of
+from dlm_control.diffusion.seq_len import seq_len_of
 from dlm_control.pipeline import LanguageModel, load
 from dlm_control.sampling.guidance import finished_state, state_of
 from dlm_control.sampling.layout import Layouts
-from dlm_control.support.errors import Fault, UsageError, shown
+from dlm_control.support.errors import Issue, UsageError, short_repr
 
 ITEMS = 3  # in a batch
 LEVELS = (0.001, 0.5, 1.0)  # both ends of the noise range, and its middle
@@ -39,20 +39,20 @@ class ConformanceError(AssertionError):
     """A controller breaks rules.
 
     Attributes:
-        faults: `place` is the rule's name.
+        issues: `place` is the rule's name.
     """
 
-    def __init__(self, subject: str, faults: Sequence[Fault]) -> None:
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        super().__init__(f"{subject} breaks {len({f.place for f in faults})} of {len(RULES)} rules\n{listed}")
-        self.faults = tuple(faults)
+    def __init__(self, subject: str, issues: Sequence[Issue]) -> None:
+        listed = "\n".join(f"  - {fault}" for fault in issues)
+        super().__init__(f"{subject} breaks {len({f.place for f in issues})} of {len(RULES)} rules\n{listed}")
+        self.issues = tuple(issues)
 
 
 def check_controller(
     controller: Controller,
     *,
-    obeying: Sequence[str],
-    breaking: Sequence[str],
+    satisfying: Sequence[str],
+    violating: Sequence[str],
     faulty: Sequence[Callable[[], object]] = (),
     lm: LanguageModel | None = None,
 ) -> None:
@@ -60,8 +60,8 @@ def check_controller(
 
     Args:
         controller: with some target.
-        obeying: texts that obey it, of words the language model knows; at least one.
-        breaking: texts that do not; at least one.
+        satisfying: texts that obey it, of words the language model knows; at least one.
+        violating: texts that do not; at least one.
         faulty: calls with bad arguments, such as `lambda: Length(-1)`; each must raise a UsageError.
         lm: the language model; the bundled `e2e` by default.
 
@@ -69,19 +69,19 @@ def check_controller(
         ConformanceError: rules are broken; all in one report.
         ValueError: no obeying or no breaking text.
     """
-    if not obeying or not breaking:
+    if not satisfying or not violating:
         raise ValueError("check_controller needs at least one obeying and one breaking text")
-    case = Case(controller, tuple(obeying), tuple(breaking), tuple(faulty), lm or load())
-    faults = []
+    case = Case(controller, tuple(satisfying), tuple(violating), tuple(faulty), lm or load())
+    issues = []
     for name, rule in RULES.items():
         try:
-            faults += [Fault(name, message) for message in rule(case)]
+            issues += [Issue(name, message) for message in rule(case)]
         except UsageError as error:
-            faults.append(Fault(name, str(error)))
+            issues.append(Issue(name, str(error)))
         except Exception as error:
-            faults.append(Fault(name, f"raised {type(error).__name__}: {error}"))
-    if faults:
-        raise ConformanceError(repr(controller), faults)
+            issues.append(Issue(name, f"raised {type(error).__name__}: {error}"))
+    if issues:
+        raise ConformanceError(repr(controller), issues)
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Case:
     """What the rules look at."""
 
     controller: Controller
-    obeying: tuple[str, ...]
-    breaking: tuple[str, ...]
+    satisfying: tuple[str, ...]
+    violating: tuple[str, ...]
     faulty: tuple[Callable[[], object], ...]
     lm: LanguageModel
 
@@ -111,7 +111,7 @@ class Case:
 
     def layouts(self, *plans: tuple[str, Plan]) -> Layouts:
         """What plans leave open."""
-        return Layouts(plans, self.lm.tokenizer, self.lm.backbone.length_counts, self.lm.backbone.max_canvas)
+        return Layouts(plans, self.lm.tokenizer, self.lm.backbone.length_counts, self.lm.backbone.max_seq_len)
 
     @cached_property
     def states(self) -> list[State]:
@@ -119,14 +119,14 @@ class Case:
         lm, draws = self.lm.backbone, _OneStream(self.lm.backbone.device)
         layouts = self.layouts(("tested", self.controller.plan(lm)))
         drawn = [layouts.draw(draws.generator)]
-        for _ in range(200):  # some of one canvas
+        for _ in range(200):  # some of one sequence length
             another = layouts.draw(draws.generator)
-            if another.canvas == drawn[0].canvas:
+            if another.seq_len == drawn[0].seq_len:
                 drawn.append(another)
             if len(drawn) == ITEMS:
                 break
         drawn += [drawn[0]] * (ITEMS - len(drawn))
-        words = torch.randint(3, len(lm.tokenizer), (ITEMS, drawn[0].canvas), generator=draws.generator).to(lm.device)
+        words = torch.randint(3, len(lm.tokenizer), (ITEMS, drawn[0].seq_len), generator=draws.generator).to(lm.device)
         allowed = torch.stack([layout.allowed for layout in drawn]).to(lm.device)
         length = torch.tensor([layout.words for layout in drawn], device=lm.device)
         states, process = [], lm.process(1)
@@ -145,8 +145,8 @@ class Case:
         """The state of a finished text."""
         lm, tokenizer = self.lm.backbone, self.lm.tokenizer
         ids = list(lm.ids(text, "text"))
-        canvas = canvas_of(len(ids), lm.max_canvas)
-        row = [*ids, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * canvas][:canvas]
+        seq_len = seq_len_of(len(ids), lm.max_seq_len)
+        row = [*ids, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * seq_len][:seq_len]
         return finished_state(lm, torch.tensor([row], device=lm.device), torch.tensor([len(ids)], device=lm.device))
 
 
@@ -175,26 +175,26 @@ def _named(case: Case) -> Iterator[str]:
 
 def _judges(case: Case) -> Iterator[str]:
     """Its check passes what obeys, fails what does not, says the same twice, and gives a reason."""
-    for text, passes in [*((text, True) for text in case.obeying), *((text, False) for text in case.breaking)]:
+    for text, passes in [*((text, True) for text in case.satisfying), *((text, False) for text in case.violating)]:
         check = case.control.check(text)
         if not check.judged:
             continue
         if check.passed != passes:
-            wanted = "1 (this text obeys)" if passes else "less than 1 (this text does not obey)"
-            yield f"check({text!r}) scored {check.score}, expected {wanted}"
+            expected = "1 (this text obeys)" if passes else "less than 1 (this text does not obey)"
+            yield f"check({text!r}) scored {check.score}, expected {expected}"
         if case.control.check(text) != check:
             yield f"check({text!r}) says something else the second time"
         if not isinstance(check.why, str) or (not passes and not check.why.strip()):
-            yield f"check({text!r}) gives no reason; expected a few words such as '17 words, wanted 18'"
+            yield f"check({text!r}) gives no reason; expected a few words such as '17 words, expected 18'"
 
 
 def _plans(case: Case) -> Iterator[str]:
     """Its plan allows the texts that its check passes."""
     plan = case.controller.plan(case.lm.backbone)
     if not isinstance(plan, Plan):
-        yield f"plan returned {shown(plan)}, expected a Plan"
+        yield f"plan returned {short_repr(plan)}, expected a Plan"
         return
-    for text in case.obeying:
+    for text in case.satisfying:
         try:
             case.layouts(("plan", plan), ("text", Plan(template=case.lm.backbone.ids(text, "obeying text"))))
         except UsageError as error:
@@ -344,12 +344,12 @@ def _prefers(case: Case) -> Iterator[str]:
     """Its final energy is lower for texts that obey than for texts that do not."""
     if not case.steers:
         return
-    obeying, breaking = (
+    satisfying, violating = (
         [float(case.bound.final_energy(case.text_state(text))[0].detach()) for text in texts]
-        for texts in (case.obeying, case.breaking)
+        for texts in (case.satisfying, case.violating)
     )
-    if sum(obeying) / len(obeying) >= sum(breaking) / len(breaking):
-        yield f"final energies of obeying texts {_list(obeying)} are not below those of breaking ones {_list(breaking)}"
+    if sum(satisfying) / len(satisfying) >= sum(violating) / len(violating):
+        yield f"final energies of obeying texts {_list(satisfying)} are not below those of breaking ones {_list(violating)}"
 
 
 def _generates(case: Case) -> Iterator[str]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from dlm_control.diffusion.canvas import padded
+from dlm_control.diffusion.seq_len import padded
 from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.data import CanvasBatches, encode, read_split
 from dlm_control.training.objectives import Draws
@@ -63,9 +63,9 @@ class AutoregressiveRecipe(Recipe):
         self.batches = CanvasBatches(lengths, self.max_words, self.tokens, seed, multiple=8 * processes)
 
     def batch(self, step: int, rank: int, world: int) -> Tensor:
-        rows, canvas = self.batches[step]
+        rows, seq_len = self.batches[step]
         share = np.array_split(rows, world)[rank]
-        return padded([self.sentences[row] for row in share], canvas, self.tokenizer.pad_token_id, self.device)
+        return padded([self.sentences[row] for row in share], seq_len, self.tokenizer.pad_token_id, self.device)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         nll, counted = word_nll(model, batch, self.tokenizer)
@@ -81,7 +81,7 @@ class AutoregressiveRecipe(Recipe):
             ids = padded(chunk, len(chunk[-1]), self.tokenizer.pad_token_id, self.device)
             nll, counted = word_nll(model, ids, self.tokenizer)
             total, words = total + float(nll.sum()), words + int(counted.sum())
-        return {"nat_per_word": total / words}
+        return {"nats_per_word": total / words}
 
     def save(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, GPT2LMHeadModel)
@@ -93,10 +93,10 @@ def word_nll(model: nn.Module, ids: Tensor, tokenizer: WordTokenizer) -> tuple[T
     """Negative log-likelihood of each word after END as the beginning of text.
 
     Args:
-        ids: (batch, canvas), words, END, PADs.
+        ids: (batch, seq_len), words, END, PADs.
 
     Returns:
-        (batch, canvas) nats, 0 at PADs; (batch, canvas) bool, the positions that count.
+        (batch, seq_len) nats, 0 at PADs; (batch, seq_len) bool, the positions that count.
     """
     before = torch.cat([torch.full_like(ids[:, :1], tokenizer.eos_token_id), ids[:, :-1]], dim=1)
     counted = ids != tokenizer.pad_token_id

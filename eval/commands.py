@@ -29,7 +29,7 @@ def evaluate(
     samples: Annotated[int | None, typer.Option(min=1, help="Texts per target.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="First targets only.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    free: Annotated[bool, typer.Option("--free", help="Leave out all controls, for comparison.")] = False,
+    unconditional: Annotated[bool, typer.Option("--unconditional", help="Leave out all controls, for comparison.")] = False,
     judge: Annotated[list[str] | None, _JUDGE] = None,
     teacher: Annotated[str | None, _TEACHER] = None,
     guide: Annotated[list[str] | None, typer.Option(help="KIND=PATH: a guide of the diffusion model; repeatable.")] = None,
@@ -51,7 +51,8 @@ def evaluate(
 
     check_judges(judge or ())
     suites = [each for name in suite for each in read_suites(name, METRICS)]
-    given = read_settings(settings or ()) | ({"preset": preset} if preset else {}) | ({"free": True} if free else {})
+    given = read_settings(settings or ()) | ({"preset": preset} if preset else {})
+    given |= {"unconditional": True} if unconditional else {}
     for each in suites:
         each.check_data(data)
     if teacher:
@@ -138,7 +139,7 @@ def _print(title: str, scores: dict[str, Any]) -> None:
         typer.echo(f"  {group:32} {' '.join(f'{k} {v:.3f}' for k, v in figures.items())}")
     if "no_teacher" in scores:
         typer.echo(f"  {scores['no_teacher']}")
-    for name, judged in scores["independence"].items():
+    for name, judged in scores["scorer_overlap"].items():
         typer.echo(f"  {name} is judged by {judged}")
 
 

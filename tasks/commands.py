@@ -48,15 +48,15 @@ def generate(
     from dlm_control.tasks.run import run_spec, writable
     from dlm_control.tasks.spec import read_spec
 
-    wanted = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model, "preset": preset})
+    expected = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model, "preset": preset})
     if out is not None:
         writable(out, force)  # a refusal should not wait for the model
-    lm = loaded(wanted.model, guide, device, dtype)
+    lm = loaded(expected.model, guide, device, dtype)
     started = time.perf_counter()
-    trace = Trace() if wanted.preset.guidance == "tilt" else None
-    samples = run_spec(wanted, lm, out, force, trace)
+    trace = Trace() if expected.preset.guidance == "tilt" else None
+    samples = run_spec(expected, lm, out, force, trace)
     show(samples, time.perf_counter() - started, out)
-    show_warnings(warnings(wanted.controls, trace, samples) if trace else [])
+    show_warnings(warnings(expected.controls, trace, samples) if trace else [])
 
 
 def explain(
@@ -82,9 +82,9 @@ def explain(
 
     if picture is not None:
         drawable(writable(picture, force=True, option="--picture"))  # a refusal should not wait for the texts
-    wanted, trace = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model}), Trace()
-    samples = run_spec(wanted, loaded(wanted.model, guide, device, dtype), trace=trace)
-    controls = wanted.controls
+    expected, trace = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model}), Trace()
+    samples = run_spec(expected, loaded(expected.model, guide, device, dtype), trace=trace)
+    controls = expected.controls
     show_trace(thinned(rows(trace)), warnings(controls, trace, samples), sentence(controls, trace, samples))
     if picture is not None:
         draw(trace, picture, f"{spec.name}: {len(samples)} texts")
@@ -105,17 +105,17 @@ def validate(
     from dlm_control.tasks.report import show_warnings
 
     faultless = validator(probe, guide)
-    faults = 0
+    issues = 0
     for spec in specs:
         try:
             warnings = faultless(spec, model)
         except UsageError as error:
-            faults += 1
+            issues += 1
             typer.echo(str(error), err=True)
         else:
             typer.echo(f"{spec}: ok")
             show_warnings(warnings)
-    if faults:
+    if issues:
         raise typer.Exit(2)
 
 

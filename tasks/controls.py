@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from dlm_control.control.controller import Controller
 from dlm_control.control.registry import controller, parameters, signature
 from dlm_control.control.use import Control
-from dlm_control.support.errors import Problems, UsageError, shown
+from dlm_control.support.errors import ErrorCollector, UsageError, short_repr
 from dlm_control.support.validation import check_arguments
 
 USE = ("name", "weight", "interval", "schedule")  # keys of every control, whatever its controller
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 
 def read_control(
-    given: object, place: str, problems: Problems, defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    given: object, place: str, problems: ErrorCollector, defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 ) -> Entry | None:
     """The control of one entry, or None when it has faults.
 
@@ -44,7 +44,7 @@ def read_control(
     try:
         cls = controller(name)
     except UsageError as error:
-        problems.adopt(place, error)
+        problems.extend(place, error)
         return None
     known = parameters(cls)
     taken = [key for key in USE if key in known]
@@ -66,7 +66,7 @@ def read_control(
     try:
         control = Control(title, made, **used)
     except UsageError as error:
-        problems.adopt(place, error)
+        problems.extend(place, error)
         return None
     canonical = {"controller": name, "arguments": defaults | arguments, "name": title, "weight": control.weight}
     return Entry(control, canonical | {"interval": control.interval, "schedule": control.schedule})
@@ -81,7 +81,7 @@ def _entry(given: object) -> str:
         if inner and others:
             hint = f"{', '.join(inner)} stands inside the controller's braces: `{others[0]}: {{…, {inner[0]}: …}}`"
         return f"the keys {', '.join(map(str, given))}; {hint}"
-    return shown(given)
+    return short_repr(given)
 
 
 def _arguments(name: str, target: object, known: Mapping[str, inspect.Parameter]) -> dict[Any, Any]:
@@ -95,14 +95,14 @@ def _arguments(name: str, target: object, known: Mapping[str, inspect.Parameter]
 
 
 def _construct(
-    name: str, cls: type[Controller], arguments: dict[Any, Any], place: str, problems: Problems
+    name: str, cls: type[Controller], arguments: dict[Any, Any], place: str, problems: ErrorCollector
 ) -> Controller | None:
     """The controller, whose arguments have the right types; what it says of their meaning are faults."""
     known = parameters(cls)
     try:
         return cls(**arguments)
     except (TypeError, ValueError) as error:
-        for fault in error.faults if isinstance(error, UsageError) else UsageError(str(error)).faults:
+        for fault in error.issues if isinstance(error, UsageError) else UsageError(str(error)).issues:
             message = str(fault).removeprefix(f"{name}: ")  # the place says that already
             parameter, _, rest = message.partition(": ")
             problems.add(*((f"{place}.{parameter}", rest) if parameter in known else (place, f"{name}: {message}")))
@@ -112,8 +112,8 @@ def _construct(
         return None
 
 
-def _title(given: object, place: str, problems: Problems) -> str:
+def _title(given: object, place: str, problems: ErrorCollector) -> str:
     if isinstance(given, str) and re.fullmatch(r"[^\W\d][\w-]*", given):
         return given
-    problems.add(f"{place}.name", f"expected a name of letters, digits, _ and -, got {shown(given)}")
+    problems.add(f"{place}.name", f"expected a name of letters, digits, _ and -, got {short_repr(given)}")
     return ""

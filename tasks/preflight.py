@@ -10,7 +10,7 @@ from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.layout import Layouts
 from dlm_control.sampling.presets import check_kind, preset
 from dlm_control.sampling.trace import Trace
-from dlm_control.support.errors import Problems, UsageError
+from dlm_control.support.errors import ErrorCollector, UsageError
 from dlm_control.tasks.explain import warnings
 from dlm_control.tasks.guided import loaded
 from dlm_control.tasks.spec import Spec, draft_spec
@@ -18,7 +18,7 @@ from dlm_control.tasks.spec import Spec, draft_spec
 PROBES = 4  # texts
 
 
-def preflight(spec: Spec, lm: LanguageModel, problems: Problems | None = None) -> None:
+def preflight(spec: Spec, lm: LanguageModel, problems: ErrorCollector | None = None) -> None:
     """Check a spec against its model.
 
     Args:
@@ -27,28 +27,28 @@ def preflight(spec: Spec, lm: LanguageModel, problems: Problems | None = None) -
         problems: faults found in the spec so far, for one report of them all.
 
     Raises:
-        UsageError: words the model does not know, lengths beyond its canvas, controls that contradict each other, a preset
-            for models of another kind, a budget of network calls that does not suffice: all in one report.
+        UsageError: words the model does not know, texts longer than it takes, controls that contradict each other,
+            a preset for models of another kind, a budget of network calls that does not suffice: all in one report.
     """
-    problems = problems or Problems(spec.source, spec.lines)
+    problems = problems or ErrorCollector(spec.source, spec.lines)
     try:
         preset("default", **vars(spec.preset))
         check_kind(spec.preset, lm.backbone.kind, lm.backbone.settings)
     except UsageError as error:
-        problems.adopt("preset", error)
+        problems.extend("preset", error)
     plans = []
     steering = [(place, control) for place, control in zip(spec.places, spec.controls, strict=True) if control.weight > 0]
     for place, control in steering:
         try:
             plans.append((control.name, control.bind(lm.backbone).plan))
         except UsageError as error:
-            for fault in error.faults:
+            for fault in error.issues:
                 problems.add(f"{place} ({control.name})", str(fault))
     if len(plans) == len(steering):
         try:
-            Layouts(plans, lm.tokenizer, lm.backbone.length_counts, lm.backbone.max_canvas)
+            Layouts(plans, lm.tokenizer, lm.backbone.length_counts, lm.backbone.max_seq_len)
         except UsageError as error:
-            for fault in error.faults:
+            for fault in error.issues:
                 problems.add("controls", f"no text can obey them: {fault}")
     problems.raise_if_any()
 

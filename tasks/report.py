@@ -39,9 +39,9 @@ def show(samples: Sequence[Sample], seconds: float, out: Path | None) -> None:
         if sample.checks:
             marks.rstrip()
             _print(console, marks)
-    obeying = sum(sample.passed for sample in samples)
+    satisfying = sum(sample.passed for sample in samples)
     controlled = any(sample.checks or sample.error for sample in samples)
-    summary = f"{obeying} of {len(samples)} obey all controls" if controlled else f"{len(samples)} texts, no controls"
+    summary = f"{satisfying} of {len(samples)} obey all controls" if controlled else f"{len(samples)} texts, no controls"
     failed = sum(sample.error is not None for sample in samples)
     summary += f", {failed} failed" if failed else ""
     _print(console, Text(f"{summary}; {seconds:.1f} s{f'; written to {out}' if out else ''}"))

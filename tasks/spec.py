@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from dlm_control.control.registry import include
 from dlm_control.control.use import Control, with_unique_names
 from dlm_control.sampling.presets import PRESETS, Preset, named_preset, preset
-from dlm_control.support.errors import Problems, UsageError, shown, suggestion
+from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, suggestion
 from dlm_control.support.values import Between, Fits, MisfitError, Seed, fitted
 from dlm_control.support.yaml_file import read_yaml
 from dlm_control.tasks.controls import Entry, read_control
@@ -86,7 +86,7 @@ def read_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> S
     return spec
 
 
-def draft_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> tuple[Spec, Problems]:
+def draft_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> tuple[Spec, ErrorCollector]:
     """As `read_spec`, but faults are returned beside what could be made of the spec, so that preflight can add its own.
 
     Raises:
@@ -103,14 +103,14 @@ def _place(path: str) -> str:
     return re.sub(r"^(controls\[\d+\])\.[^.\[]+", r"\1", path)
 
 
-def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[str, int]) -> tuple[Spec, Problems]:
-    problems = Problems(source, lines)
+def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[str, int]) -> tuple[Spec, ErrorCollector]:
+    problems = ErrorCollector(source, lines)
     if not isinstance(given, Mapping):
         raise UsageError(f"{source}: expected keys and values, got {type(given).__name__}")
     for key in given:
         if key not in KEYS:
-            told = key if isinstance(key, str) else shown(key)
-            problems.add(told, f"unknown key{suggestion(told, KEYS)}; there are: {', '.join(KEYS)}")
+            name = key if isinstance(key, str) else short_repr(key)
+            problems.add(name, f"unknown key{suggestion(name, KEYS)}; there are: {', '.join(KEYS)}")
     model = _value("model", given, _Model, "e2e", problems)
     sampling = _preset(given.get("preset", "default"), folder, problems)
     num_samples = _value("num_samples", given, NumSamples, 1, problems)
@@ -127,11 +127,11 @@ def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[s
     return Spec(model, sampling, num_samples, seed, controls, on_error, source, text, tuple(entries), lines), problems
 
 
-def _value(key: str, given: Mapping[str, Any], kind: Any, default: Any, problems: Problems) -> Any:
+def _value(key: str, given: Mapping[str, Any], kind: Any, default: Any, problems: ErrorCollector) -> Any:
     try:
         return fitted(kind, given.get(key, default), key)
     except MisfitError as misfit:
-        problems.found += misfit.faults
+        problems.found += misfit.issues
         return default
 
 
@@ -143,7 +143,7 @@ def _with_text_keys(value: object) -> object:
     return [_with_text_keys(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _preset(given: object, folder: Path, problems: Problems) -> Preset:
+def _preset(given: object, folder: Path, problems: ErrorCollector) -> Preset:
     if isinstance(given, str) and given not in PRESETS and os.path.isfile(folder / given):
         given = str(folder / given)
     try:
@@ -151,35 +151,35 @@ def _preset(given: object, folder: Path, problems: Problems) -> Preset:
             dict(given) if isinstance(given, Mapping) else named_preset(given) if isinstance(given, str) else {"name": given}
         )
     except UsageError as error:
-        problems.adopt("preset", error)
+        problems.extend("preset", error)
         return Preset()
     name = changes.pop("name", "default")
     if not isinstance(name, str) or not all(isinstance(key, str) for key in changes):
         names = ", ".join(PRESETS)
         problems.add(
             "preset",
-            f"expected one of {names}, a preset file, or a mapping such as {{name: fast, steps: 30}}, got {shown(given)}",
+            f"expected one of {names}, a preset file, or a mapping such as {{name: fast, steps: 30}}, got {short_repr(given)}",
         )
         return Preset()
     try:
         return preset(name, **changes)
     except UsageError as error:
-        problems.adopt("preset", error)
+        problems.extend("preset", error)
         return Preset()
 
 
-def _include(given: list[str], folder: Path, problems: Problems) -> list[str]:
+def _include(given: list[str], folder: Path, problems: ErrorCollector) -> list[str]:
     """Run the files; their hashes, since what they say decides the texts."""
     hashes = []
     for i, name in enumerate(given):
         try:
             hashes.append(include(folder / name))
         except UsageError as error:
-            problems.adopt(f"include[{i}]", error)
+            problems.extend(f"include[{i}]", error)
     return hashes
 
 
-def _controls(given: Mapping[str, Any], problems: Problems) -> dict[str, Entry]:
+def _controls(given: Mapping[str, Any], problems: ErrorCollector) -> dict[str, Entry]:
     """The entries without faults, by place."""
     free = _value("unconditional", given, bool, False, problems)
     before = len(problems.found)
@@ -189,8 +189,8 @@ def _controls(given: Mapping[str, Any], problems: Problems) -> dict[str, Entry]:
     if len(controls) == 0:
         if free is False and given.get("unconditional", False) is False:
             state = "empty" if "controls" in given else "missing"
-            wanted = "give at least one, such as `- length: 18` (`dlm ls` lists them), or say `unconditional: true`"
-            problems.add("controls", f"{state}; {wanted}")
+            expected = "give at least one, such as `- length: 18` (`dlm ls` lists them), or say `unconditional: true`"
+            problems.add("controls", f"{state}; {expected}")
         return {}
     if free is True:
         problems.add("unconditional", f"true, but there are {len(controls)} controls; remove one or the other")
@@ -199,7 +199,7 @@ def _controls(given: Mapping[str, Any], problems: Problems) -> dict[str, Entry]:
     return {place: entry for place, entry in read.items() if entry is not None}
 
 
-def _clashes(controls: Sequence[Any], problems: Problems) -> None:
+def _clashes(controls: Sequence[Any], problems: ErrorCollector) -> None:
     """Names that were given must be no other control's."""
     chosen: dict[str, int] = {}
     automatic: dict[str, int] = {}

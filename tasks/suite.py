@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from dlm_control.sampling.presets import preset
-from dlm_control.support.errors import Problems, UsageError, shown, suggestion
+from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, suggestion
 from dlm_control.support.validation import check_arguments
 from dlm_control.support.values import Above, Fits, MisfitError, OneOf, fitted
 from dlm_control.support.yaml_file import read_yaml
@@ -78,7 +78,9 @@ class Suite:
         targets = list(READERS[self.targets["reader"]](data or Path(), guides, **arguments))
         if not targets:
             hint = "expected a count above 0, and no range that ends before it begins"
-            raise UsageError(f"suite {self.name}: {shown(arguments)} gives no targets{f' of {data}' if data else ''}; {hint}")
+            raise UsageError(
+                f"suite {self.name}: {short_repr(arguments)} gives no targets{f' of {data}' if data else ''}; {hint}"
+            )
         twice = [name for name, count in Counter(target.name for target in targets).items() if count > 1]
         if twice:
             more = f" and {len(twice) - 1} other names" if len(twice) > 1 else ""
@@ -102,14 +104,14 @@ def read_suites(source: str, metrics: Collection[str] | None = None, within: tup
     given = read_yaml(path).content
     if "include" not in given:
         return [read_suite(source, metrics)]
-    problems = Problems(path.name)
+    problems = ErrorCollector(path.name)
     for key in given.keys() - {"name", "version", "include"}:
         problems.add(str(key), "a suite that includes others takes name, version and include alone")
     known, names = suites(), []
     try:
         names = fitted(_Included, given["include"], "include")
     except MisfitError as misfit:
-        problems.found += misfit.faults
+        problems.found += misfit.issues
     included = []
     for i, name in enumerate(names):
         beside = path.parent / name
@@ -120,7 +122,7 @@ def read_suites(source: str, metrics: Collection[str] | None = None, within: tup
         try:
             included += read_suites(inner, metrics, within)
         except UsageError as error:
-            problems.adopt(f"include[{i}]", error)
+            problems.extend(f"include[{i}]", error)
     problems.raise_if_any()
     return included
 
@@ -135,7 +137,7 @@ def read_suite(source: str, metrics: Collection[str] | None = None) -> Suite:
     given = read_yaml(path).content
     if isinstance(given.get("include"), list):
         raise UsageError(f"suite {source!r}: includes several; expected one of them: {', '.join(map(str, given['include']))}")
-    problems = Problems(path.name)
+    problems = ErrorCollector(path.name)
     found = check_arguments(problems, "", Suite, given)
     _check_presets(found.get("presets", {}), problems)
     if "targets" in found:
@@ -148,22 +150,22 @@ def read_suite(source: str, metrics: Collection[str] | None = None) -> Suite:
     return Suite(**found)
 
 
-def _check_presets(given: dict[str, dict[str, Any]], problems: Problems) -> None:
+def _check_presets(given: dict[str, dict[str, Any]], problems: ErrorCollector) -> None:
     for name, changes in given.items():
         try:
             preset(name, **changes)
         except UsageError as error:
-            problems.adopt(f"presets.{name}", error)
+            problems.extend(f"presets.{name}", error)
 
 
-def _check_targets(given: dict[str, Any], problems: Problems) -> None:
+def _check_targets(given: dict[str, Any], problems: ErrorCollector) -> None:
     if "reader" not in given:
         problems.add("targets.reader", f"missing; there are: {', '.join(READERS)}")
         return
     try:
         reader = fitted(_Reader, given["reader"], "targets.reader")
     except MisfitError as misfit:
-        problems.found += misfit.faults
+        problems.found += misfit.issues
         return
     check_arguments(problems, "targets", READERS[reader], {k: v for k, v in given.items() if k != "reader"}, 2)
 

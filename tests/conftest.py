@@ -36,7 +36,7 @@ def _tiny() -> LanguageModel:
     tokenizer = WordTokenizer.train(SENTENCES, min_count=1)
     lengths = [len(tokenizer.words(sentence)) for sentence in SENTENCES]
     config = DiffusionLMConfig(
-        vocab_size=len(tokenizer), dim=8, width=16, depth=1, heads=2, max_canvas=32,
+        vocab_size=len(tokenizer), dim=8, width=16, depth=1, heads=2, max_seq_len=32,
         length_counts=np.bincount(lengths, minlength=32).tolist(),
     )  # fmt: skip
     return LanguageModel(GaussianBackbone(DiffusionLM(config), tokenizer, "tiny"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import pytest
 
-from dlm_control.support.errors import Problems, UsageError
+from dlm_control.support.errors import ErrorCollector, UsageError
 from dlm_control.support.validation import check_arguments, checked_call
 from dlm_control.support.values import Above, AtLeast, Between, Bound, Fits, MisfitError, NoiseLevels, OneOf, fitted
 
@@ -20,7 +20,7 @@ Size = Annotated[int, Above(0)]
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "wanted"),
+    ("kind", "given", "expected"),
     [
         (int, np.int64(3), 3),
         (Size, np.uint8(3), 3),
@@ -46,10 +46,10 @@ Size = Annotated[int, Above(0)]
         (Annotated[str, OneOf(lambda: ["x"])], "x", "x"),
     ],
 )
-def test_values_that_fit_become_python_s_own(kind: Any, given: object, wanted: object) -> None:
+def test_values_that_fit_become_python_s_own(kind: Any, given: object, expected: object) -> None:
     found = fitted(kind, given)
-    assert found == wanted and type(found) is type(wanted)
-    assert not isinstance(found, (list, tuple)) or all(map(lambda a, b: type(a) is type(b), found, wanted))  # type: ignore[call-overload]
+    assert found == expected and type(found) is type(expected)
+    assert not isinstance(found, (list, tuple)) or all(map(lambda a, b: type(a) is type(b), found, expected))  # type: ignore[call-overload]
 
 
 def test_numbers_of_pandas_fit() -> None:
@@ -64,7 +64,7 @@ def test_numbers_of_pandas_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "told"),
+    ("kind", "given", "raised"),
     [
         (int, True, "expected a whole number, got True"),
         (int, np.bool_(True), "expected a whole number, got True"),
@@ -75,7 +75,7 @@ def test_numbers_of_pandas_fit() -> None:
         (float, True, "expected a number, got True"),
         (float, "2e-3", "expected a number, got '2e-3' (YAML wants 2.0e-3, not 2e-3)"),
         (bool, 1, "expected true or false, got 1"),
-        (str, 3, "expected a text, got 3"),
+        (str, 3, "expected a string, got 3"),
         (Size, 0, "expected a whole number above 0, got 0"),
         (Size | None, 0, "expected a whole number above 0, got 0"),
         (Annotated[float, AtLeast(0)], -1, "expected a number of 0 or more, got -1"),
@@ -88,20 +88,20 @@ def test_numbers_of_pandas_fit() -> None:
         (Annotated[str, OneOf(lambda: ["ddim"])], "dddim", "unknown 'dddim', did you mean 'ddim'?; there are: ddim"),
         (list[int], "12", "expected a list, each a whole number, got '12'"),
         (list[int], [1, "x"], "[1]: expected a whole number, got 'x'"),
-        (str | Sequence[str], ["a", 3], "[1]: expected a text, got 3"),
+        (str | Sequence[str], ["a", 3], "[1]: expected a string, got 3"),
         (tuple[float, float], [1], "expected a list of a number, a number, got [1]"),
         (NoiseLevels, [0.5, 0.1], "expected two noise levels, 0 <= from < to <= 1, such as [0.1, 1.0], got [0.5, 0.1]"),
         (Annotated[list[str], Fits("a list of names")], [3], "expected a list of names, got [3]"),
-        (dict[str, int], {3: 1}, "expected a text as key, got 3"),
+        (dict[str, int], {3: 1}, "expected a string as key, got 3"),
         (Mapping[str, int], {"a": "b"}, "a: expected a whole number, got 'b'"),
         (Mapping[str, int], [], "expected keys and values, got []"),
         (Path, 3, "expected Path, got 3"),
     ],
 )
-def test_values_that_do_not_fit(kind: Any, given: object, told: str) -> None:
+def test_values_that_do_not_fit(kind: Any, given: object, raised: str) -> None:
     with pytest.raises(MisfitError) as caught:
         fitted(kind, given)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(raised)
 
 
 def made(words: int, guide: Literal["a", "b"] = "a", *, thing: Unknown = None, each: list[Unknown] | None = None) -> None:
@@ -109,7 +109,7 @@ def made(words: int, guide: Literal["a", "b"] = "a", *, thing: Unknown = None, e
 
 
 def test_all_faults_of_a_call_come_at_once() -> None:
-    problems = Problems("made")
+    problems = ErrorCollector("made")
     found = check_arguments(problems, "here", made, {"wrods": 1, 3: 4, "guide": "c", "thing": object, "each": [1, "b"]})
     assert [str(fault) for fault in problems.found] == [
         "here.wrods: unknown key, did you mean 'words'?; it takes words, guide, thing, each",
@@ -122,11 +122,11 @@ def test_all_faults_of_a_call_come_at_once() -> None:
 
 def test_a_call_in_python_is_held_to_the_same_rules() -> None:
     assert checked_call("made", made, (np.int64(3),), {"guide": "b"}) == ((3,), {"guide": "b"})
-    for args, kwargs, told in (
+    for args, kwargs, raised in (
         ((3, "a", 5), {}, r"made: takes 2 arguments without a name \(words, guide\), got 3"),
         ((3,), {"words": 3}, "made: words: given twice, by place and by name"),
         (("x", "y"), {}, r"(?s)made: 2 problems.*words: expected a whole number.*guide: unknown 'y'"),
         ((), {"wodrs": 1}, "unknown key, did you mean 'words'"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=raised):
             checked_call("made", made, args, kwargs)

@@ -20,7 +20,7 @@ from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
 from dlm_control.controllers.tree import SyntaxTree
 from dlm_control.eval.baselines.decode import Judge, Network, Stream, generators, network, sample
-from dlm_control.eval.baselines.generators import Baseline, Experts, Finetuned, Free, Fudge, Reject
+from dlm_control.eval.baselines.generators import Baseline, Experts, Finetuned, Fudge, Reject, Unconditional
 from dlm_control.eval.baselines.pplm import PPLM
 from dlm_control.eval.baselines.prompts import KINDS, MEANINGS, TOKENS, drawn, place_ids, prompt_of, wrong
 from dlm_control.eval.run.generator import generator
@@ -90,10 +90,10 @@ def test_a_prompt_is_the_same_from_a_control_and_from_a_row_that_obeys_it() -> N
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_wrong_prompt_is_never_obeyed_and_can_always_be_read(kind: str) -> None:
     rng = random.Random(1)
-    obeyed = {tuple(drawn(kind, ROW, 5, rng)) for _ in range(100)}
+    satisfied = {tuple(drawn(kind, ROW, 5, rng)) for _ in range(100)}
     for _ in range(200):
         tokens = wrong(kind, ROW, 5, drawn(kind, ROW, 5, rng), rng)
-        assert tuple(tokens) not in obeyed and set(tokens) <= set(TOKENS)
+        assert tuple(tokens) not in satisfied and set(tokens) <= set(TOKENS)
 
 
 def stub(logits: torch.Tensor, verdicts: torch.Tensor | None = None) -> Any:
@@ -137,7 +137,7 @@ def test_words_are_drawn_from_the_product_of_the_lm_and_the_powers_of_verdicts()
 
 
 def test_a_text_is_the_same_alone_and_among_others(folder: Path) -> None:
-    free = Free(SUITE, str(folder))
+    free = Unconditional(SUITE, str(folder))
     together = free.texts(Target("x"), range(4), seed=3)
     assert [free.texts(Target("x"), [i], seed=3)[0].text for i in range(4)] == [output.text for output in together]
     assert len({output.text for output in free.texts(Target("x"), range(8), seed=4)}) > 1
@@ -202,7 +202,7 @@ def test_pplm_pushes_the_cache_towards_the_attribute(folder: Path) -> None:
     maker = PPLM(SUITE, str(folder), updates=5, step=0.5)
     with torch.no_grad():
         maker.head.weight.normal_(generator=torch.Generator().manual_seed(0))
-    wanted = MEANINGS.index("food=French")
+    expected = MEANINGS.index("food=French")
     stream = Stream(maker.lm, [], 1)
     stream.push(torch.tensor([[3]]))
     past = [(layer.keys, layer.values) for layer in stream.cache.layers]
@@ -212,9 +212,9 @@ def test_pplm_pushes_the_cache_towards_the_attribute(folder: Path) -> None:
         from dlm_control.eval.baselines.pplm import _cache
 
         out = maker.lm.model(last, past_key_values=_cache(cache), output_hidden_states=True)
-        return float(maker.head(out.hidden_states[-1][:, -1])[0, wanted])
+        return float(maker.head(out.hidden_states[-1][:, -1])[0, expected])
 
-    assert attribute(maker._pushed(last, past, hidden, 0, [wanted])) > attribute(past)
+    assert attribute(maker._pushed(last, past, hidden, 0, [expected])) > attribute(past)
     outputs = maker.texts(Target("x", [CONTROLS["semantic"]]), range(2), seed=0)
     assert all(output.text for output in outputs)
     with pytest.raises(UsageError, match="pplm: pos controls are not attributes"):

@@ -67,21 +67,21 @@ def test_help_names_the_commands() -> None:
 
 
 def test_ls_shows_parameters_defaults_origin_and_purpose() -> None:
-    shown = dlm("ls", "controllers").stdout
-    assert "keyword" in shown and "words, present=True, position=None" in shown and "dlm-control" in shown
-    assert "How many" not in shown and "A number of words, exact or within bounds" in shown
+    output = dlm("ls", "controllers").stdout
+    assert "keyword" in output and "words, present=True, position=None" in output and "dlm-control" in output
+    assert "How many" not in output and "A number of words, exact or within bounds" in output
 
 
 def test_ls_shows_presets_and_samplers() -> None:
-    shown = dlm("ls").stdout
-    assert "fast     steps=20, candidates=1; the rest as in default" in shown
-    assert "dpmpp-2m      deterministic, order 2" in shown
+    output = dlm("ls").stdout
+    assert "fast     steps=20, candidates=1; the rest as in default" in output
+    assert "dpmpp-2m      deterministic, order 2" in output
 
 
 def test_ls_includes_a_file(tmp_path: Path) -> None:
     own = spec(tmp_path, OWN, "shouting.py")
-    shown = dlm("ls", "controllers", "--include", own).stdout
-    assert f"shouting  {own}  marks=1" in shown and "A text in capitals." in shown
+    output = dlm("ls", "controllers", "--include", own).stdout
+    assert f"shouting  {own}  marks=1" in output and "A text in capitals." in output
 
 
 def test_ls_of_an_unknown_kind() -> None:
@@ -137,20 +137,20 @@ def test_generate_refuses_before_the_model_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "raised"),
     [
         ({}, "not a model folder, it has no config.json"),
         ({"config.json": "{}"}, "no weights: expected model.safetensors"),
         ({"config.json": "{}", "pytorch_model.bin": "x"}, "a pickle can run code when it is loaded, so it is refused"),
     ],
 )
-def test_generate_with_a_folder_that_is_no_model(tmp_path: Path, files: dict[str, str], told: str) -> None:
+def test_generate_with_a_folder_that_is_no_model(tmp_path: Path, files: dict[str, str], raised: str) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     for name, content in files.items():
         (folder / name).write_text(content)
     result = dlm("generate", spec(tmp_path), "--model", folder)
-    assert result.exit_code == 2 and told in result.stderr
+    assert result.exit_code == 2 and raised in result.stderr
 
 
 def test_generate_with_weights_of_another_shape(tmp_path: Path, tiny_folder: Path) -> None:
@@ -232,7 +232,7 @@ def csv(tmp_path_factory: pytest.TempPathFactory, sentences: tuple[str, ...]) ->
 
 
 def config(folder: Path, csv: Path, extra: str = "") -> Path:
-    sizes = "{dim: 8, width: 16, depth: 1, heads: 2, max_canvas: 32}"
+    sizes = "{dim: 8, width: 16, depth: 1, heads: 2, max_seq_len: 32}"
     text = f"kind: diffusion-lm\nout: {folder}/out\ndata: {csv}\nsteps: 4\nsave_every: 2\neval_every: 4\n"
     return spec(folder, f"{text}recipe: {{text_column: review, tokens: 256, model: {sizes}}}\n{extra}", "train.yaml")
 
@@ -284,7 +284,7 @@ def test_train_without_anything() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "told"),
+    ("extra", "raised"),
     [
         ("lerning: 3", "lerning: unknown key"),
         ("lr: 2e-3", "lr: expected a number above 0, got '2e-3' (YAML wants 2.0e-3, not 2e-3)"),
@@ -294,11 +294,11 @@ def test_train_without_anything() -> None:
         ("steps: 5", "steps: given twice, in line 4 and in line 8"),
     ],
 )
-def test_faulty_configs(tmp_path: Path, csv: Path, extra: str, told: str) -> None:
+def test_faulty_configs(tmp_path: Path, csv: Path, extra: str, raised: str) -> None:
     path = config(tmp_path, csv, extra)
     result = dlm("train", path)
     assert result.exit_code == 2
-    assert told in result.stderr and f"{path}:" in result.stderr
+    assert raised in result.stderr and f"{path}:" in result.stderr
 
 
 def test_a_config_that_is_missing(tmp_path: Path) -> None:
@@ -316,16 +316,16 @@ def test_validate_can_probe_for_controls_that_lose(tmp_path: Path) -> None:
     text = "preset: {steps: 10}\ncontrols:\n  - tree: '(S (NP ? ?) (VP ? (NP (NP ? ? ?) (PP ? (NP ? ? ?)))) ?)'\n"
     fine = spec(tmp_path, text, "fine.yaml")
     lonely = spec(tmp_path, text + "  - infill: '[1] is . It is . It is . It is'\n", "lonely.yaml")
-    told = dlm("validate", fine, lonely, "--probe")
-    assert told.exit_code == 0 and "fine.yaml: ok" in told.output and "lonely.yaml: ok" in told.output
-    assert told.output.count("warning") == 1
-    assert "warning: tree loses in 4 of 4 texts: its guide saw it at p = " in told.output
+    raised = dlm("validate", fine, lonely, "--probe")
+    assert raised.exit_code == 0 and "fine.yaml: ok" in raised.output and "lonely.yaml: ok" in raised.output
+    assert raised.output.count("warning") == 1
+    assert "warning: tree loses in 4 of 4 texts: its guide saw it at p = " in raised.output
 
 
 def test_explain_tells_and_draws(tmp_path: Path, tiny_folder: Path) -> None:
     file, picture = spec(tmp_path), tmp_path / "why.svg"
-    told = dlm("explain", file, "--model", tiny_folder, "--picture", picture)
-    assert told.exit_code == 0 and "keyword changed most words at t = " in told.output
+    raised = dlm("explain", file, "--model", tiny_folder, "--picture", picture)
+    assert raised.exit_code == 0 and "keyword changed most words at t = " in raised.output
     assert "<svg" in picture.read_text()
     for wrong, why in ((tmp_path / "why.doc", "ends with .png, .svg, .pdf"), (tmp_path / "no" / "why.png", "no folder")):
         refused = dlm("explain", file, "--model", tiny_folder, "--picture", wrong)

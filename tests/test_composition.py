@@ -25,7 +25,7 @@ class Toy(Controller):
     """An energy and a check of the test's own."""
 
     def __init__(
-        self, function: Callable[[State], Tensor], reads: str = "logits", check: Callable[[str], float] = lambda text: 1.0
+        self, function: Callable[[State], Tensor], reads: str = "log_probs", check: Callable[[str], float] = lambda text: 1.0
     ) -> None:
         self._function, self._check = function, check
         self.reads = reads  # type: ignore[assignment,misc]
@@ -37,7 +37,7 @@ class Toy(Controller):
         return Check(self._check(text), "a toy's opinion")
 
 
-def wants(position: int, word: int, reads: str = "logits") -> Toy:
+def wants(position: int, word: int, reads: str = "log_probs") -> Toy:
     return Toy(lambda state: -state.log_probs[:, position, word], reads)
 
 
@@ -55,9 +55,9 @@ def stretched(factor: float) -> Toy:
 def at(tiny_lm: LanguageModel) -> tuple[Process, Latents]:
     """A process, and noise for three items of six words."""
     plans, lm = [("length", Plan(min_words=6, max_words=6))], tiny_lm.backbone
-    layouts = Layouts(plans, lm.tokenizer, lm.length_counts, lm.max_canvas)
+    layouts = Layouts(plans, lm.tokenizer, lm.length_counts, lm.max_seq_len)
     drawn = [layouts.draw(torch.Generator().manual_seed(0)) for _ in range(3)]
-    shape = (3, drawn[0].canvas, lm.embeddings.shape[1])
+    shape = (3, drawn[0].seq_len, lm.embeddings.shape[1])
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     allowed, length = torch.stack([one.allowed for one in drawn]), torch.tensor([one.words for one in drawn])
     return lm.process(1), Latents(noise, allowed, length)
@@ -73,11 +73,10 @@ def steering(lm: LanguageModel, process: Process, toy: Control, **how: Any) -> T
 def test_unit_rms_makes_every_control_push_equally_hard(at: tuple[Process, Latents], tiny_lm: LanguageModel) -> None:
     process, noise = at
     state = state_of(tiny_lm.backbone, process.predict(noise, 0.5), noise, 0.5)
-    assert state.logits is not None
-    probs = state.logits.exp()
+    probs = state.log_probs.exp()
     for toy in (wants(0, 7), wants(3, 9), stretched(0.1), stretched(1e3)):
-        change = unit_rms(tilt(Control("toy", toy).bind(tiny_lm.backbone), state)[0], probs, state.words)
-        rms = (inner(change, change, probs) / state.words).sqrt()
+        change = unit_rms(tilt(Control("toy", toy).bind(tiny_lm.backbone), state)[0], probs, state.length)
+        rms = (inner(change, change, probs) / state.length).sqrt()
         torch.testing.assert_close(rms, torch.ones(3), atol=1e-4, rtol=1e-4)
 
 
@@ -159,7 +158,7 @@ def test_schedules_keep_the_mean_weight_and_say_where_it_goes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "raised"),
     [
         ({"scale": "rsm"}, "scale: unknown 'rsm', did you mean 'rms'"),
         ({"conflict": "fight"}, "conflict: unknown 'fight'; there are: sum, project"),
@@ -169,8 +168,8 @@ def test_schedules_keep_the_mean_weight_and_say_where_it_goes() -> None:
         ({"guidance": "paper", "sampler": "ddim-eta1", "scale": "rms"}, "scale: the 2022 update has no scale"),
     ],
 )
-def test_presets_that_cannot_be(tiny_lm: LanguageModel, changes: dict[str, object], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_presets_that_cannot_be(tiny_lm: LanguageModel, changes: dict[str, object], raised: str) -> None:
+    with pytest.raises(UsageError, match=raised):
         tiny_lm.generate([], **changes)  # type: ignore[arg-type]
 
 
@@ -204,10 +203,10 @@ def test_an_item_stops_when_its_words_stay_and_its_checks_hold(tiny_lm: Language
 class Moody(Controller):
     """Fails for texts of some lengths."""
 
-    reads = "logits"
+    reads = "log_probs"
 
     def energy(self, state: State) -> Tensor:
-        if (state.words == 7).any():
+        if (state.length == 7).any():
             raise RuntimeError("seven is too many")
         return -state.log_probs[:, 0].logsumexp(-1)
 
@@ -234,15 +233,15 @@ def test_a_failing_control_costs_one_item_and_no_other(tiny_lm: LanguageModel) -
 
 
 @pytest.mark.parametrize(
-    ("check", "told"),
+    ("check", "raised"),
     [
         (lambda text: float("many"), "check raised ValueError"),
         (lambda text: 7.0, "check scored 7.0"),
     ],
 )
-def test_a_failing_check_is_named(tiny_lm: LanguageModel, check: Callable[[str], float], told: str) -> None:
+def test_a_failing_check_is_named(tiny_lm: LanguageModel, check: Callable[[str], float], raised: str) -> None:
     toy = Toy(lambda state: state.log_probs[:, 0, 3] * 0, check=check)
-    with pytest.raises(UsageError, match=rf"control toy: Toy\(\)\.{told}"):
+    with pytest.raises(UsageError, match=rf"control toy: Toy\(\)\.{raised}"):
         tiny_lm.generate([toy], steps=2)
 
 

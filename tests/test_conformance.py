@@ -48,8 +48,8 @@ CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_built_in_controls_keep_the_contract(case: str) -> None:
-    controller, obeying, breaking, faulty = CASES[case]
-    check_controller(controller, obeying=[obeying], breaking=[breaking], faulty=[faulty], lm=load_once())
+    controller, satisfying, violating, faulty = CASES[case]
+    check_controller(controller, satisfying=[satisfying], violating=[violating], faulty=[faulty], lm=load_once())
 
 
 def test_every_built_in_control_has_a_case() -> None:
@@ -72,7 +72,7 @@ def load_once() -> Any:
 class Cheap(Controller):
     """Sound: the word "cheap" stands first, by the word distributions. Each subclass below breaks one rule."""
 
-    reads = "logits"
+    reads = "log_probs"
 
     def __init__(self, word: str = "cheap") -> None:
         if not isinstance(word, str) or not word:
@@ -148,15 +148,14 @@ class Rolling(Cheap):
 
 class Writing(Cheap):
     def energy(self, state: State) -> Tensor:
-        assert state.logits is not None
         energy = super().energy(state)
-        state.words.add_(1)
+        state.length.add_(1)
         return energy
 
 
 class Homebound(Cheap):
     def energy(self, state: State) -> Tensor:
-        return super().energy(state) + torch.zeros(len(state.words))  # on the CPU, wherever the model lies
+        return super().energy(state) + torch.zeros(len(state.length))  # on the CPU, wherever the model lies
 
 
 class Backwards(Cheap):
@@ -205,12 +204,12 @@ BROKEN = {
     OneForAll: ("energy", r"returned \(\), expected a tensor \(3,\)"),
     Infinite: ("energy", "energy is inf at t = 1.000"),
     Raising: ("energy", "raised KeyError: 'food'"),
-    Constant: ("gradient", "does not depend on state.logits"),
+    Constant: ("gradient", "does not depend on state.log_probs"),
     Detached: ("gradient", "from finite differences"),
     Leaking: ("batch", "in the batch"),
     Rolling: ("purity", "global random numbers"),
     Remembering: ("purity", "the second time"),
-    Writing: ("purity", "changes state.words in place"),
+    Writing: ("purity", "changes state.length in place"),
     Homebound: ("device", "mixes devices"),
     Backwards: ("preference", "are not below"),
     Fickle: ("generation", "in a batch and"),
@@ -221,17 +220,17 @@ BROKEN = {
 
 @pytest.mark.parametrize("plugin", BROKEN)
 def test_a_broken_plugin_is_caught_by_the_rule_it_breaks(plugin: type[Cheap]) -> None:
-    rule, told = BROKEN[plugin]
-    with pytest.raises(ConformanceError, match=told) as error:
-        check_controller(plugin(), obeying=["cheap pub ."], breaking=[PUB], faulty=[lambda: plugin("")], lm=load_once())
-    assert rule in {fault.place for fault in error.value.faults}
+    rule, raised = BROKEN[plugin]
+    with pytest.raises(ConformanceError, match=raised) as error:
+        check_controller(plugin(), satisfying=["cheap pub ."], violating=[PUB], faulty=[lambda: plugin("")], lm=load_once())
+    assert rule in {fault.place for fault in error.value.issues}
 
 
 def test_the_sound_one_passes_and_every_rule_has_a_plugin_that_breaks_it() -> None:
-    check_controller(Cheap(), obeying=["cheap pub ."], breaking=[PUB], faulty=[lambda: Cheap("")], lm=load_once())
+    check_controller(Cheap(), satisfying=["cheap pub ."], violating=[PUB], faulty=[lambda: Cheap("")], lm=load_once())
     assert {rule for rule, _ in BROKEN.values()} == set(RULES)
 
 
 def test_the_kit_wants_texts() -> None:
     with pytest.raises(ValueError, match="at least one obeying and one breaking"):
-        check_controller(Cheap(), obeying=[], breaking=[PUB])
+        check_controller(Cheap(), satisfying=[], violating=[PUB])

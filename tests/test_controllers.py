@@ -20,12 +20,12 @@ from dlm_control.controllers.semantic import Semantic
 from dlm_control.text.words import join_words, split_words
 
 
-def state_of(lm: LanguageModel, batch: int = 2, canvas: int = 9, seed: int = 0) -> State:
+def state_of(lm: LanguageModel, batch: int = 2, seq_len: int = 9, seed: int = 0) -> State:
     """Random word distributions and noisy embeddings, in float64 for finite differences."""
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(batch, canvas, len(lm.tokenizer), generator=generator, dtype=torch.float64).log_softmax(-1)
-    x = torch.randn(batch, canvas, lm.backbone.embeddings.shape[1], generator=generator, dtype=torch.float64)
-    return State(x_t=x, t=torch.full((batch,), 0.4), x0=x, logits=logits, words=torch.full((batch,), 8), lm=lm.backbone)
+    logits = torch.randn(batch, seq_len, len(lm.tokenizer), generator=generator, dtype=torch.float64).log_softmax(-1)
+    x = torch.randn(batch, seq_len, lm.backbone.embeddings.shape[1], generator=generator, dtype=torch.float64)
+    return State(x_t=x, t=torch.full((batch,), 0.4), x0=x, log_probs=logits, length=torch.full((batch,), 8), lm=lm.backbone)
 
 
 def directional_error(control: Controller, state: State, space: str) -> float:
@@ -54,21 +54,20 @@ def directional_error(control: Controller, state: State, space: str) -> float:
 )  # fmt: skip
 def test_energy_agrees_with_finite_differences(control: Controller, tiny_lm: LanguageModel) -> None:
     state = replace(state_of(tiny_lm), bound=control.bind(tiny_lm.backbone))
-    assert directional_error(control, state, "logits") < 1e-5
+    assert directional_error(control, state, "log_probs") < 1e-5
 
 
 def test_keyword_energy_is_the_probability_of_the_word_somewhere(tiny_lm: LanguageModel) -> None:
     state = state_of(tiny_lm)
-    assert state.logits is not None
     word = tiny_lm.tokenizer.convert_tokens_to_ids("river")
-    wanted = -(1 - (1 - state.logits[:, :, word].exp()).prod(-1)).log()
+    expected = -(1 - (1 - state.log_probs[:, :, word].exp()).prod(-1)).log()
     river = Control("river", Keyword("river")).bind(tiny_lm.backbone)
-    torch.testing.assert_close(river.energy(state), wanted)
+    torch.testing.assert_close(river.energy(state), expected)
 
 
 def test_classifier_guide_agrees_with_finite_differences_and_refuses_another_model(tiny_lm: LanguageModel) -> None:
     torch.manual_seed(0)
-    config = SemanticGuideConfig(dim=8, width=16, depth=1, heads=2, max_canvas=32, fingerprint=tiny_lm.fingerprint)
+    config = SemanticGuideConfig(dim=8, width=16, depth=1, heads=2, max_seq_len=32, fingerprint=tiny_lm.fingerprint)
     guide = LoadedGuide(tiny_lm.backbone, SemanticGuide(config).double())
     state = replace(state_of(tiny_lm), t=torch.full((2,), 0.4, dtype=torch.float64))
     x, step = state.x_t, 1e-5

@@ -136,7 +136,7 @@ def test_a_masked_model_stays_on_the_device(masked_meta: Backbone) -> None:
         assert {part.device for part in (*said, latents.z, masked_meta.nats_per_word(ids, latents.length))} == {META}
         t, noise = torch.empty(ROWS, device=META), MetaDraws().normal(CANVAS, 16)
         x_t = masked_meta.corrupt(ids, t, noise)
-        assert masked_meta.local_evidence(x_t, t).device == masked_meta.log_snr(t).device == META
+        assert masked_meta.local_likelihood(x_t, t).device == masked_meta.log_snr(t).device == META
 
 
 @pytest.mark.parametrize("case", [name for name, (controller, *_) in CASES.items() if controller.reads is not None])
@@ -174,7 +174,7 @@ def test_the_update_of_2022_stays_on_the_device(e2e_meta: Backbone, unjudged_num
     controls = [bound(e2e_meta, Semantic("food", "Japanese", guide="classifier")), bound(e2e_meta, Keyword("cheap"))]
     for groups in ([Group(controls, [0, 1])], [Group(controls, [0]), Group(controls[:1], [1])]):
         _, latents = start(e2e_meta)
-        guidance = PaperGuidance(e2e_meta, e2e_meta.process(4, sampler="ddim-eta1"), groups, strength=0.1)
+        guidance = PaperGuidance(e2e_meta, e2e_meta.process(4, sampler="ddim-eta1"), groups, fluency_weight=0.1)
         with OneDevice(), torch.no_grad():
             guided, latents = guidance.predict(latents, 0.5)
             assert guidance.step(latents, guided, 0.5, 0.4, MetaDraws()).z.device == META
@@ -205,12 +205,12 @@ ROW = {
 }  # fmt: skip
 SMALL = {"width": 16, "depth": 1, "heads": 2}
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "diffusion-lm": ("diffusion-lm", {"model": {**SMALL, "max_canvas": 32}, "min_count": 1, "self_cond": 1.0}),
+    "diffusion-lm": ("diffusion-lm", {"model": {**SMALL, "max_seq_len": 32}, "min_count": 1, "self_cond": 1.0}),
     "diffusion-lm, 2022": (
-        "diffusion-lm", {"model": {**SMALL, "max_canvas": 32, "head": "x0"}, "min_count": 1, "objective": "paper"},
+        "diffusion-lm", {"model": {**SMALL, "max_seq_len": 32, "head": "x0"}, "min_count": 1, "objective": "paper"},
     ),
     "diffusion-lm, 2022, mu": (
-        "diffusion-lm", {"model": {**SMALL, "max_canvas": 32, "head": "mu"}, "min_count": 1, "objective": "paper"},
+        "diffusion-lm", {"model": {**SMALL, "max_seq_len": 32, "head": "mu"}, "min_count": 1, "objective": "paper"},
     ),
     "masked-lm": ("masked-lm", {
         "model": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 32},
@@ -282,7 +282,7 @@ def test_each_process_of_several_has_a_gpu_of_its_own(monkeypatch: pytest.Monkey
 class Cheap(Controller):
     """The word "cheap" stands somewhere, by word distributions. Sound."""
 
-    reads = "logits"
+    reads = "log_probs"
 
     def place(self, state: State) -> Tensor:
         return torch.arange(state.log_probs.shape[1], device=state.x_t.device)
@@ -292,7 +292,7 @@ class Cheap(Controller):
 
     def energy(self, state: State) -> Tensor:
         [word] = state.lm.ids("cheap", "cheap")
-        live = self.place(state) < state.words[:, None]
+        live = self.place(state) < state.length[:, None]
         absent = (-state.log_probs[:, :, word].exp().clamp(max=1 - 1e-6)).log1p()
         return -(-(absent * live).sum(-1).clamp(max=-1e-20).expm1()).log()
 
@@ -311,11 +311,15 @@ class Asks(Cheap):
     """Asks for values, for which the meta device has none."""
 
     def place(self, state: State) -> Tensor:
-        return super().place(state) + 0 * int(state.words.max())
+        return super().place(state) + 0 * int(state.length.max())
 
 
 def test_the_kit_finds_a_tensor_on_the_cpu() -> None:
-    texts: dict[str, Any] = {"obeying": ["The Mill is a cheap pub ."], "breaking": ["The Mill is a pub ."], "lm": load_once()}
+    texts: dict[str, Any] = {
+        "satisfying": ["The Mill is a cheap pub ."],
+        "violating": ["The Mill is a pub ."],
+        "lm": load_once(),
+    }
     before = load_once().backbone.device
     for sound in (Cheap(), Asks()):
         check_controller(sound, **texts)
@@ -361,7 +365,7 @@ def test_predictions_energies_and_guides_are_float32_all_the_same(e2e: LanguageM
 
 
 @pytest.mark.parametrize(
-    "given, told",
+    "given, raised",
     [
         ({"device": "cuda:99"}, "device: 'cuda:99' cannot be used: .*; cpu always can"),
         ({"device": "nowhere"}, "device: 'nowhere' cannot be used: .*; cpu always can"),
@@ -373,12 +377,12 @@ def test_predictions_energies_and_guides_are_float32_all_the_same(e2e: LanguageM
         ({"dtype": ["float32"]}, r"dtype: unknown \['float32'\].*; there are: float32, bfloat16, float16"),
     ],
 )
-def test_a_device_or_dtype_that_cannot_be_is_told(tiny_folder: Path, given: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=told) as caught:
+def test_a_device_or_dtype_that_cannot_be_is_told(tiny_folder: Path, given: dict[str, Any], raised: str) -> None:
+    with pytest.raises(UsageError, match=raised) as caught:
         load(tiny_folder, **given)
-    assert len(caught.value.faults) == 1 and "\n" not in str(caught.value)
+    assert len(caught.value.issues) == 1 and "\n" not in str(caught.value)
     if None not in given.values():
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=raised):
             load(tiny_folder).to(**given)
 
 
@@ -396,7 +400,7 @@ def test_device_and_dtype_are_options_and_stand_in_the_manifest(tiny_folder: Pat
     spec.write_text(f"model: {tiny_folder}\npreset: {{name: single, steps: 2}}\ncontrols: [{{length: 8}}]\n")
     ran = CliRunner().invoke(cli.build(), ["generate", str(spec), "--out", str(out), "--dtype", "bfloat16", "--device", "cpu"])
     assert ran.exit_code == 0, ran.output
-    told = json.loads(out.with_name("out.jsonl.manifest.json").read_text())["model"]
-    assert (told["device"], told["dtype"]) == ("cpu", "bfloat16")
+    raised = json.loads(out.with_name("out.jsonl.manifest.json").read_text())["model"]
+    assert (raised["device"], raised["dtype"]) == ("cpu", "bfloat16")
     ran = CliRunner().invoke(cli.build(), ["generate", str(spec), "--dtype", "int8"])
     assert "dtype: unknown 'int8'" in ran.output

@@ -95,5 +95,5 @@ def test_an_installed_package_composes_from_yaml(installed: Path, tmp_path: Path
 
 def test_the_package_keeps_the_contract(installed: Path, tmp_path: Path) -> None:
     tests = PLUGINS / "dlm-control-sentiment" / "tests"
-    told = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, cwd=tmp_path, path=installed)
-    assert "3 passed" in told
+    raised = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, cwd=tmp_path, path=installed)
+    assert "3 passed" in raised

@@ -30,33 +30,33 @@ from dlm_control.tasks.targets.target import WORDS, Target
 
 
 def test_substring_has_its_known_holes() -> None:
-    assert METRICS["substring"]("It is not cheap.", Target("x", wanted={"value": "no"})) == 1  # "not" contains "no"
-    assert METRICS["substring"]("Fast food.", Target("x", wanted={"value": "fast food"})) == 0  # case counts
+    assert METRICS["substring"]("It is not cheap.", Target("x", expected={"value": "no"})) == 1  # "not" contains "no"
+    assert METRICS["substring"]("Fast food.", Target("x", expected={"value": "fast food"})) == 0  # case counts
 
 
 def test_lengths_count_punctuation() -> None:
-    assert METRICS["exact_length"]("A pub, near.", Target("x", wanted={"words": 5})) == 1
-    assert METRICS["length_within_2"]("A pub, near.", Target("x", wanted={"words": 8})) == 0
+    assert METRICS["exact_length"]("A pub, near.", Target("x", expected={"words": 5})) == 1
+    assert METRICS["length_within_2"]("A pub, near.", Target("x", expected={"words": 8})) == 0
 
 
 def test_words_kept_is_a_share() -> None:
-    target = Target("x", wanted={"given": (["The", "Mill"], ["the", "river", "."])})
-    assert METRICS["words_kept"]("The Mill is by the river.", target) == 1
-    assert METRICS["words_kept"]("The Eagle is by the river.", target) == pytest.approx(4 / 5)
+    target = Target("x", expected={"given": (["The", "Mill"], ["the", "river", "."])})
+    assert METRICS["template_match"]("The Mill is by the river.", target) == 1
+    assert METRICS["template_match"]("The Eagle is by the river.", target) == pytest.approx(4 / 5)
 
 
 def test_syntax_metrics_judge_by_spacy_and_benepar() -> None:
     text = "The pub is cheap."
-    tags = Target("x", wanted={"tags": ("DET", "NOUN", "AUX", "NOUN", "PUNCT")})
+    tags = Target("x", expected={"tags": ("DET", "NOUN", "AUX", "NOUN", "PUNCT")})
     assert METRICS["tag_match"](text, tags) == pytest.approx(4 / 5)
     assert METRICS["tag_match"]("The pub", tags) == pytest.approx(2 / 5)
-    spans = Target("x", wanted={"spans": [(0, 1, "NP"), (0, 2, "NP")]})
+    spans = Target("x", expected={"spans": [(0, 1, "NP"), (0, 2, "NP")]})
     assert METRICS["spans_exact"](text, spans) == 0.5
     tree = read_tree("(S (NP (DT a) (NN b)) (VP (VBZ c) (ADJP (JJ d))) (. .))")
-    wanted = Target("x", wanted={"tree": tree})
-    assert METRICS["bracket_f1"](text, wanted) == 1
-    assert METRICS["bracket_f1"]("The pub", wanted) < 1  # padded with full stops
-    comma = Target("x", wanted={"tree": read_tree("(S (NP (DT a)) (, ,) (VP (VBZ c) (ADJP (JJ d))) (. .))")})
+    expected = Target("x", expected={"tree": tree})
+    assert METRICS["bracket_f1"](text, expected) == 1
+    assert METRICS["bracket_f1"]("The pub", expected) < 1  # padded with full stops
+    comma = Target("x", expected={"tree": read_tree("(S (NP (DT a)) (, ,) (VP (VBZ c) (ADJP (JJ d))) (. .))")})
     assert METRICS["tree_strict"](text, comma) == 1  # EVALB takes the comma out
     assert METRICS["bracket_f1"](text, comma) == 0.75  # the code of 2022 leaves it in: one of four brackets differs
 
@@ -86,8 +86,8 @@ def test_bootstrap_interval_covers_the_mean() -> None:
 def test_teacher_prefers_sense_and_scores_a_text_alone_as_in_company() -> None:
     teacher = Teacher("e2e-teacher")
     sense, nonsense = "There is a pub called The Mill in the city centre.", "centre the in Mill The called pub a is There."
-    alone = teacher.nat_per_word([sense])
-    together = teacher.nat_per_word([nonsense, sense, "word " * 300])
+    alone = teacher.nats_per_word([sense])
+    together = teacher.nats_per_word([nonsense, sense, "word " * 300])
     assert together[1] == pytest.approx(alone[0], rel=1e-4)
     assert together[0] > alone[0] + 2
     assert math.isnan(together[2])
@@ -168,14 +168,14 @@ def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
 def test_targets_are_read(tmp_path: Path) -> None:
     (tmp_path / "targets.json").write_text('["price", ":", "less", "than", "£", "20"]\n["family", "friendly", ":", "no"]\n')
     price, family = attributes(tmp_path, WORDS, "targets.json")
-    assert (price.wanted["value"], family.wanted["value"]) == ("less than £ 20", "no")
-    assert (price.wanted["fields"], family.wanted["fields"]) == ({"priceRange": "less than £20"}, {"familyFriendly": "no"})
+    assert (price.expected["value"], family.expected["value"]) == ("less than £ 20", "no")
+    assert (price.expected["fields"], family.expected["fields"]) == ({"priceRange": "less than £20"}, {"familyFriendly": "no"})
     assert price.controls[0].check("It costs less than £20.").passed
     corpus(tmp_path)
     made = list(gaps(tmp_path, WORDS, "e2e/devset.csv", "e2e/trainset.csv", count=3, low=1, high=2, seed=0))
     assert len(made) == 3
     for target in made:
-        before, after = target.wanted["given"]
+        before, after = target.expected["given"]
         assert target.controls[0].check(" ".join([*before, "word", *after])).passed
     with pytest.raises(UsageError, match="no such file; --data names the folder"):
         list(gaps(tmp_path, WORDS, "nothing.csv", "e2e/trainset.csv", count=3, low=1, high=2, seed=0))

@@ -35,7 +35,7 @@ class Words(Controller):
 class Prefers(Controller):
     """Some words rather than others, everywhere; what share of them a text holds is its score."""
 
-    def __init__(self, words: tuple[str, ...], reads: str | None = "logits") -> None:
+    def __init__(self, words: tuple[str, ...], reads: str | None = "log_probs") -> None:
         self.words = words
         self.reads = reads  # type: ignore[assignment,misc]
 
@@ -43,7 +43,7 @@ class Prefers(Controller):
         return [lm.ids(word, "prefers")[0] for word in self.words]
 
     def energy(self, state: State) -> torch.Tensor:
-        if self.reads == "logits":
+        if self.reads == "log_probs":
             return -state.log_probs[:, :, state.bound].logsumexp(-1).mean(-1)
         return (getattr(state, self.reads or "") - state.lm.embeddings[state.bound[0]]).square().mean((1, 2))
 
@@ -59,7 +59,7 @@ def texts(samples: list[Sample]) -> list[tuple[int, str, dict[str, float], float
 @pytest.mark.parametrize("name", ["ancestral", "ddim", "dpmpp-2m-sde"])
 @pytest.mark.parametrize("controls", [[], [Words(3, 25)], [Prefers(("pub", "Fox"))]], ids=["free", "any length", "guided"])
 def test_a_text_depends_on_its_own_seed_alone(tiny_lm: LanguageModel, name: str, controls: list[Controller]) -> None:
-    """Alone, among 64 on several canvases and in another order: the same words, energies and likelihood."""
+    """Alone, among 64 of several padded lengths and in another order: the same words, energies and likelihood."""
     changes = {"preset": FAST, "sampler": name, "seed": 7, "select": "likelihood"}
     batch = tiny_lm.generate(controls, num_samples=64, **changes)  # type: ignore[arg-type]
     assert [sample.index for sample in batch] == list(range(64))
@@ -70,7 +70,7 @@ def test_a_text_depends_on_its_own_seed_alone(tiny_lm: LanguageModel, name: str,
     assert texts(shuffled) == [texts(batch)[i] for i in order]
     assert all(sample.nats_per_word is not None and sample.nats_per_word > 0 for sample in batch)
     assert len({sample.text for sample in batch}) > 60  # and each is another
-    assert len({len(sample.words) for sample in batch}) > 3  # on several canvases
+    assert len({len(sample.words) for sample in batch}) > 3  # of several padded lengths
 
 
 def test_another_seed_gives_another_text(tiny_lm: LanguageModel) -> None:
@@ -81,7 +81,7 @@ def test_another_seed_gives_another_text(tiny_lm: LanguageModel) -> None:
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 @pytest.mark.parametrize("guidance", sorted(GUIDANCES))
-@pytest.mark.parametrize("reads", ["logits", "x0", "x_t"])
+@pytest.mark.parametrize("reads", ["log_probs", "x0", "x_t"])
 def test_every_sampler_runs_under_every_guidance(tiny_lm: LanguageModel, name: str, guidance: str, reads: str) -> None:
     controls: list[Controller | Control] = [Words(6, 6), Control("likes", Prefers(("river", "cheap"), reads))]
     if guidance == "paper" and not name.startswith("ddim"):
@@ -169,7 +169,7 @@ def test_requests_side_by_side_give_the_texts_that_they_give_alone(tiny_lm: Lang
 
 
 def test_requests_share_network_calls(tiny_lm: LanguageModel) -> None:
-    """Six texts of one canvas under three sets of controls: two batches of four rows instead of three."""
+    """Six texts of one padded length under three sets of controls: two batches of four rows instead of three."""
     requests = [
         Request([Control("words", Words(8, 8)), Control("likes", Prefers((word,)))], (0, 1)) for word in ("pub", "Fox", "a")
     ]
@@ -212,20 +212,20 @@ def test_the_batch_size_changes_nothing_but_rounding(tiny_lm: LanguageModel) -> 
 
 
 def test_a_text_is_as_likely_in_any_company(tiny_lm: LanguageModel) -> None:
-    """The noise under which it is judged is the same for all, on any canvas: more PADs behind it hardly count."""
+    """The noise under which it is judged is the same for all, at any padded length: more PADs behind it hardly count."""
     lm = tiny_lm.backbone
     both = [list(lm.ids(text, "test")) for text in ("The Golden Fox is a cheap pub .", "Families with children are welcome .")]
 
-    def judged(*rows: list[int], canvas: int) -> list[float]:
-        ids = [[*row, lm.tokenizer.eos_token_id, *[lm.tokenizer.pad_token_id] * canvas][:canvas] for row in rows]
+    def judged(*rows: list[int], seq_len: int) -> list[float]:
+        ids = [[*row, lm.tokenizer.eos_token_id, *[lm.tokenizer.pad_token_id] * seq_len][:seq_len] for row in rows]
         found: list[float] = lm.nats_per_word(torch.tensor(ids), torch.tensor([len(row) for row in rows])).tolist()
         return found
 
-    together = judged(*both, canvas=12)
-    assert [judged(row, canvas=12)[0] for row in both] == pytest.approx(together, abs=1e-4)
-    assert judged(*both, canvas=12) == together and together[0] != pytest.approx(together[1], abs=1e-2)
-    for canvas in (16, 32):
-        assert judged(*both, canvas=canvas) == pytest.approx(together, abs=0.1)
+    together = judged(*both, seq_len=12)
+    assert [judged(row, seq_len=12)[0] for row in both] == pytest.approx(together, abs=1e-4)
+    assert judged(*both, seq_len=12) == together and together[0] != pytest.approx(together[1], abs=1e-2)
+    for seq_len in (16, 32):
+        assert judged(*both, seq_len=seq_len) == pytest.approx(together, abs=0.1)
 
 
 # --- best of n, MBR, particles, budget ----------------------------------------------------------------------------------------
@@ -389,7 +389,7 @@ def test_mbr_needs_three_texts(changes: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "raised"),
     [
         ({"controls": Words(6, 6)}, "generate: controls: expected a list, each Controller or Control, got Words"),
         ({"controls": [Words]}, r"controls\[0\]: expected Controller or Control, got <class .*make one: Words\(…\)"),
@@ -403,8 +403,8 @@ def test_mbr_needs_three_texts(changes: dict[str, int]) -> None:
         ({"stepz": 3}, "stepz: unknown key, did you mean 'steps'"),
     ],
 )
-def test_faulty_arguments_of_generate(tiny_lm: LanguageModel, given: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_faulty_arguments_of_generate(tiny_lm: LanguageModel, given: dict[str, Any], raised: str) -> None:
+    with pytest.raises(UsageError, match=raised):
         tiny_lm.generate(**given)
 
 

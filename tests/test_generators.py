@@ -25,18 +25,18 @@ def test_generators_are_found_by_name_and_refuse_unknown_settings(tmp_path: Path
     for key in ("suite", "model", "group", "name"):
         with pytest.raises(UsageError, match=f"{key}: unknown key"):
             generator("reject", suite, str(tmp_path), {key: "x"})
-    with pytest.raises(UsageError, match=r"(?s)model: unknown key.*preset: expected a text, got 3"):
+    with pytest.raises(UsageError, match=r"(?s)model: unknown key.*preset: expected a string, got 3"):
         generator("diffusion", suite, None, {"model": "x", "preset": 3})
-    for plain in ("free", "experts"):
+    for plain in ("unconditional", "experts"):
         with pytest.raises(UsageError, match="steps: unknown key"):
             generator(plain, suite, str(tmp_path), {"steps": 3})
     with pytest.raises(UsageError, match=r"no such model; baselines are not bundled: `dlm train configs/baselines/ar-lm\.yaml"):
-        generator("free", suite, str(tmp_path), {})
+        generator("unconditional", suite, str(tmp_path), {})
 
 
 def test_the_2022_update_gets_noise_aware_guides_and_the_suites_strength() -> None:
     writer = Diffusion(read_suite("tree"), preset="paper")
-    assert writer.guides == NOISE_AWARE and writer.preset.strength == 1.04
+    assert writer.guides == NOISE_AWARE and writer.preset.fluency_weight == 1.04
     assert writer.provenance()["guides"] == "noise-aware"
     assert Diffusion(read_suite("tree")).guides == WORDS
 
@@ -57,5 +57,5 @@ def test_settings_are_read_as_yaml() -> None:
 def test_a_presets_file_changes_what_the_suite_makes_of_that_preset(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("name: default\ntemperature: 0.5\n")
-    suites = {"default": {"candidates": 1, "temperature": 1.5}, "paper": {"strength": 3.0}}
+    suites = {"default": {"candidates": 1, "temperature": 1.5}, "paper": {"fluency_weight": 3.0}}
     assert chosen_preset(str(file), {"steps": 7}, suites) == preset("default", candidates=1, temperature=0.5, steps=7)

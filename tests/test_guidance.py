@@ -30,7 +30,7 @@ FIRST = 3  # id of the first word, behind UNK, PAD and END
 class Energy(Controller):
     """Any function of the state."""
 
-    def __init__(self, function: Callable[[State], Any], reads: str | None = "logits", plan: Plan | None = None) -> None:
+    def __init__(self, function: Callable[[State], Any], reads: str | None = "log_probs", plan: Plan | None = None) -> None:
         self._function, self._plan = function, plan or Plan()
         self.reads = reads  # type: ignore[assignment,misc]
 
@@ -44,7 +44,7 @@ class Energy(Controller):
         return self._plan
 
 
-def control(function: Callable[[State], Any], reads: str = "logits", weight: float = 1.0, name: str = "toy") -> Control:
+def control(function: Callable[[State], Any], reads: str = "log_probs", weight: float = 1.0, name: str = "toy") -> Control:
     return Control(name, Energy(function, reads), weight)
 
 
@@ -100,22 +100,20 @@ CASES: dict[str, tuple[Likelihood, Callable[[Tensor], Tensor]]] = {  # p(c | wor
 }
 
 
-def random_state(batch: int = 6, canvas: int = 3, vocab: int = 4, seed: int = 0) -> State:
+def random_state(batch: int = 6, seq_len: int = 3, vocab: int = 4, seed: int = 0) -> State:
     generator = torch.Generator().manual_seed(seed)
-    logits = (2 * torch.randn(batch, canvas, vocab, generator=generator, dtype=torch.float64)).log_softmax(-1)
-    x = torch.zeros(batch, canvas, 2, dtype=torch.float64)
-    return State(x, torch.full((batch,), 0.5), x, logits, torch.full((batch,), canvas), cast(Backbone, None))
+    logits = (2 * torch.randn(batch, seq_len, vocab, generator=generator, dtype=torch.float64)).log_softmax(-1)
+    x = torch.zeros(batch, seq_len, 2, dtype=torch.float64)
+    return State(x, torch.full((batch,), 0.5), x, logits, torch.full((batch,), seq_len), cast(Backbone, None))
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("normalised", [True, False], ids=["log_probs", "logits"])
-def test_tilt_of_word_distributions_is_the_exact_conditional_marginal(case: str, normalised: bool) -> None:
+def test_tilt_of_word_distributions_is_the_exact_conditional_marginal(case: str) -> None:
     likelihood, expectation = CASES[case]
     state = random_state()
-    assert state.logits is not None
-    toy = control(lambda s: -expectation((s.log_probs if normalised else cast(Tensor, s.logits)).exp()).log())
+    toy = control(lambda s: -expectation(s.log_probs.exp()).log())
     change, energy = tilt(bound(toy), state)
-    p = state.logits.exp()
+    p = state.log_probs.exp()
     joint = torch.stack([torch.stack([p[:, i, w] for i, w in enumerate(text)]).prod(0) * likelihood(text) for text in TEXTS], 1)
     torch.testing.assert_close(energy, -joint.sum(1).log())
     marginals = torch.zeros_like(p)
@@ -127,8 +125,7 @@ def test_tilt_of_word_distributions_is_the_exact_conditional_marginal(case: str,
 
 def test_tilt_leaves_words_alone_that_a_layout_forbids() -> None:
     state = random_state()
-    assert state.logits is not None
-    state.logits[:, 0, A] = -1e4
+    state.log_probs[:, 0, A] = -1e4
     change, _ = tilt(bound(control(lambda s: -(1 - (1 - s.log_probs.exp()[:, :, A]).prod(-1)).log())), state)
     assert (change[:, 0, A] == 0).all() and change.isfinite().all()
 
@@ -138,10 +135,12 @@ def test_tilt_leaves_words_alone_that_a_layout_forbids() -> None:
 
 @pytest.fixture(scope="module")
 def exact_lm() -> LanguageModel:
-    """Every position holds one of WORDS with probability PRIOR: constant logits and local evidence are then Bayes' rule."""
+    """Every position holds one of WORDS with probability PRIOR: constant logits and local likelihood are then Bayes' rule."""
     tokenizer = WordTokenizer.train([" ".join(WORDS)], min_count=1)
     torch.manual_seed(3)
-    config = DiffusionLMConfig(vocab_size=len(tokenizer), dim=8, width=8, depth=0, heads=1, max_canvas=8, length_counts=[0] * 8)
+    config = DiffusionLMConfig(
+        vocab_size=len(tokenizer), dim=8, width=8, depth=0, heads=1, max_seq_len=8, length_counts=[0] * 8
+    )
     model = DiffusionLM(config)
     with torch.no_grad():
         model.output.weight.zero_()
@@ -198,15 +197,15 @@ def test_without_control_the_prior_comes_out(exact_lm: LanguageModel, by: str) -
     assert distance(drawn(exact_lm, [], by=by)) < NOISE
 
 
-@pytest.mark.parametrize("evidence", [0.3, 1.0, 2.0])
-def test_evidence_is_a_power_of_each_positions_likelihood(exact_lm: LanguageModel, evidence: float) -> None:
+@pytest.mark.parametrize("local_likelihood_weight", [0.3, 1.0, 2.0])
+def test_evidence_is_a_power_of_each_positions_likelihood(exact_lm: LanguageModel, local_likelihood_weight: float) -> None:
     """log p(w | x_t) ∝ log prior(w) + evidence · log N(x_t; α E_w, σ²), by hand."""
     x_t = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(1))
-    process = process_of(exact_lm, evidence=evidence)
+    process = process_of(exact_lm, local_likelihood_weight=local_likelihood_weight)
     said = process.predict(latents(exact_lm, x_t), 0.6).log_probs
     alpha, sigma = process.schedule.alpha_sigma(torch.tensor(0.6))
     distance = (x_t[:, :3, None] - alpha * exact_lm.backbone.embeddings[FIRST:]).square().sum(-1)
-    expected = (PRIOR.log() - evidence * distance / (2 * sigma.square())).log_softmax(-1)
+    expected = (PRIOR.log() - local_likelihood_weight * distance / (2 * sigma.square())).log_softmax(-1)
     torch.testing.assert_close(said[:, :3, FIRST:].double(), expected, atol=1e-3, rtol=1e-4)
 
 
@@ -216,8 +215,8 @@ def test_guided_samples_follow_the_posterior(exact_lm: LanguageModel, case: str)
     words = drawn(exact_lm, [control(lambda s: -expectation(s.log_probs.exp()[:, :3, FIRST:]).clamp(min=1e-12).log())])
     assert distance(words, likelihood) < NOISE
     if case != "soft evidence" and case != "positions that agree":
-        obeyed = sum(likelihood(tuple(text)) for text in words.tolist()) / len(words)
-        assert obeyed > 0.99
+        satisfied = sum(likelihood(tuple(text)) for text in words.tolist()) / len(words)
+        assert satisfied > 0.99
     assert distance(words) > 2 * NOISE  # the prior is another distribution
 
 
@@ -236,13 +235,15 @@ def test_weight_raises_the_likelihood_to_a_power(exact_lm: LanguageModel) -> Non
     assert distance(words, lambda w: Q[w[2]]) > 1.5 * NOISE
 
 
-def noise_aware(lm: LanguageModel, position: int, wanted: Sequence[int]) -> Callable[[State], Tensor]:
-    """−log p(the word at a position is one of `wanted` | x_t), in closed form."""
+def noise_aware(lm: LanguageModel, position: int, expected: Sequence[int]) -> Callable[[State], Tensor]:
+    """−log p(the word at a position is one of `expected` | x_t), in closed form."""
 
     def energy(state: State) -> Tensor:
         alpha, sigma = process_of(lm).schedule.alpha_sigma(state.t)
-        evidence = (alpha / sigma.square())[:, None] * (state.x_t[:, position] @ lm.backbone.embeddings[FIRST:].T)
-        return -(evidence + PRIOR.log()).log_softmax(-1)[:, list(wanted)].logsumexp(-1).float()
+        local_likelihood_weight = (alpha / sigma.square())[:, None] * (
+            state.x_t[:, position] @ lm.backbone.embeddings[FIRST:].T
+        )
+        return -(local_likelihood_weight + PRIOR.log()).log_softmax(-1)[:, list(expected)].logsumexp(-1).float()
 
     return energy
 
@@ -404,7 +405,7 @@ class Moments(GaussianProcess):
 
 @pytest.mark.parametrize("deviation", [0.13, 0.0])
 def test_paper_guidance_is_three_steps_of_a_fresh_adagrad(exact_lm: LanguageModel, deviation: float) -> None:
-    strength, weight = 0.03, 1.7
+    fluency_weight, weight = 0.03, 1.7
     mean, x = torch.randn(2, 5, 4, 8, generator=torch.Generator().manual_seed(2))
     asked: list[int] = []
 
@@ -414,7 +415,7 @@ def test_paper_guidance_is_three_steps_of_a_fresh_adagrad(exact_lm: LanguageMode
 
     process = Moments(exact_lm.backbone, mean, deviation)
     group = Group([control(energy, "x_t", weight).bind(exact_lm.backbone)], range(5))
-    guidance = PaperGuidance(exact_lm.backbone, process, [group], strength=strength)
+    guidance = PaperGuidance(exact_lm.backbone, process, [group], fluency_weight=fluency_weight)
     now = latents(exact_lm, torch.zeros_like(x))
     guided, now = guidance.predict(now, 0.5)
     after = guidance.step(now, guided, 0.5, 0.495, Given((x - mean) / (deviation or 1.0)))
@@ -426,8 +427,8 @@ def test_paper_guidance_is_three_steps_of_a_fresh_adagrad(exact_lm: LanguageMode
         optimizer = torch.optim.Adagrad([expected], lr=0.1)
         optimizer.zero_grad()
         fluency = ((mean - expected) ** 2).sum() / (deviation if deviation > 0 else 1.0)
-        state = State(expected, torch.full((5,), 0.495), expected, None, torch.full((5,), 3), exact_lm.backbone)
-        (weight * bowl(state).sum() + strength * fluency).backward()
+        state = State(expected, torch.full((5,), 0.495), expected, expected[..., :0], torch.full((5,), 3), exact_lm.backbone)
+        (weight * bowl(state).sum() + fluency_weight * fluency).backward()
         optimizer.step()
     torch.testing.assert_close(got, expected.detach(), atol=1e-6, rtol=0)
     assert float((got - x).abs().max()) == pytest.approx(0.3, abs=1e-5)
@@ -441,7 +442,9 @@ def test_paper_guidance_follows_a_weight_s_schedule(exact_lm: LanguageModel, sch
 
     def after(toy: Control) -> Tensor:
         process = Moments(exact_lm.backbone, mean, 0.13)
-        guidance = PaperGuidance(exact_lm.backbone, process, [Group([toy.bind(exact_lm.backbone)], range(5))], strength=0.05)
+        guidance = PaperGuidance(
+            exact_lm.backbone, process, [Group([toy.bind(exact_lm.backbone)], range(5))], fluency_weight=0.05
+        )
         guided, now = guidance.predict(latents(exact_lm, torch.zeros_like(mean)), t)
         return guidance.step(now, guided, t, t - 0.01, Given(noise)).z
 
@@ -450,7 +453,7 @@ def test_paper_guidance_follows_a_weight_s_schedule(exact_lm: LanguageModel, sch
     assert not torch.allclose(scheduled, after(control(bowl, "x_t")))
 
 
-@pytest.mark.parametrize("reads", ["x0", "logits"])
+@pytest.mark.parametrize("reads", ["x0", "log_probs"])
 def test_paper_guidance_sends_other_gradients_through_the_denoiser(exact_lm: LanguageModel, reads: str) -> None:
     """A pull on the clean word at one position moves x_s there and, without fluency's pull, nowhere else."""
     x = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(2))
@@ -461,7 +464,7 @@ def test_paper_guidance_sends_other_gradients_through_the_denoiser(exact_lm: Lan
 
     process = Moments(exact_lm.backbone, x, 0.1)
     group = Group([control(energy, reads).bind(exact_lm.backbone)], range(5))
-    guidance = PaperGuidance(exact_lm.backbone, process, [group], strength=1e-30)
+    guidance = PaperGuidance(exact_lm.backbone, process, [group], fluency_weight=1e-30)
 
     @torch.no_grad()
     def now(z: Tensor) -> Tensor:
@@ -498,9 +501,9 @@ FAULTS: dict[str, tuple[Callable[[State], Any], str]] = {
     "no tensor": (lambda s: 1.5, r"returned float, expected a tensor \(8,\)"),
     "nan": (lambda s: torch.where(torch.arange(8) == 5, torch.nan, s.log_probs.sum((1, 2))), r"is nan at t = 0.500, item 5"),
     "infinite": (lambda s: s.log_probs.sum((1, 2)) * torch.inf, r"is -?inf at t = 0.500, item 0"),
-    "constant": (lambda s: torch.ones(8), r"does not depend on state\.logits, which it says it reads"),
-    "another field": (lambda s: s.x_t.sum((1, 2)), r"does not depend on state\.logits"),
-    "a parameter": (lambda s: PARAMETER * s.x_t.sum((1, 2)), r"does not depend on state\.logits"),
+    "constant": (lambda s: torch.ones(8), r"does not depend on state\.log_probs, which it says it reads"),
+    "another field": (lambda s: s.x_t.sum((1, 2)), r"does not depend on state\.log_probs"),
+    "a parameter": (lambda s: PARAMETER * s.x_t.sum((1, 2)), r"does not depend on state\.log_probs"),
     "nan gradient": (lambda s: (0 * s.log_probs.exp().sum((1, 2))).sqrt(), r"gradient that is not finite at t = 0.500, item 0"),
 }
 

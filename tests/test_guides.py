@@ -35,8 +35,8 @@ def test_guides_are_trained_for_any_model(kind: str, annotated: Path, tiny_folde
     trainer.run()
     after = trainer.recipe.evaluate(trainer.recipe.model)
     rising = "accuracy" if kind == "semantic-guide" else "tags" if kind == "syntax-guide" else None
-    told = {name: after[name] - before[name] for name in before if rising is None or rising in name}
-    assert told and all(gain >= 0 if rising else gain < 0 for gain in told.values()), told
+    raised = {name: after[name] - before[name] for name in before if rising is None or rising in name}
+    assert raised and all(gain >= 0 if rising else gain < 0 for gain in raised.values()), raised
     cls = {"structure-guide": StructureGuide, "syntax-guide": SyntaxGuide, "semantic-guide": SemanticGuide}[kind]
     lm = load(tiny_folder)
     short = kind.removesuffix("-guide")
@@ -99,18 +99,18 @@ def test_text_without_the_labels_that_a_guide_learns_from_is_refused_with_what_g
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "own.csv").write_text("ref\n" + "The Golden Fox is a pub .\n" * 40)
-    for kind, told in (("syntax", "no column 'pos'.*`dlm annotate"), ("semantic", "no column 'mr'.*E2E's meaning")):
+    for kind, raised in (("syntax", "no column 'pos'.*`dlm annotate"), ("semantic", "no column 'mr'.*E2E's meaning")):
         recipe = {"lm": str(tiny_folder)}
         config = TrainConfig.checked(
             {"kind": f"{kind}-guide", "steps": 1, "data": str(tmp_path / "own.csv"), "recipe": recipe}, ""
         )
         assert config.out == str(tiny_folder / "guides" / kind)
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=raised):
             Trainer(config)
 
 
 def _guide(fingerprint: str) -> StructureGuide:
-    config = StructureGuideConfig(labels=["*"], dim=8, vocab_size=58, width=16, depth=1, heads=2, max_canvas=32)
+    config = StructureGuideConfig(labels=["*"], dim=8, vocab_size=58, width=16, depth=1, heads=2, max_seq_len=32)
     config.fingerprint = fingerprint
     return StructureGuide(config)
 

@@ -102,7 +102,7 @@ def test_scoring_again_gives_the_same(tmp_path: Path) -> None:
     assert score_run(tmp_path / "out", suite) == first
     assert (tmp_path / "out" / "scores.json").read_text() == before
     lines = [json.loads(line) for line in (tmp_path / "out" / "texts.jsonl").read_text().splitlines()]
-    assert len(lines) == 8 and lines[0]["failed"] == ["10 words, wanted 3"]
+    assert len(lines) == 8 and lines[0]["failed"] == ["10 words, expected 3"]
 
 
 def test_an_items_passing_trouble_is_tried_again_by_the_next_run(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def holds(text: tuple[int, ...], phrase: tuple[int, ...]) -> bool:
 def obeys(text: tuple[int, ...], plan: Plan) -> bool:
     return (
         (plan.min_words or 0) <= len(text) <= (plan.max_words or len(text))
-        and all(-len(text) <= i < len(text) and text[i] in wanted for i, wanted in plan.at.items())
+        and all(-len(text) <= i < len(text) and text[i] in expected for i, expected in plan.at.items())
         and not plan.forbidden & set(text)
         and all(any(holds(text, phrase) for phrase in demand) for demand in plan.phrases)
         and (plan.template is None or fits(plan.template, text))
@@ -65,9 +65,9 @@ def obeys(text: tuple[int, ...], plan: Plan) -> bool:
 
 def allows(layout: Layout, text: tuple[int, ...]) -> bool:
     """May this text, with its END and PADs, come out of the layout?"""
-    if len(text) >= layout.canvas:
+    if len(text) >= layout.seq_len:
         return False
-    ids = [*text, END, *[PAD] * (layout.canvas - len(text) - 1)]
+    ids = [*text, END, *[PAD] * (layout.seq_len - len(text) - 1)]
     return all(bool(layout.allowed[i, word]) for i, word in enumerate(ids))
 
 
@@ -179,7 +179,7 @@ def test_a_length_that_nobody_asks_for_is_drawn_and_fixed() -> None:
     for layout in draws(layouts(most=20), 50):
         assert not layout.allowed[: layout.words, [END, PAD]].any()
         assert layout.allowed[layout.words].nonzero().flatten().tolist() == [END]
-        assert layout.canvas % 4 == 0 or layout.canvas == 21
+        assert layout.seq_len % 4 == 0 or layout.seq_len == 21
 
 
 def test_a_position_makes_the_text_long_enough() -> None:
@@ -200,7 +200,7 @@ CONTRADICTIONS: dict[str, tuple[list[Plan], list[str]]] = {
         [Plan(min_words=4), Plan(max_words=3)],
         [r"control 0 needs 4 to any number of words; control 1 needs 1 to 3 words"],
     ),
-    "length beyond the canvas": ([Plan(min_words=9, max_words=9)], [r"control 0 needs 9 words; a text has 1 to 5 words"]),
+    "length beyond the sequence": ([Plan(min_words=9, max_words=9)], [r"control 0 needs 9 words; a text has 1 to 5 words"]),
     "template and length": (
         [Plan(template=(A, Gap(0, 2), B)), Plan(min_words=5)],
         [r"its template, 2 to 4 words", "control 1"],
@@ -242,4 +242,4 @@ def test_eight_demands_are_merged_at_once() -> None:
     begun = time.process_time()
     made = Layouts(plans, tokenizer, [0] * 96, 60)
     assert time.process_time() - begun < 5
-    assert all(layout.canvas > 24 for layout in draws(made, 20))
+    assert all(layout.seq_len > 24 for layout in draws(made, 20))

@@ -26,8 +26,8 @@ from dlm_control.controllers.length import Length
 from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.diffusion.backbone import Latents
-from dlm_control.diffusion.canvas import canvas_of, padded
 from dlm_control.diffusion.masked import MaskedBackbone
+from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.generate import Request
 from dlm_control.sampling.trace import Trace
@@ -118,7 +118,7 @@ def distance(found: Tensor, expected: Tensor) -> float:
 class First(Controller):
     """Soft evidence about the first word."""
 
-    reads = "logits"
+    reads = "log_probs"
     likelihood = (0.1, 0.3, 0.9)
 
     def energy(self, state: State) -> Tensor:
@@ -264,7 +264,7 @@ def test_words_have_the_same_ids_with_and_without_a_mask(sentences: tuple[str, .
 
 
 @pytest.mark.parametrize(
-    ("model", "faults"),
+    ("model", "issues"),
     [
         (
             {"hiden_size": 3, "vocab_size": 9},
@@ -275,10 +275,10 @@ def test_words_have_the_same_ids_with_and_without_a_mask(sentences: tuple[str, .
         ({"hidden_size": 10, "num_attention_heads": 3}, ["transformers makes no model of it: The hidden size (10)"]),
     ],
 )
-def test_faulty_sizes_are_told_in_one_report(model: dict[str, Any], faults: list[str]) -> None:
-    with pytest.raises(UsageError) as told:
+def test_faulty_sizes_are_told_in_one_report(model: dict[str, Any], issues: list[str]) -> None:
+    with pytest.raises(UsageError) as raised:
         recipe("masked-lm", {"model": model})
-    assert all(fault in str(told.value) for fault in faults)
+    assert all(fault in str(raised.value) for fault in issues)
 
 
 def test_a_text_alone_is_the_text_in_company(lm: LanguageModel) -> None:
@@ -337,7 +337,7 @@ def test_each_step_settles_its_share_in_float32(lm: LanguageModel) -> None:
     for words in (22, 29, 49, 95):
         process = lm.backbone.process(words)
         latents = process.start(torch.ones(1, words, size, dtype=torch.bool), torch.tensor([words]), Ones())  # type: ignore[arg-type]
-        said = process.predict(replace_canvas(latents), 1.0)
+        said = process.predict(replace_seq_len(latents), 1.0)
         said = said._replace(log_probs=said.log_probs[:, :1].expand(1, words, size))
         left = []
         for t, s in itertools.pairwise(process.levels):
@@ -346,7 +346,7 @@ def test_each_step_settles_its_share_in_float32(lm: LanguageModel) -> None:
         assert left == list(range(words - 1, -1, -1))
 
 
-def replace_canvas(latents: Latents) -> Latents:
+def replace_seq_len(latents: Latents) -> Latents:
     """The first four positions."""
     return Latents(latents.z[:, :4], latents.allowed[:, :4], latents.length)
 
@@ -358,12 +358,14 @@ def test_what_a_masked_model_lacks_is_refused_before_sampling(lm: LanguageModel,
     ):
         with pytest.raises(UsageError, match=f"control {name}: its energy is a function of x_t, which a masked model does not"):
             lm.generate([control])
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as raised:
         lm.generate(preset="paper")
-    faults = [fault.place for fault in told.value.faults]
-    assert faults == ["guidance", "sampler", "clamp", "evidence"] and "it takes temperature, order" in str(told.value)
+    issues = [fault.place for fault in raised.value.issues]
+    assert issues == ["guidance", "sampler", "clamp", "local_likelihood_weight"] and "it takes temperature, order" in str(
+        raised.value
+    )
     with pytest.raises(UsageError, match="preset: 3 problems"):
-        lm.generate(sampler="ddim", clamp="hard", evidence=0.5)
+        lm.generate(sampler="ddim", clamp="hard", local_likelihood_weight=0.5)
     with pytest.raises(UsageError, match="order: unknown 'rndom', did you mean 'random'"):
         lm.generate(order="rndom")
     with pytest.raises(UsageError, match="order: 'random' is nothing that a gaussian model can use"):
@@ -373,8 +375,10 @@ def test_what_a_masked_model_lacks_is_refused_before_sampling(lm: LanguageModel,
 def test_a_spec_for_another_kind_of_model_is_refused_when_it_is_validated(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "spec.yaml"
     file.write_text("preset: {sampler: ddim}\ncontrols: [length: 8]\n")
-    told = dlm("validate", file, "--model", folder)
-    assert told.exit_code == 2 and "spec.yaml:1: preset.sampler: 'ddim' is nothing that a masked model can use" in told.output
+    raised = dlm("validate", file, "--model", folder)
+    assert (
+        raised.exit_code == 2 and "spec.yaml:1: preset.sampler: 'ddim' is nothing that a masked model can use" in raised.output
+    )
 
 
 def test_likelihood_prefers_order_and_is_of_the_text_alone(lm: LanguageModel) -> None:
@@ -384,14 +388,14 @@ def test_likelihood_prefers_order_and_is_of_the_text_alone(lm: LanguageModel) ->
     shuffled = [chance.sample(words, len(words)) for _ in range(3)]
     rows = [[*row, tokenizer.eos_token_id] for row in (words, *shuffled)]
     length = torch.tensor([len(words)] * 4)
-    ids = padded(rows, canvas_of(len(words), 20), tokenizer.pad_token_id)
+    ids = padded(rows, seq_len_of(len(words), 20), tokenizer.pad_token_id)
     nats = lm.backbone.nats_per_word(ids, length)
     assert nats[0] < nats[1:].min() - 1
     alone = lm.backbone.nats_per_word(ids[:1], length[:1])
     assert torch.allclose(alone, nats[:1], atol=1e-5)
 
 
-def test_the_masks_of_a_likelihood_do_not_depend_on_canvas_or_company(sentences: tuple[str, ...]) -> None:
+def test_the_masks_of_a_likelihood_do_not_depend_on_padding_or_company(sentences: tuple[str, ...]) -> None:
     """By a network that reads each position alone: what differs is then the masks."""
     tokenizer = WordTokenizer.train(sentences, 1, mask=True)
     seen: list[Tensor] = []
@@ -408,10 +412,10 @@ def test_the_masks_of_a_likelihood_do_not_depend_on_canvas_or_company(sentences:
     backbone = MaskedBackbone(model, tokenizer)
     short, long = tokenizer.word_ids(sentences[0])[:6], tokenizer.word_ids(sentences[4])
     found = []
-    for canvas, company in ((8, []), (16, [long]), (64, [long, short])):
+    for seq_len, company in ((8, []), (16, [long]), (64, [long, short])):
         del seen[:]
         rows = [[*row, tokenizer.eos_token_id] for row in (short, *company)]
-        ids = padded(rows, canvas, tokenizer.pad_token_id)
+        ids = padded(rows, seq_len, tokenizer.pad_token_id)
         nats = backbone.nats_per_word(ids, torch.tensor([len(row) - 1 for row in rows]))
         found.append((float(nats[0]), torch.stack([masks[0] for masks in seen])))
     assert all(nats == pytest.approx(found[0][0]) and torch.equal(masks, found[0][1]) for nats, masks in found)
@@ -446,15 +450,15 @@ def test_a_trace_and_explain_tell_of_every_step(lm: LanguageModel, folder: Path,
     assert len(trace.moments) == 2 * 2 * 5 and trace.moments[0].t == 1.0
     file = tmp_path / "spec.yaml"
     file.write_text("num_samples: 2\npreset: {steps: 5}\ncontrols:\n  - length: 11\n  - keyword: Thai\n")
-    told = dlm("explain", file, "--model", folder)
-    assert told.exit_code == 0 and "keyword changed most words at t = " in told.output
+    raised = dlm("explain", file, "--model", folder)
+    assert raised.exit_code == 0 and "keyword changed most words at t = " in raised.output
 
 
 def test_eval_writes_what_it_can_and_says_what_it_lacks(folder: Path, tmp_path: Path) -> None:
-    told = dlm(
+    raised = dlm(
         "eval", "smoke", "--model", folder, "--out", tmp_path, "--samples", 1, "--set", "steps=4", "--set", "candidates=1"
     )
-    assert told.exit_code == 0, told.output
+    assert raised.exit_code == 0, raised.output
     scores = json.loads((tmp_path / "smoke" / "scores.json").read_text())
     failed = scores["failed_targets"]
     assert not {"twelve words"} & failed.keys() and scores["groups"]["length"]["texts"] == 1

@@ -31,7 +31,7 @@ def doubles() -> Iterator[None]:
 
 def model(head: str = "words", seed: int = 0, **changes: object) -> DiffusionLM:
     torch.manual_seed(seed)
-    sizes = {"vocab_size": VOCAB, "dim": DIM, "width": 12, "depth": 1, "heads": 2, "max_canvas": 8, "head": head, **changes}
+    sizes = {"vocab_size": VOCAB, "dim": DIM, "width": 12, "depth": 1, "heads": 2, "max_seq_len": 8, "head": head, **changes}
     return DiffusionLM(DiffusionLMConfig(**sizes))  # type: ignore[arg-type]
 
 
@@ -46,14 +46,14 @@ def some_batch(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("canvas", [1, 5, 8])
-def test_predictions_have_the_shapes_of_their_contract(head: str, canvas: int) -> None:
-    x_t = torch.randn(BATCH, canvas, DIM)
+@pytest.mark.parametrize("seq_len", [1, 5, 8])
+def test_predictions_have_the_shapes_of_their_contract(head: str, seq_len: int) -> None:
+    x_t = torch.randn(BATCH, seq_len, DIM)
     made = model(head)
     x0, logits = made(x_t, torch.tensor([0.0, 0.5, 1.0]), torch.randn_like(x_t))
-    assert x0.shape == (BATCH, canvas, DIM) and x0.isfinite().all()
+    assert x0.shape == (BATCH, seq_len, DIM) and x0.isfinite().all()
     if head == "words":
-        assert logits.shape == (BATCH, canvas, VOCAB) and logits.isfinite().all()
+        assert logits.shape == (BATCH, seq_len, VOCAB) and logits.isfinite().all()
         torch.testing.assert_close(x0, logits.softmax(-1) @ made.embeddings)
     else:
         assert logits is None
@@ -124,7 +124,7 @@ def test_embedding_tables(unit_norm: bool) -> None:
 def test_local_evidence_is_the_likelihood_of_each_word(doubles: None) -> None:
     """log N(x_t; α·E_w, σ²·I), up to what all words share."""
     x_t, t, _ = some_batch()
-    made = model(local_evidence=True)
+    made = model(local_likelihood=True)
     with torch.no_grad():
         made.output.weight.zero_()
     alpha, sigma = (v[:, None, None] for v in made.schedule.alpha_sigma(t.double()))
@@ -150,7 +150,18 @@ def test_save_and_load_keep_every_bit(head: str, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").is_file() and not list(tmp_path.glob("*.bin"))
     again = load(tmp_path)
-    for key in ("vocab_size", "dim", "width", "depth", "heads", "max_canvas", "schedule", "head", "unit_norm", "length_counts"):
+    for key in (
+        "vocab_size",
+        "dim",
+        "width",
+        "depth",
+        "heads",
+        "max_seq_len",
+        "schedule",
+        "head",
+        "unit_norm",
+        "length_counts",
+    ):
         assert getattr(again.backbone.model.config, key) == getattr(made.config, key)
     for name, tensor in made.state_dict().items():
         assert torch.equal(again.backbone.model.state_dict()[name], tensor), name

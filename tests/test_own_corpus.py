@@ -39,15 +39,15 @@ def test_a_corpus_of_ones_own_becomes_a_model_that_tags_trees_and_spans_steer(
     _dlm("train", "teacher.yaml", "--data", "own.txt", "--out", "mine/teacher")
 
     lm = load("mine")
-    wanted = list(dict.fromkeys(_corpus(40, seed=1)))[:12]
+    expected = list(dict.fromkeys(_corpus(40, seed=1)))[:12]
     for control_of in (_tags, _tree, _span):
-        controls = [control_of(text) for text in wanted]
+        controls = [control_of(text) for text in expected]
         with_it = [_score(control, [control]) for control in controls for _score in [_judged(lm, seed=0)]]
         without = [_score(control, []) for control in controls for _score in [_judged(lm, seed=0)]]
         print(control_of.__name__, round(fmean(with_it), 3), round(fmean(without), 3))
         assert fmean(with_it) > fmean(without) + 0.2, (control_of.__name__, with_it, without)
 
-    lines = [{"name": str(i), "controls": [{"pos": " ".join(tags_of(text).universal)}]} for i, text in enumerate(wanted[:4])]
+    lines = [{"name": str(i), "controls": [{"pos": " ".join(tags_of(text).universal)}]} for i, text in enumerate(expected[:4])]
     made_suite(tmp_path, lines, "tags_strict")
     _dlm("eval", "mine.yaml", "--model", "mine", "--data", ".", "--out", "runs")
     scores = json.loads(Path("runs/mine/scores.json").read_text())
@@ -55,7 +55,7 @@ def test_a_corpus_of_ones_own_becomes_a_model_that_tags_trees_and_spans_steer(
 
 
 def _judged(lm: object, seed: int) -> Callable[[Controller, Sequence[Controller]], float]:
-    """Mean check of two texts of the wanted length: the length alone is no success of the control."""
+    """Mean check of two texts of the expected length: the length alone is no success of the control."""
     from dlm_control.controllers.length import Length
 
     def score(control: Controller, steering: Sequence[Controller]) -> float:

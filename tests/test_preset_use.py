@@ -17,7 +17,7 @@ LENGTH = Plan(min_words=6, max_words=6)
 class Wish(Controller):
     """Wants one word at one position, with soft evidence; keeps the noise levels at which it was asked."""
 
-    def __init__(self, reads: str = "logits") -> None:
+    def __init__(self, reads: str = "log_probs") -> None:
         self.reads = reads  # type: ignore[assignment,misc]
         self._asked: list[float] = []
 
@@ -35,10 +35,12 @@ class Wish(Controller):
 
 
 TILT: dict[str, Any] = {"steps": 12, "candidates": 1, "interval": (0.0, 1.0)}
-PAPER: dict[str, Any] = {**TILT, "guidance": "paper", "sampler": "ddim-eta1", "evidence": 1.0}
+PAPER: dict[str, Any] = {**TILT, "guidance": "paper", "sampler": "ddim-eta1", "local_likelihood_weight": 1.0}
 
 
-@pytest.mark.parametrize(("way", "reads", "least"), [(TILT, "logits", 2.0**-4), (PAPER, "x_t", 2.0**-10)], ids=["tilt", "2022"])
+@pytest.mark.parametrize(
+    ("way", "reads", "least"), [(TILT, "log_probs", 2.0**-4), (PAPER, "x_t", 2.0**-10)], ids=["tilt", "2022"]
+)
 def test_a_presets_weight_multiplies_every_controls(
     way: dict[str, Any], reads: str, least: float, tiny_lm: LanguageModel
 ) -> None:

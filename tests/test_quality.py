@@ -75,8 +75,8 @@ def test_sound_sentences_have_no_flaw_and_broken_ones_theirs(reader: Reader) -> 
         "The Mill is a cheap pub with a high price range.": {"contradiction"},
     }
     _, flaws = reader.read(list(broken))
-    for (text, wanted), found in zip(broken.items(), flaws, strict=True):
-        assert wanted <= {part for part in PARTS if getattr(found, part)}, text
+    for (text, expected), found in zip(broken.items(), flaws, strict=True):
+        assert expected <= {part for part in PARTS if getattr(found, part)}, text
     assert reader.detector is not None and reader.detector.flaws("Blue", []).hard  # too long for the teacher
 
 
@@ -149,7 +149,7 @@ def test_a_text_obeys_all_or_not() -> None:
     assert all_satisfied("A cheap Japanese bar .", target) == 0
     unsaid = Target("y", [Length(5)], {"fields": {"food": "Japanese"}})
     assert all_satisfied("A cheap Italian pub .", unsaid) == 0  # no control says so, but the target wants it
-    assert all_satisfied("anything", Target("free")) == 1
+    assert all_satisfied("anything", Target("unconditional")) == 1
 
 
 def test_a_control_that_cannot_be_judged_leaves_the_figure_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ def run(folder: Path, suite: str, metric: str, mean: float, texts: bool = True, 
         "texts": 2, "calls_per_text": 48.0, "failed_targets": {"food=<b>": "no such value"},
         metric: figure, f"{metric}_human": figure,
         "lm_score": {**figure, "mean": 1.8}, "lm_score_human": {**figure, "mean": 1.65},
-        "lm_perplexity": 6.05, "distinct_3": 0.4, "independence": {metric: "another network"},
+        "lm_perplexity": 6.05, "distinct_3": 0.4, "scorer_overlap": {metric: "another network"},
         "by_target": {metric: {"t1": 1.0, "t2": 0.0}, "lm_score": {"t1": 1.7, "t2": 1.9}},
     }  # fmt: skip
     (folder / "scores.json").write_text(json.dumps(scores))
@@ -37,7 +37,7 @@ def run(folder: Path, suite: str, metric: str, mean: float, texts: bool = True, 
 def test_the_page_holds_tables_curves_texts_and_manifests_and_loads_nothing(tmp_path: Path) -> None:
     run(tmp_path / "ours" / "semantic", "semantic", "substring", 0.95)
     run(tmp_path / "fudge" / "pos", "pos", "tag_match", 0.25, texts=False)
-    bench = {"title": "Steps", "told": "More is more.", "command": "dlm bench", "x": "x", "y": "y",
+    bench = {"title": "Steps", "caption": "More is more.", "command": "dlm bench", "x": "x", "y": "y",
              "series": {"default": [{"x": 1, "y": 2, "label": "5"}, {"x": 2, "y": 3}]}}  # fmt: skip
     (tmp_path / "ours" / "bench-steps.json").write_text(json.dumps(bench))
     page, markdown = write_report([tmp_path / "ours", tmp_path / "fudge"], tmp_path / "report.html", force=False)
@@ -48,7 +48,7 @@ def test_the_page_holds_tables_curves_texts_and_manifests_and_loads_nothing(tmp_
     assert "<svg" in html and "A &lt;script&gt; pub." in html and "does not say &amp; so" in html
     assert "food=&lt;b&gt;: failed, counted as 0" in html and "Texts are not kept" in html
     assert "| fudge | 25.0 [20.0, 30.0] | 1.80" in text
-    run(tmp_path / "mine" / "pos", "pos", "words_kept", 0.5)  # a suite of one's own, with a name of the paper's
+    run(tmp_path / "mine" / "pos", "pos", "template_match", 0.5)  # a suite of one's own, with a name of the paper's
     write_report([tmp_path / "mine"], tmp_path / "mine.html", force=False)
     with pytest.raises(UsageError, match="exists; --force replaces it"):
         write_report([tmp_path / "ours"], page, force=False)
@@ -82,7 +82,7 @@ def test_runs_are_told_apart_and_old_scores_are_marked(tmp_path: Path) -> None:
     (tmp_path / "a" / "ours" / "semantic" / "texts.jsonl").write_text("[]\n")
     with pytest.raises(UsageError, match=r"texts\.jsonl:1: no text of a run; `dlm score` writes the file anew"):
         read_runs([tmp_path / "a"])
-    for broken, message in (('{"a": 1}', "has no title, told, command"), ("[1]", "expected a JSON object")):
+    for broken, message in (('{"a": 1}', "has no title, caption, command"), ("[1]", "expected a JSON object")):
         (tmp_path / "b" / "bench-steps.json").write_text(broken)
         with pytest.raises(UsageError, match=message):
             write_report([tmp_path / "b"], tmp_path / "other.html", force=False)
@@ -96,5 +96,5 @@ def test_without_matplotlib_a_curve_says_what_installs_it(monkeypatch: pytest.Mo
         raise UsageError("matplotlib is not installed; pip install 'dlm-control[plot]'")
 
     monkeypatch.setattr("dlm_control.eval.report.plots.svg", missing)
-    curve = curves({"title": "T", "told": "", "command": "c", "series": {}, "x": "", "y": ""})
+    curve = curves({"title": "T", "caption": "", "command": "c", "series": {}, "x": "", "y": ""})
     assert curve["svg"] == "" and "pip install" in curve["missing"]

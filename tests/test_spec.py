@@ -49,7 +49,7 @@ def own(folder: Path, name: str, parameters: str, body: str = "pass") -> dict[st
     return {"include": [str(folder / f"{name}.py")]}
 
 
-def faults(**given: Any) -> str:
+def issues(**given: Any) -> str:
     """The report on a spec that has faults."""
     with pytest.raises(UsageError) as caught:
         Spec.from_mapping(given)
@@ -83,7 +83,7 @@ controls:
     assert [(c.name, c.weight, c.interval) for c in spec.controls] == [
         ("semantic", 1.0, (0.0, 1.0)), ("length", 1.0, (0.0, 1.0)), ("river", 2.0, (0.1, 1.0)),
     ]  # fmt: skip
-    assert spec.controls[1].controller.check("one two three").why == "3 words, wanted 18"
+    assert spec.controls[1].controller.check("one two three").why == "3 words, expected 18"
 
 
 def test_defaults() -> None:
@@ -173,7 +173,7 @@ controls:
 
 @pytest.mark.parametrize("weight", [-1, float("nan"), float("inf"), True, "heavy", None, 10**400])
 def test_weights_that_are_none(weight: object) -> None:
-    report = faults(controls=[{"length": {"words": 12, "weight": weight}}])
+    report = issues(controls=[{"length": {"words": 12, "weight": weight}}])
     assert "controls[0].weight: expected a number of 0 (check only) or more, got " in report
 
 
@@ -190,22 +190,22 @@ def test_control_itself_refuses_a_bad_weight() -> None:
 
 @pytest.mark.parametrize("interval", [[0.5, 0.2], [0, 2], [0.1], "0-1", [0, True], [0.3, float("nan")]])
 def test_intervals_that_are_none(interval: object) -> None:
-    report = faults(controls=[{"length": {"words": 12, "interval": interval}}])
+    report = issues(controls=[{"length": {"words": 12, "interval": interval}}])
     assert "controls[0].interval: expected two noise levels, 0 <= from < to <= 1, such as [0.1, 1.0], got " in report
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, True, "8", None, 100_001])
 def test_numbers_of_samples_that_are_none(number: object) -> None:
-    assert f"num_samples: expected a whole number from 1 to 100000, got {number!r}" in faults(num_samples=number, **LENGTH)
+    assert f"num_samples: expected a whole number from 1 to 100000, got {number!r}" in issues(num_samples=number, **LENGTH)
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, "x", False])
 def test_seeds_that_are_none(seed: object) -> None:
-    assert f"seed: expected a whole number from 0 to {2**63 - 1}, got {seed!r}" in faults(seed=seed, **LENGTH)
+    assert f"seed: expected a whole number from 0 to {2**63 - 1}, got {seed!r}" in issues(seed=seed, **LENGTH)
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "raised"),
     [
         ({"lenght": 18}, "controls[0]: unknown controller 'lenght', did you mean 'length'?; there are: "),
         (
@@ -234,12 +234,12 @@ def test_seeds_that_are_none(seed: object) -> None:
         ({3: 4}, "expected one controller and its target, such as `length: 18`, got {3: 4}"),
     ],
 )
-def test_faulty_controls(entry: object, told: str) -> None:
-    assert told in faults(controls=[entry])
+def test_faulty_controls(entry: object, raised: str) -> None:
+    assert raised in issues(controls=[entry])
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "raised"),
     [
         (
             {},
@@ -278,12 +278,12 @@ def test_faulty_controls(entry: object, told: str) -> None:
         ({**LENGTH, "include": ["gone.py"]}, "include[0]: include gone.py: no such Python file"),
     ],
 )
-def test_faulty_keys(keys: dict[str, Any], told: str) -> None:
-    assert told in faults(**keys)
+def test_faulty_keys(keys: dict[str, Any], raised: str) -> None:
+    assert raised in issues(**keys)
 
 
 def test_names_are_one_control_s_alone() -> None:
-    report = faults(
+    report = issues(
         controls=[{"length": 9}, {"keyword": {"words": "a", "name": "length"}}, {"keyword": {"words": "b", "name": "length"}}]
     )
     assert "controls[1].name: 'length' is the name of controls[0] already" in report
@@ -291,19 +291,19 @@ def test_names_are_one_control_s_alone() -> None:
 
 
 def test_a_controller_that_takes_a_key_of_every_control_is_refused(tmp_path: Path) -> None:
-    report = faults(**own(tmp_path, "greedy", "target, weight=1"), controls=[{"greedy": 1}])
+    report = issues(**own(tmp_path, "greedy", "target, weight=1"), controls=[{"greedy": 1}])
     assert "controls[0]: controller 'greedy' has a parameter 'weight', a key that every control has; rename it" in report
 
 
 @pytest.mark.parametrize("error", ["TypeError", "ValueError"])
 def test_a_constructor_s_error_is_a_fault_at_its_place(tmp_path: Path, error: str) -> None:
     name = f"raises_{error.lower()}"
-    report = faults(**own(tmp_path, name, "target", f"raise {error}('no good')"), controls=[{"length": 9}, {name: 1}])
+    report = issues(**own(tmp_path, name, "target", f"raise {error}('no good')"), controls=[{"length": 9}, {name: 1}])
     assert f"controls[1]: {name}: no good" in report
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "raised"),
     [
         ("", "coffee.yaml: empty; expected keys and values"),
         ("# nothing\n", "coffee.yaml: empty; expected keys and values"),
@@ -326,10 +326,10 @@ def test_a_constructor_s_error_is_a_fault_at_its_place(tmp_path: Path, error: st
         (b"seed: \x00", "coffee.yaml: not plain YAML: the character '\\x00' at place 6"),
     ],
 )
-def test_files_that_are_no_spec(tmp_path: Path, content: str | bytes, told: str) -> None:
+def test_files_that_are_no_spec(tmp_path: Path, content: str | bytes, raised: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_spec(write(tmp_path, content))
-    assert told in str(caught.value)
+    assert raised in str(caught.value)
 
 
 def test_a_yaml_bomb_is_refused_at_once(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_preflight_names_words_the_model_lacks(tiny_lm: LanguageModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("controls", "told"),
+    ("controls", "raised"),
     [
         ([{"length": 32}], "length needs 32 words; a text has 1 to 31 words"),
         ([{"infill": "a [40]"}], "infill needs its template, 41 words; a text has 1 to 31 words"),
@@ -382,10 +382,10 @@ def test_preflight_names_words_the_model_lacks(tiny_lm: LanguageModel) -> None:
         ([{"keyword": "pub"}, {"keyword": {"words": "pub", "present": False}}], "keyword#2 needs 1 words absent"),
     ],
 )
-def test_preflight_finds_contradictions(tiny_lm: LanguageModel, controls: list[object], told: str) -> None:
+def test_preflight_finds_contradictions(tiny_lm: LanguageModel, controls: list[object], raised: str) -> None:
     report = told_by_preflight(tiny_lm, *controls)
     assert "controls: no text can obey them: " in report
-    assert told in report
+    assert raised in report
 
 
 def test_weight_zero_checks_and_fixes_nothing(tiny_lm: LanguageModel) -> None:
@@ -400,7 +400,7 @@ def test_run_writes_texts_and_a_manifest(tiny_lm: LanguageModel, tmp_path: Path)
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [r["text"] for r in records] == [s.text for s in samples]
     assert [(r["index"], r["seed"], r["calls"], len(r["words"])) for r in records] == [(i, 0, 9, 9) for i in range(3)]
-    assert records[0]["checks"]["length"] == {"score": 1.0, "why": "9 words, wanted 9", "passed": True}
+    assert records[0]["checks"]["length"] == {"score": 1.0, "why": "9 words, expected 9", "passed": True}
     assert set(records[0]["energies"]) == {"keyword"}
     manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
     assert (manifest["samples"], manifest["seed"], manifest["spec_digest"]) == (3, 0, spec.digest)
@@ -421,15 +421,15 @@ def test_an_output_that_exists_is_kept_unless_forced(tiny_lm: LanguageModel, tmp
 
 
 @pytest.mark.parametrize(
-    ("out", "told"),
+    ("out", "raised"),
     [
         ("gone/out.jsonl", "no folder"),
         (".", "is a folder; give the name of a file"),
         ("x" * 250, "cannot be written: File name too long"),
     ],
 )
-def test_outputs_that_cannot_be(tmp_path: Path, out: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_outputs_that_cannot_be(tmp_path: Path, out: str, raised: str) -> None:
+    with pytest.raises(UsageError, match=raised):
         writable(tmp_path / out, force=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -456,8 +456,8 @@ def test_a_full_disk_leaves_nothing_half_written(
 
 
 def test_on_error_lets_the_other_texts_live(tiny_lm: LanguageModel, tmp_path: Path) -> None:
-    energy = "assert not (state.words == 7).any(), 'seven'\n        return -state.log_probs[:, 0].logsumexp(-1)"
-    own(tmp_path, "moody", "**options", f"self.reads = 'logits'\n\n    def energy(self, state):\n        {energy}")
+    energy = "assert not (state.length == 7).any(), 'seven'\n        return -state.log_probs[:, 0].logsumexp(-1)"
+    own(tmp_path, "moody", "**options", f"self.reads = 'log_probs'\n\n    def energy(self, state):\n        {energy}")
     file = write(
         tmp_path,
         "include: [moody.py]\nnum_samples: 12\non_error: skip\npreset: {steps: 2, candidates: 1}\n"
@@ -469,7 +469,7 @@ def test_on_error_lets_the_other_texts_live(tiny_lm: LanguageModel, tmp_path: Pa
     assert 0 < sum(record["error"] is not None for record in records) < 12
     manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
     assert manifest["failed"] == sum("seven" in str(record["error"]) for record in records)
-    assert "on_error: expected raise or skip, got 'ignore'" in faults(**LENGTH, on_error="ignore")
+    assert "on_error: expected raise or skip, got 'ignore'" in issues(**LENGTH, on_error="ignore")
 
 
 NAMES = st.sampled_from([*KEYS, *USE, *controllers(), "words", "spans", "tags", "guide", "template", "steps", "select"])
@@ -572,10 +572,10 @@ def test_an_included_file_that_is_edited_runs_again(tmp_path: Path) -> None:
     assert [spec.controls[0].controller.version for spec in made] == [1, 1, 2]  # type: ignore[attr-defined]
     assert type(made[0].controls[0].controller) is type(made[1].controls[0].controller)
     own(tmp_path, "edited", "target", "= 3")
-    assert "include[0]: include" in faults(**included, controls=[{"edited": 1}])
+    assert "include[0]: include" in issues(**included, controls=[{"edited": 1}])
     own(tmp_path, "other", "target")
     (tmp_path / "other.py").rename(tmp_path / "edited.py")
-    assert "unknown controller 'edited'" in faults(**included, controls=[{"edited": 1}])
+    assert "unknown controller 'edited'" in issues(**included, controls=[{"edited": 1}])
 
 
 def test_a_cell_that_registers_a_controller_can_run_twice() -> None:

@@ -34,7 +34,9 @@ CANVAS, LONG = 5, 3  # positions, and words of a text: END and PAD follow
 def toy_lm(words: str = WORDS) -> LanguageModel:
     torch.manual_seed(3)
     tokenizer = WordTokenizer.train([words], min_count=1)
-    config = DiffusionLMConfig(vocab_size=len(tokenizer), dim=4, width=8, depth=1, heads=1, max_canvas=8, length_counts=[0] * 8)
+    config = DiffusionLMConfig(
+        vocab_size=len(tokenizer), dim=4, width=8, depth=1, heads=1, max_seq_len=8, length_counts=[0] * 8
+    )
     return LanguageModel(GaussianBackbone(DiffusionLM(config), tokenizer))
 
 
@@ -43,7 +45,7 @@ def guided(tmp_path: Path) -> tuple[LanguageModel, StructureGuide]:
     """A model, and a guide of random weights that answers for its words."""
     lm = toy_lm()
     torch.manual_seed(4)
-    sizes = {"dim": 4, "vocab_size": len(lm.tokenizer), "width": 8, "depth": 1, "heads": 1, "max_canvas": 8}
+    sizes = {"dim": 4, "vocab_size": len(lm.tokenizer), "width": 8, "depth": 1, "heads": 1, "max_seq_len": 8}
     guide = StructureGuide(StructureGuideConfig(labels=["NP", "VP", "S", "*"], **sizes))
     for parameter in guide.parameters():  # structures must matter, and words that are asked for without any, too
         torch.nn.init.normal_(parameter, std=0.7)
@@ -84,7 +86,7 @@ def test_the_energy_of_a_structure_is_that_of_every_text(kind: str, guided: tupl
     ratio = (said(labels, complete) / said(NOTHING_ASKED, False)) ** power
     ratio = ratio / ratio.amax(-1, keepdim=True)
     expected = []
-    for row, size in enumerate(state.words.tolist()):
+    for row, size in enumerate(state.length.tolist()):
         p = state.log_probs[row].exp()
         total = 0.0
         for text in itertools.product(range(len(lm.tokenizer)), repeat=size):
@@ -130,11 +132,10 @@ def test_a_phrase_that_must_not_occur_is_pushed_away(kind: str) -> None:
     lm = toy_lm()
     state = peaked(lm, {"coffee": 0.9, "ale": 0.1}, {"shop": 0.8, "near": 0.2})
     controller = ABSENT[kind]
-    assert controller.reads == "logits"
+    assert controller.reads == "log_probs"
     change, energy = tilt(Control("absent", controller).bind(lm.backbone), state)
     assert float(energy) == pytest.approx(-math.log(0.28), rel=1e-4)
-    assert state.logits is not None
-    after = (state.logits + change).exp()
+    after = (state.log_probs + change).exp()
     coffee, shop = (lm.tokenizer.get_vocab()[word] for word in ("coffee", "shop"))
     assert float(after[0, 0, coffee]) == pytest.approx(0.9 * 0.2 / 0.28, rel=1e-4)
     assert float(after[0, 1, shop]) == pytest.approx(0.8 * 0.1 / 0.28, rel=1e-4)

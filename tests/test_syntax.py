@@ -65,11 +65,11 @@ def test_brackets_are_counted_as_evalb_does() -> None:
 
     Found: the NP over "cheap" and the PP is missing, so the six others match.
     """
-    wanted = read_tree("(TOP (S (NP (DT The) (NN pub)) (VP (VBZ is) (NP (NP (JJ cheap)) (PP (IN by) (NP (NN x))))) (. .)))")
+    expected = read_tree("(TOP (S (NP (DT The) (NN pub)) (VP (VBZ is) (NP (NP (JJ cheap)) (PP (IN by) (NP (NN x))))) (. .)))")
     found = read_tree("(TOP (S (NP (DT The) (NN pub)) (VP (VBZ is) (NP (JJ cheap)) (PP (IN by) (NP (NN x)))) (. .)))")
-    assert bracket_counts(wanted, found) == (6, 7, 6)
+    assert bracket_counts(expected, found) == (6, 7, 6)
     assert f1(6, 7, 6) == pytest.approx(2 * (6 / 7) * 1 / (6 / 7 + 1))
-    assert bracket_counts(wanted, wanted) == (7, 7, 7)
+    assert bracket_counts(expected, expected) == (7, 7, 7)
 
 
 def test_punctuation_and_prt_count_as_in_collins_prm() -> None:

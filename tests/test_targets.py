@@ -49,11 +49,11 @@ def test_targets_make_writes_what_the_corpus_obeys(tmp_path: Path) -> None:
     kinds = ["semantic", "pos", "tree", "span", "length", "keyword"]
     assert make_targets(corpus, kinds, tmp_path / "made.jsonl", 5, 0, fields=2) == 1
     [target] = made(tmp_path, NOISE_AWARE, "made.jsonl")
-    assert target.reference == sentence and target.wanted["words"] == 15 and len(target.wanted["fields"]) == 2
+    assert target.reference == sentence and target.expected["words"] == 15 and len(target.expected["fields"]) == 2
     assert all(control.check(sentence).passed for control in target.controls)
     [semantic] = [c.controller for c in with_unique_names(target.controls) if isinstance(c.controller, Semantic)]
     assert semantic.guide == "classifier"
-    for metric in ("realised", "tags_strict", "tree_strict", "spans_exact", "exact_length"):
+    for metric in ("slot_accuracy", "tags_strict", "tree_strict", "spans_exact", "exact_length"):
         assert METRICS[metric](sentence, target) == 1
     with pytest.raises(UsageError, match="unknown 'trees', did you mean 'tree'"):
         make_targets(corpus, ["trees"], tmp_path / "x.jsonl", 5, 0, 1)
@@ -87,7 +87,7 @@ def test_stories_ask_for_the_hypothesis_between_two_observations(tmp_path: Path)
     [target] = stories(tmp_path, WORDS, "dev.json", "", 2, 6)
     assert target.reference == "Ann had a pub. Nobody came. It closed."
     assert target.references == ("Ann had a pub. She was bored. It closed.",)
-    assert filled("Ann had a pub. She was bored. It closed.", *target.wanted["given"]) == "She was bored."
+    assert filled("Ann had a pub. She was bored. It closed.", *target.expected["given"]) == "She was bored."
     assert target.controls[0].check(target.reference).passed
     figures = overlap([(target.reference, target)])
     assert figures["gap_words"] == 3 and (figures.get("bleu_4", 100) == 100)
@@ -96,7 +96,7 @@ def test_stories_ask_for_the_hypothesis_between_two_observations(tmp_path: Path)
 def test_faults_of_including_suites_and_presets_come_together(tmp_path: Path) -> None:
     (tmp_path / "all.yaml").write_text("name: all\nversion: 1\ninclude: [semantic, semantics, other.yaml]\nmetrics: []\n")
     (tmp_path / "other.yaml").write_text(
-        "name: other\nversion: 1\ntargets: {reader: free, count: 1}\nmetrics: [tag_mtach]\nsamples: 1\n"
+        "name: other\nversion: 1\ntargets: {reader: unconditional, count: 1}\nmetrics: [tag_mtach]\nsamples: 1\n"
         "presets: {paper: {stength: 1}}\n"
     )
     with pytest.raises(UsageError) as error:

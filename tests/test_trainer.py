@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from dlm_control import UsageError, load
-from dlm_control.diffusion.canvas import canvas_of, padded
+from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.data import CanvasBatches, encode, read_split
 from dlm_control.training.diffusion_lm import DiffusionLMRecipe
 from dlm_control.training.optim import MuonAdamW, hidden_matrices, orthogonalised
 from dlm_control.training.trainer import TrainConfig, Trainer, rate
 
-SIZES = {"dim": 8, "width": 16, "depth": 1, "heads": 2, "max_canvas": 16}
+SIZES = {"dim": 8, "width": 16, "depth": 1, "heads": 2, "max_seq_len": 16}
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_overrides_replace_keys_of_the_file(tmp_path: Path) -> None:
         ({"recipe": {"embeddings": "frozen"}}, r"'frozen' is neither 'learned' nor 'random'"),
         ({"recipe": {"tokenz": 3}}, r"recipe: 1 problem\n  - tokenz: unknown key, did you mean 'tokens'"),
         ({"recipe": {"text_column": "reff"}}, r"no column 'reff', did you mean 'ref'\?; it has mr, ref"),
-        ({"recipe": {"model": {**SIZES, "max_canvas": 8}}}, r"texts are empty or longer than 7 words \(row"),
+        ({"recipe": {"model": {**SIZES, "max_seq_len": 8}}}, r"texts are empty or longer than 7 words \(row"),
         ({"data": "nowhere.csv"}, r"no such file or folder"),
     ],
 )
@@ -261,31 +261,31 @@ def test_a_folder_holds_the_official_files(tmp_path: Path) -> None:
         read_split(str(tmp_path), "validation", ["ref"])
 
 
-def test_batches_share_a_canvas_and_cover_the_corpus() -> None:
+def test_batches_share_a_length_and_cover_the_corpus() -> None:
     chance = random.Random(0)
     lengths = [chance.randint(1, 30) for _ in range(300)]
-    batches = CanvasBatches(lengths, max_canvas=32, tokens=256, seed=3)
+    batches = CanvasBatches(lengths, max_seq_len=32, tokens=256, seed=3)
     seen: list[int] = []
     step = 0
     while len(seen) < 300 - 8:
-        rows, canvas = batches[step]
-        assert len(rows) % 8 == 0 and all(lengths[row] < canvas <= 32 for row in rows)
-        assert len(rows) * canvas <= 256 * 1.5 or len(rows) == 8
+        rows, seq_len = batches[step]
+        assert len(rows) % 8 == 0 and all(lengths[row] < seq_len <= 32 for row in rows)
+        assert len(rows) * seq_len <= 256 * 1.5 or len(rows) == 8
         seen += rows.tolist()
         step += 1
     assert len(seen) == len(set(seen))  # nothing twice within an epoch
-    again = CanvasBatches(lengths, max_canvas=32, tokens=256, seed=3)
+    again = CanvasBatches(lengths, max_seq_len=32, tokens=256, seed=3)
     for i in (step + 40, 2, step):  # a function of seed and step alone, in any order
-        assert batches[i].canvas == again[i].canvas and (batches[i].rows == again[i].rows).all()
-    other = CanvasBatches(lengths, max_canvas=32, tokens=256, seed=4)
+        assert batches[i].seq_len == again[i].seq_len and (batches[i].rows == again[i].rows).all()
+    other = CanvasBatches(lengths, max_seq_len=32, tokens=256, seed=4)
     assert any(set(batches[i].rows) != set(other[i].rows) for i in range(3))
     with pytest.raises(UsageError, match=r"3 sentences do not fill one batch of 8"):
         CanvasBatches([1, 2, 3], 32, 256, 0)[0]
 
 
-@pytest.mark.parametrize(("words", "spare", "canvas"), [(3, 0, 4), (4, 0, 8), (4, 3, 8), (4, 4, 12), (30, 8, 32), (31, 0, 32)])
-def test_a_canvas_has_room_for_end_in_steps_of_four(words: int, spare: int, canvas: int) -> None:
-    assert canvas_of(words, 32, spare) == canvas
+@pytest.mark.parametrize(("words", "spare", "seq_len"), [(3, 0, 4), (4, 0, 8), (4, 3, 8), (4, 4, 12), (30, 8, 32), (31, 0, 32)])
+def test_a_sequence_has_room_for_end_in_steps_of_four(words: int, spare: int, seq_len: int) -> None:
+    assert seq_len_of(words, 32, spare) == seq_len
 
 
 def test_sentences_are_encoded_and_padded() -> None:

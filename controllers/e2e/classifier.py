@@ -14,7 +14,7 @@ from dlm_control.controllers.e2e.fields import FIELDS, PHRASES, fields_of
 from dlm_control.controllers.guides.lookup import load_guide
 from dlm_control.controllers.guides.noise_aware import GuideConfig, GuideRecipe, Trunk
 from dlm_control.diffusion.backbone import Backbone
-from dlm_control.diffusion.canvas import canvas_of, padded
+from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.support.errors import UsageError
 from dlm_control.training.objectives import Draws
 from dlm_control.training.recipe import Loss
@@ -55,7 +55,7 @@ class SemanticGuide(PreTrainedModel):
         """Log-probabilities of values.
 
         Args:
-            x_t: (batch, canvas, dim), noisy embeddings.
+            x_t: (batch, seq_len, dim), noisy embeddings.
             log_snr: (batch,), of the noise level.
 
         Returns:
@@ -72,7 +72,7 @@ class LoadedGuide:
         self._lm, self._network = lm, network.eval().requires_grad_(False)
 
     def energy(self, x_t: Tensor, t: Tensor, field: str, value: str) -> Tensor:
-        """−log p(value | field, x_t), (batch,), for x_t (batch, canvas, dim) and t (batch,); the value may be `absent`."""
+        """−log p(value | field, x_t), (batch,), for x_t (batch, seq_len, dim) and t (batch,); the value may be `absent`."""
         log_probs = self._network(x_t, self._lm.log_snr(t))[field]
         values = self._network.config.values[self._network.config.fields.index(field)]
         energy: Tensor = -log_probs[:, ABSENT if value == NOT_SAID else 1 + values.index(value)]
@@ -119,11 +119,11 @@ class SemanticGuideRecipe(GuideRecipe):
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         """Sum over fields of −log p(value | x_t) at noise levels drawn per sentence."""
         ids, values, _ = batch
-        wanted = torch.tensor(values, device=ids.device)
+        expected = torch.tensor(values, device=ids.device)
         t = draws.levels(len(ids))
         x_t = self.lm.corrupt(ids, t, draws.normal(*ids.shape, self.lm.embeddings.shape[1]))
         fields = model(x_t, self.lm.log_snr(t))
-        losses = {field: F.nll_loss(log_probs, wanted[:, i]) for i, (field, log_probs) in enumerate(fields.items())}
+        losses = {field: F.nll_loss(log_probs, expected[:, i]) for i, (field, log_probs) in enumerate(fields.items())}
         return Loss(torch.stack(list(losses.values())).sum(), {})
 
     @torch.no_grad()
@@ -135,14 +135,14 @@ class SemanticGuideRecipe(GuideRecipe):
             right = total = 0
             for number, start in enumerate(range(0, len(order), 64)):
                 rows = order[start : start + 64]
-                canvas = canvas_of(len(self.held_out[rows[-1]]) - 1, self.model.config.max_canvas)
-                ids = padded([self.held_out[row] for row in rows], canvas, self.lm.tokenizer.pad_token_id, self.device)
+                seq_len = seq_len_of(len(self.held_out[rows[-1]]) - 1, self.model.config.max_seq_len)
+                ids = padded([self.held_out[row] for row in rows], seq_len, self.lm.tokenizer.pad_token_id, self.device)
                 t = torch.full((len(rows),), level, device=self.device)
                 draws = Draws(0, number, device=self.device)
                 x_t = self.lm.corrupt(ids, t, draws.normal(*ids.shape, self.lm.embeddings.shape[1]))
                 guesses = torch.stack([p.argmax(-1) for p in model(x_t, self.lm.log_snr(t)).values()], 1)
-                wanted = torch.tensor([self.held_out_labels[row] for row in rows], device=self.device)
-                right += int((guesses == wanted).sum())
+                expected = torch.tensor([self.held_out_labels[row] for row in rows], device=self.device)
+                right += int((guesses == expected).sum())
                 total += guesses.numel()
             figures[f"accuracy_at_{level}"] = right / total
         return figures

@@ -31,15 +31,15 @@ class Asked:
 
     def __init__(self, labels: Labels, complete: bool, structure: StructureGuide | None, syntax: SyntaxGuide | None) -> None:
         self.labels, self.complete, self.structure, self.syntax = labels, complete, structure, syntax
-        self._by_canvas: dict[int, tuple[Structure, Structure]] = {}
+        self._by_seq_len: dict[int, tuple[Structure, Structure]] = {}
 
-    def structures(self, canvas: int) -> tuple[Structure, Structure]:
-        """What is asked, and nothing, for one text on a canvas."""
-        if canvas not in self._by_canvas:
+    def structures(self, seq_len: int) -> tuple[Structure, Structure]:
+        """What is asked, and nothing, for one padded text."""
+        if seq_len not in self._by_seq_len:
             assert self.structure is not None
-            asked = self.structure.structure([self.labels], [self.complete], canvas)
-            self._by_canvas[canvas] = asked, self.structure.structure([NOTHING_ASKED], [False], canvas)
-        return self._by_canvas[canvas]
+            asked = self.structure.structure([self.labels], [self.complete], seq_len)
+            self._by_seq_len[seq_len] = asked, self.structure.structure([NOTHING_ASKED], [False], seq_len)
+        return self._by_seq_len[seq_len]
 
 
 def words_energy(state: State, asked: Asked, power: float = 1.0) -> Tensor:
@@ -51,13 +51,13 @@ def words_energy(state: State, asked: Asked, power: float = 1.0) -> Tensor:
     assert asked.structure is not None
     with torch.no_grad():
         log_snr, rows = state.lm.log_snr(state.t), len(state.x_t)
-        wanted, nothing = (
+        expected, nothing = (
             asked.structure(state.x_t, log_snr, _repeated(each, rows)).log_softmax(-1)
             for each in asked.structures(state.x_t.shape[1])
         )
-        ratio = power * (wanted - nothing)
+        ratio = power * (expected - nothing)
         ratio = ratio - ratio.amax(-1, keepdim=True)
-    terms = (state.log_probs + ratio).logsumexp(-1)  # (batch, canvas)
+    terms = (state.log_probs + ratio).logsumexp(-1)  # (batch, seq_len)
     energy: Tensor = -(terms * _live(state)).sum(-1)
     return energy
 
@@ -118,5 +118,5 @@ def network_energy(state: State, space: Literal["x_t", "x0"], asked: Asked) -> T
 
 
 def _live(state: State) -> Tensor:
-    """(batch, canvas), 1 at the words of the text."""
-    return (torch.arange(state.x_t.shape[1], device=state.words.device) < state.words[:, None]).float()
+    """(batch, seq_len), 1 at the words of the text."""
+    return (torch.arange(state.x_t.shape[1], device=state.length.device) < state.length[:, None]).float()

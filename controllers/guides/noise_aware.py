@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from dlm_control.diffusion.canvas import padded
 from dlm_control.diffusion.loading import load_backbone
 from dlm_control.diffusion.model import encoder_layer, sinusoids
+from dlm_control.diffusion.seq_len import padded
 from dlm_control.support.errors import UsageError
 from dlm_control.training.data import CanvasBatches, encode, read_split
 from dlm_control.training.recipe import Recipe
@@ -25,7 +25,7 @@ class GuideConfig(PretrainedConfig):
         dim: of the word embeddings it reads.
         vocab_size: words of the language model.
         width, depth, heads: of its transformer.
-        max_canvas: positions at most.
+        max_seq_len: positions at most.
         fingerprint: of the language model it was trained for.
     """
 
@@ -36,12 +36,12 @@ class GuideConfig(PretrainedConfig):
         width: int = 128,
         depth: int = 3,
         heads: int = 4,
-        max_canvas: int = 96,
+        max_seq_len: int = 96,
         fingerprint: str = "",
         **kwargs: object,
     ) -> None:
         self.dim, self.vocab_size, self.width, self.depth, self.heads = dim, vocab_size, width, depth, heads
-        self.max_canvas, self.fingerprint = max_canvas, fingerprint
+        self.max_seq_len, self.fingerprint = max_seq_len, fingerprint
         super().__init__(**kwargs)  # type: ignore[arg-type]
 
 
@@ -52,18 +52,18 @@ class Trunk(nn.Module):
         super().__init__()
         width = config.width
         self.input = nn.Linear(config.dim, width)
-        self.position = nn.Embedding(config.max_canvas, width)
+        self.position = nn.Embedding(config.max_seq_len, width)
         self.noise_level = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         self.layers = nn.ModuleList(encoder_layer(width, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x_t: Tensor, log_snr: Tensor, more: Tensor | None = None) -> Tensor:
-        """(batch, canvas, width).
+        """(batch, seq_len, width).
 
         Args:
-            x_t: (batch, canvas, dim), noisy embeddings.
+            x_t: (batch, seq_len, dim), noisy embeddings.
             log_snr: (batch,), of the noise level.
-            more: (batch, canvas, width), added to the input, or None.
+            more: (batch, seq_len, width), added to the input, or None.
         """
         h = self.input(x_t) + self.position.weight[: x_t.shape[1]] + self.noise_level(sinusoids(log_snr))[:, None]
         if more is not None:
@@ -102,15 +102,15 @@ class GuideRecipe(Recipe):
         self.lm = load_backbone(self.lm_source)
         lm = self.lm
         sizes = {
-            "dim": lm.embeddings.shape[1], "vocab_size": len(lm.embeddings), "max_canvas": lm.max_canvas,
+            "dim": lm.embeddings.shape[1], "vocab_size": len(lm.embeddings), "max_seq_len": lm.max_seq_len,
             "fingerprint": lm.fingerprint,
         }  # fmt: skip
         torch.manual_seed(seed)
-        self.sentences, self.labels = self._read(data, "train", lm.max_canvas)
-        self.held_out, self.held_out_labels = self._read(data, "validation", lm.max_canvas)
+        self.sentences, self.labels = self._read(data, "train", lm.max_seq_len)
+        self.held_out, self.held_out_labels = self._read(data, "validation", lm.max_seq_len)
         self.model = self.network({**sizes, **self.sizes})
         lengths = [len(sentence) - 1 for sentence in self.sentences]
-        self.batches = CanvasBatches(lengths, lm.max_canvas, self.tokens, seed, multiple=8 * processes)
+        self.batches = CanvasBatches(lengths, lm.max_seq_len, self.tokens, seed, multiple=8 * processes)
 
     def to(self, device: str | torch.device) -> None:
         super().to(device)
@@ -124,21 +124,23 @@ class GuideRecipe(Recipe):
         """The label of a row of the data."""
         raise NotImplementedError
 
-    def _read(self, data: str, split: str, max_canvas: int) -> tuple[list[list[int]], list[Any]]:
+    def _read(self, data: str, split: str, max_seq_len: int) -> tuple[list[list[int]], list[Any]]:
         rows = read_split(data, split, [self.text_column])
         lacking = [column for column in self.columns if column not in rows.column_names]
         if lacking:
             raise UsageError(f"--data {data}: no column {lacking[0]!r}; it has {', '.join(rows.column_names)}; {self.source}")
         texts = [str(text) for text in rows[self.text_column]]
-        sentences = encode(self.lm.tokenizer, texts, max_canvas, data, f"{self.lm_source} has no longer canvas: remove them")
+        sentences = encode(
+            self.lm.tokenizer, texts, max_seq_len, data, f"{self.lm_source} takes no longer sequence: remove them"
+        )
         values = zip(*(rows[column] for column in self.columns), strict=True)
         return sentences, [self.labelled(dict(zip(self.columns, map(str, each), strict=True))) for each in values]
 
     def batch(self, step: int, rank: int, world: int) -> tuple[Tensor, list[Any], np.random.Generator]:
-        """Word ids (batch, canvas), the labels of the rows, and random numbers of this step."""
-        rows, canvas = self.batches[step]
+        """Word ids (batch, seq_len), the labels of the rows, and random numbers of this step."""
+        rows, seq_len = self.batches[step]
         share = np.array_split(rows, world)[rank]
-        ids = padded([self.sentences[row] for row in share], canvas, self.lm.tokenizer.pad_token_id, self.device)
+        ids = padded([self.sentences[row] for row in share], seq_len, self.lm.tokenizer.pad_token_id, self.device)
         return ids, [self.labels[row] for row in share], np.random.default_rng([step, rank])
 
     def save(self, model: nn.Module, folder: Path) -> None:

@@ -20,7 +20,7 @@ from dlm_control.controllers.guides.noise_aware import GuideConfig, Trunk
 from dlm_control.controllers.guides.syntax_guide import OTHER, AnnotatedGuideRecipe, Labels, common_labels
 from dlm_control.controllers.linguistics.trees import PENN, UNIVERSAL
 from dlm_control.diffusion.backbone import Backbone
-from dlm_control.diffusion.canvas import canvas_of, padded
+from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.training.objectives import Draws
 from dlm_control.training.recipe import Loss
 
@@ -47,8 +47,8 @@ class Structure(NamedTuple):
     """What is asked of a batch.
 
     Attributes:
-        universal, penn: (batch, canvas), tags as indices from 1; 0 is open.
-        nodes: (batch, canvas, LEVELS), constituents around each word; 0 is none.
+        universal, penn: (batch, seq_len), tags as indices from 1; 0 is open.
+        nodes: (batch, seq_len, LEVELS), constituents around each word; 0 is none.
         complete: (batch,) bool: there are no others.
     """
 
@@ -85,10 +85,10 @@ class StructureGuide(PreTrainedModel):
         return 1 + len(self.config.labels) * _PLACES
 
     def forward(self, x_t: Tensor, log_snr: Tensor, structure: Structure) -> Tensor:
-        """(batch, canvas, vocab), scores of words from all that is known but x_t at the position itself.
+        """(batch, seq_len, vocab), scores of words from all that is known but x_t at the position itself.
 
         Args:
-            x_t: (batch, canvas, dim), noisy embeddings.
+            x_t: (batch, seq_len, dim), noisy embeddings.
             log_snr: (batch,), of the noise level.
             structure: what is asked.
         """
@@ -100,12 +100,12 @@ class StructureGuide(PreTrainedModel):
         scores: Tensor = self.output(self.trunk(x_t, log_snr, asked))
         return scores
 
-    def structure(self, labels: Sequence[Labels], complete: Sequence[bool], canvas: int) -> Structure:
+    def structure(self, labels: Sequence[Labels], complete: Sequence[bool], seq_len: int) -> Structure:
         """Labels of a batch as tensors on the guide's device; of constituents around a word the LEVELS smallest."""
         index = {label: i for i, label in enumerate(self.config.labels)}
-        nodes = np.zeros((len(labels), canvas, LEVELS), dtype=np.int64)
+        nodes = np.zeros((len(labels), seq_len, LEVELS), dtype=np.int64)
         for row, each in enumerate(labels):
-            used = np.zeros(canvas, dtype=np.int64)
+            used = np.zeros(seq_len, dtype=np.int64)
             for first, last, label in sorted(each.spans, key=lambda span: (span.last - span.first, -span.first)):
                 for i in range(first, last + 1):
                     if used[i] < LEVELS:
@@ -113,8 +113,8 @@ class StructureGuide(PreTrainedModel):
                         nodes[row, i, used[i]] = 1 + index.get(label, index[OTHER]) * _PLACES + place
                         used[i] += 1
         return Structure(
-            padded([each.universal for each in labels], canvas, 0, self.device),
-            padded([each.penn for each in labels], canvas, 0, self.device),
+            padded([each.universal for each in labels], seq_len, 0, self.device),
+            padded([each.penn for each in labels], seq_len, 0, self.device),
             torch.from_numpy(nodes).to(self.device), torch.tensor(list(complete), device=self.device),
         )  # fmt: skip
 
@@ -164,7 +164,7 @@ class StructureGuideRecipe(AnnotatedGuideRecipe):
 
     def _cross_entropy(self, model: nn.Module, ids: Tensor, structure: Structure, t: Tensor, draws: Draws) -> Tensor:
         x_t = self.lm.corrupt(ids, t, draws.normal(*ids.shape, self.lm.embeddings.shape[1]))
-        scores = model(x_t, self.lm.log_snr(t), structure) + self.lm.local_evidence(x_t, t)
+        scores = model(x_t, self.lm.log_snr(t), structure) + self.lm.local_likelihood(x_t, t)
         return F.cross_entropy(scores.flatten(0, 1), ids.flatten())
 
     @torch.no_grad()
@@ -176,11 +176,11 @@ class StructureGuideRecipe(AnnotatedGuideRecipe):
         for kind, part in _KINDS.items():
             total = 0.0
             for number, rows in enumerate(chunks):
-                canvas = canvas_of(len(self.held_out[rows[-1]]) - 1, self.lm.max_canvas)
-                ids = padded([self.held_out[row] for row in rows], canvas, self.lm.tokenizer.pad_token_id, self.device)
+                seq_len = seq_len_of(len(self.held_out[rows[-1]]) - 1, self.lm.max_seq_len)
+                ids = padded([self.held_out[row] for row in rows], seq_len, self.lm.tokenizer.pad_token_id, self.device)
                 rng = np.random.default_rng(number)
                 asked = [part(self.held_out_labels[row], rng) for row in rows]
-                structure = self.model.structure([a for a, _ in asked], [c for _, c in asked], canvas)
+                structure = self.model.structure([a for a, _ in asked], [c for _, c in asked], seq_len)
                 draws = Draws(0, number, device=self.device)
                 total += float(self._cross_entropy(model, ids, structure, draws.levels(len(ids)), draws)) * len(rows)
             figures[f"cross_entropy_given_{kind}"] = total / len(order)

@@ -15,7 +15,7 @@ from dlm_control.controllers.guides.lookup import load_guide
 from dlm_control.controllers.guides.noise_aware import GuideConfig, GuideRecipe, Trunk
 from dlm_control.controllers.linguistics.trees import PENN, UNIVERSAL, Constituent, constituents, read_tree
 from dlm_control.diffusion.backbone import Backbone
-from dlm_control.diffusion.canvas import canvas_of, padded
+from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.training.objectives import Draws
 from dlm_control.training.recipe import Loss
 
@@ -44,9 +44,9 @@ class Reading(NamedTuple):
     """Log-probabilities.
 
     Attributes:
-        universal: (batch, canvas, 1 + 17), of UD tags; column 0 is none.
-        penn: (batch, canvas, 1 + 48), of Penn tags.
-        chart: (batch, canvas, canvas, 1 + labels), of the words i to j; only i ≤ j means anything.
+        universal: (batch, seq_len, 1 + 17), of UD tags; column 0 is none.
+        penn: (batch, seq_len, 1 + 48), of Penn tags.
+        chart: (batch, seq_len, seq_len, 1 + labels), of the words i to j; only i ≤ j means anything.
     """
 
     universal: Tensor
@@ -75,7 +75,7 @@ class SyntaxGuide(PreTrainedModel):
         self.post_init()
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Reading:
-        """Log-probabilities for x_t (batch, canvas, dim) at noise levels of log-SNR (batch,)."""
+        """Log-probabilities for x_t (batch, seq_len, dim) at noise levels of log-SNR (batch,)."""
         h = self.trunk(x_t, log_snr)
         spans = F.gelu(self.first(h)[:, :, None] + self.last(h)[:, None])
         return Reading(self.universal(h).log_softmax(-1), self.penn(h).log_softmax(-1), self.label(spans).log_softmax(-1))
@@ -167,12 +167,12 @@ class SyntaxGuideRecipe(AnnotatedGuideRecipe):
         }
         return Loss(torch.stack(list(parts.values())).sum(), {k: v.detach() for k, v in parts.items()})
 
-    def _targets(self, labels: Sequence[Labels], canvas: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _targets(self, labels: Sequence[Labels], seq_len: int) -> tuple[Tensor, Tensor, Tensor]:
         index = chart_index(self.model.config.labels)
         universal, penn = (
-            padded([getattr(each, name) for each in labels], canvas, NOTHING, self.device) for name in ("universal", "penn")
+            padded([getattr(each, name) for each in labels], seq_len, NOTHING, self.device) for name in ("universal", "penn")
         )
-        chart = np.full((len(labels), canvas, canvas), IGNORED)
+        chart = np.full((len(labels), seq_len, seq_len), IGNORED)
         for row, each in enumerate(labels):
             n = len(each.universal)
             chart[row, :n, :n] = np.where(np.triu(np.ones((n, n), dtype=bool)), NOTHING, IGNORED)
@@ -186,20 +186,20 @@ class SyntaxGuideRecipe(AnnotatedGuideRecipe):
         order = sorted(range(len(self.held_out)), key=lambda row: len(self.held_out[row]))[::8]
         figures: dict[str, float] = {}
         for level in (0.05, 0.5, 0.8):
-            right = words = matched = wanted = found = 0
+            right = words = matched = expected = found = 0
             for number, start in enumerate(range(0, len(order), 32)):
                 rows = order[start : start + 32]
-                canvas = canvas_of(len(self.held_out[rows[-1]]) - 1, self.lm.max_canvas)
-                ids = padded([self.held_out[row] for row in rows], canvas, self.lm.tokenizer.pad_token_id, self.device)
+                seq_len = seq_len_of(len(self.held_out[rows[-1]]) - 1, self.lm.max_seq_len)
+                ids = padded([self.held_out[row] for row in rows], seq_len, self.lm.tokenizer.pad_token_id, self.device)
                 t = torch.full((len(rows),), level, device=self.device)
                 draws = Draws(0, number, device=self.device)
                 x_t = self.lm.corrupt(ids, t, draws.normal(*ids.shape, self.lm.embeddings.shape[1]))
                 reading = model(x_t, self.lm.log_snr(t))
-                universal, _, chart = self._targets([self.held_out_labels[row] for row in rows], canvas)
+                universal, _, chart = self._targets([self.held_out_labels[row] for row in rows], seq_len)
                 right += int(((reading.universal.argmax(-1) == universal) & (universal > 0)).sum())
                 words += int((universal > 0).sum())
                 guess = torch.where(chart == IGNORED, 0, reading.chart.argmax(-1))
                 matched += int(((guess == chart) & (chart > 0)).sum())
-                wanted, found = wanted + int((chart > 0).sum()), found + int((guess > 0).sum())
-            figures |= {f"tags_at_{level}": right / words, f"spans_f1_at_{level}": 2 * matched / (wanted + found)}
+                expected, found = expected + int((chart > 0).sum()), found + int((guess > 0).sum())
+            figures |= {f"tags_at_{level}": right / words, f"spans_f1_at_{level}": 2 * matched / (expected + found)}
         return figures

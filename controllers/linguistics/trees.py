@@ -151,22 +151,22 @@ def check_label(label: object) -> str:
     return label
 
 
-def bracket_counts(wanted: Tree, found: Tree) -> tuple[int, int, int]:
+def bracket_counts(expected: Tree, found: Tree) -> tuple[int, int, int]:
     """Labelled brackets that match, that were wanted, that were found: as EVALB counts them with COLLINS.prm.
 
-    Words whose tag in `wanted` is a punctuation mark's are taken out of both trees, TOP does not count, PRT is ADVP; a unary
+    Words whose tag in `expected` is a punctuation mark's are taken out of both trees, TOP does not count, PRT is ADVP; a unary
     chain counts once for each of its labels.
 
     Raises:
         ValueError: the trees have different numbers of leaves.
     """
-    tags = [leaf.tag for leaf in leaves(wanted)]
+    tags = [leaf.tag for leaf in leaves(expected)]
     if len(tags) != len(leaves(found)):
         raise ValueError(f"{len(tags)} leaves wanted, {len(leaves(found))} found")
     kept = [0]
     for tag in tags:
         kept.append(kept[-1] + (tag not in _PUNCTUATION))
-    sides = [_brackets(tree, kept) for tree in (wanted, found)]
+    sides = [_brackets(tree, kept) for tree in (expected, found)]
     return (sides[0] & sides[1]).total(), sides[0].total(), sides[1].total()
 
 
@@ -178,6 +178,6 @@ def _brackets(tree: Tree, kept: Sequence[int]) -> Counter[tuple[int, int, str]]:
     return counted
 
 
-def f1(matched: int, wanted: int, found: int) -> float:
-    """Harmonic mean of precision and recall; 1 where nothing is wanted and nothing found."""
-    return 2 * matched / (wanted + found) if wanted + found else 1.0
+def f1(matched: int, expected: int, found: int) -> float:
+    """Harmonic mean of precision and recall; 1 where nothing is expected and nothing found."""
+    return 2 * matched / (expected + found) if expected + found else 1.0

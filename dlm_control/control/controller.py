@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from dlm_control.control.plan import Plan
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from dlm_control.diffusion.backbone import Backbone
 
-Space = Literal["x_t", "x0", "logits"]
+Space = Literal["x_t", "x0", "log_probs"]
 
 
 class Check(NamedTuple):
@@ -23,7 +22,7 @@ class Check(NamedTuple):
 
     Attributes:
         score: in [0, 1]; 1 is full obedience; NaN where it could not be judged, because a tool is missing.
-        why: a few words for a reader, such as "17 words, wanted 18".
+        why: a few words for a reader, such as "17 words, expected 18".
     """
 
     score: float
@@ -45,11 +44,12 @@ class State:
     """What a controller may read at one denoising step; differentiable where its `reads` says so.
 
     Attributes:
-        x_t: (batch, canvas, dim), noisy embeddings.
+        x_t: (batch, seq_len, dim), noisy embeddings.
         t: (batch,), noise level in [0, 1].
-        x0: (batch, canvas, dim), the denoiser's clean embeddings.
-        logits: (batch, canvas, vocab), log-probabilities of the words; None when the model predicts embeddings alone.
-        words: (batch,), how many words each text will have.
+        x0: (batch, seq_len, dim), the denoiser's clean embeddings.
+        log_probs: (batch, seq_len, vocab), log-probabilities of the words; (batch, seq_len, 0) where the 2022
+            update asks an energy of x_t alone.
+        length: (batch,), how many words each text will have.
         lm: the frozen language model: vocabulary, embedding table, guides.
         bound: what the controller's `bind` made of its target for this model.
     """
@@ -57,21 +57,15 @@ class State:
     x_t: Tensor
     t: Tensor
     x0: Tensor
-    logits: Tensor | None
-    words: Tensor
+    log_probs: Tensor
+    length: Tensor
     lm: Backbone
     bound: Any = None
 
     def rows(self, index: Tensor) -> State:
         """Some items of the batch."""
-        parts = {name: getattr(self, name) for name in ("x_t", "t", "x0", "logits", "words")}
+        parts = {name: getattr(self, name) for name in ("x_t", "t", "x0", "log_probs", "length")}
         return replace(self, **{name: part[index] for name, part in parts.items() if part is not None})
-
-    @cached_property
-    def log_probs(self) -> Tensor:
-        """(batch, canvas, vocab), log-probabilities of words: the logits, normalised."""
-        assert self.logits is not None
-        return self.logits.log_softmax(-1)
 
 
 class Controller(ABC):
@@ -82,8 +76,8 @@ class Controller(ABC):
 
     Attributes:
         reads: the space in which its energy is a function: `x_t` (a noise-aware guide), `x0` (any differentiable function of
-            clean embeddings) or `logits` (of word distributions, with no pass through the denoiser). None: it has no energy and
-            acts through its plan, or through `check` and particles.
+            clean embeddings) or `log_probs` (of word distributions, with no pass through the denoiser). None: it has no energy
+            and acts through its plan, or through `check` and particles.
         calibrated: is its energy −log p, or that up to a constant? Only the first can say that a control is unlikely.
         name: set by the registry.
     """
@@ -108,7 +102,7 @@ class Controller(ABC):
     def energy(self, state: State) -> Tensor:
         """−log p(c | state), one number an item: (batch,), differentiable in the space that `reads` names.
 
-        A controller of `logits` returns −log of an expectation under the product of the positions' word distributions; the
+        A controller of `log_probs` returns −log of an expectation under the product of the positions' word distributions; the
         engine then conditions those distributions exactly. One of `x_t` or `x0` returns any differentiable energy.
         """
         raise NotImplementedError(f"{type(self).__name__} reads {self.reads!r} but has no energy()")

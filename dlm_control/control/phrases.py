@@ -28,26 +28,26 @@ def log_prob_places(log_probs: Tensor, phrases: Sequence[Sequence[int]]) -> Tens
     """Log-probability that a phrase stands at a place, for each phrase and place.
 
     Args:
-        log_probs: (batch, canvas, vocab), of words at positions.
-        phrases: word ids; a phrase longer than the canvas has no place.
+        log_probs: (batch, seq_len, vocab), of words at positions.
+        phrases: word ids; a phrase longer than the text has no place.
 
     Returns:
         (batch, places), all phrases' places side by side.
 
     Raises:
-        ValueError: no phrase fits the canvas.
+        ValueError: no phrase fits.
     """
     import torch
 
-    canvas = log_probs.shape[1]
+    seq_len = log_probs.shape[1]
     words = sorted({word for phrase in phrases for word in phrase})
     column = {word: i for i, word in enumerate(words)}
     needed = log_probs[:, :, words]  # one gather for all phrases: each costs a backward pass over the whole vocabulary
     places = [
-        torch.stack([needed[:, i : canvas - len(phrase) + 1 + i, column[word]] for i, word in enumerate(phrase)]).sum(0)
+        torch.stack([needed[:, i : seq_len - len(phrase) + 1 + i, column[word]] for i, word in enumerate(phrase)]).sum(0)
         for phrase in phrases
-        if len(phrase) <= canvas
+        if len(phrase) <= seq_len
     ]
     if not places:
-        raise ValueError(f"no phrase fits a canvas of {canvas}: {list(phrases)}")
+        raise ValueError(f"no phrase fits {seq_len} positions: {list(phrases)}")
     return torch.cat(places, dim=1)

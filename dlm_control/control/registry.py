@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from dlm_control.support.errors import UsageError, shown, suggestion
+from dlm_control.support.errors import UsageError, short_repr, suggestion
 
 if TYPE_CHECKING:
     from dlm_control.control.controller import Controller
@@ -64,8 +64,8 @@ def register_controller(name: str) -> Callable[[C], C]:
         UsageError: the name is none or is taken by another class, or the decorated thing is no Controller.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        wanted = "a name of letters, digits, _ and -, as in @register_controller('my-name')"
-        raise UsageError(f"register_controller: expected {wanted}, got {shown(name)}")
+        expected = "a name of letters, digits, _ and -, as in @register_controller('my-name')"
+        raise UsageError(f"register_controller: expected {expected}, got {short_repr(name)}")
 
     def register(cls: C) -> C:
         _checked(name, cls)
@@ -122,7 +122,7 @@ def include(path: str | Path) -> str:
         UsageError: it is missing or fails.
     """
     if Path(path).suffix != ".py" or not os.path.isfile(path):
-        raise UsageError(f"include {shown(str(path))[1:-1]}: no such Python file")
+        raise UsageError(f"include {short_repr(str(path))[1:-1]}: no such Python file")
     file = Path(path).resolve()
     try:
         code = file.read_bytes()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dlm_control.control.controller import Check, Controller, Space, State
 from dlm_control.control.plan import Plan
-from dlm_control.support.errors import Problems, UsageError, shown, suggestion
+from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, suggestion
 from dlm_control.support.validation import check_arguments
 from dlm_control.support.values import Bound, NoiseLevels, OneOf, plain
 
@@ -45,12 +45,13 @@ class Control:
     schedule: Annotated[str, OneOf(lambda: SCHEDULES)] = "constant"
 
     def __post_init__(self) -> None:
-        problems = Problems(f"control {self.name}")
+        problems = ErrorCollector(f"control {self.name}")
         found = check_arguments(problems, "", Control, vars(self))
         reads = getattr(self.controller, "reads", None)
         if reads not in (None, *get_args(Space)):
-            told = f"{shown(reads)}{suggestion(str(reads), get_args(Space))}; there are: {', '.join(get_args(Space))}, or None"
-            problems.add("", f"{self.controller!r} reads {told}")
+            near = suggestion(str(reads), get_args(Space))
+            known = f"there are: {', '.join(get_args(Space))}, or None"
+            problems.add("", f"{self.controller!r} reads {short_repr(reads)}{near}; {known}")
         problems.raise_if_any()
         vars(self).update(found)
 
@@ -90,13 +91,15 @@ class Control:
         except UsageError:
             raise
         except Exception as error:
-            raise UsageError(f"{self.place}.check raised {type(error).__name__}: {error} (on {shown(text)})") from error
+            raise UsageError(f"{self.place}.check raised {type(error).__name__}: {error} (on {short_repr(text)})") from error
         if isinstance(check, Check):
             check = check._replace(score=plain(check.score))
         if not isinstance(check, Check) or not isinstance(check.score, (int, float)) or not isinstance(check.why, str):
-            raise UsageError(f"{self.place}.check returned {shown(check)}, expected Check(score, why)")
+            raise UsageError(f"{self.place}.check returned {short_repr(check)}, expected Check(score, why)")
         if check.judged and not 0 <= check.score <= 1:
-            raise UsageError(f"{self.place}.check scored {check.score} on {shown(text)}, expected 0 to 1, or NaN for unjudged")
+            raise UsageError(
+                f"{self.place}.check scored {check.score} on {short_repr(text)}, expected 0 to 1, or NaN for unjudged"
+            )
         return check
 
     @property

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dlm_control.support.errors import Problems, UsageError
+from dlm_control.support.errors import ErrorCollector, UsageError
 from dlm_control.support.progress import hush
 from dlm_control.text.tokenizer import WordTokenizer
 
@@ -30,9 +30,9 @@ class Prediction(NamedTuple):
     """What a model says of the clean text, in float32.
 
     Attributes:
-        log_probs: (batch, canvas, vocab), of the words, over those allowed.
-        x0: (batch, canvas, dim), clean embeddings.
-        x_t: (batch, canvas, dim), the noisy text as guides read it.
+        log_probs: (batch, seq_len, vocab), of the words, over those allowed.
+        x0: (batch, seq_len, dim), clean embeddings.
+        x_t: (batch, seq_len, dim), the noisy text as guides read it.
     """
 
     log_probs: Tensor
@@ -45,8 +45,8 @@ class Latents:
     """All that the rows of a batch carry from step to step, so that one indexing follows a resampling.
 
     Attributes:
-        z: the noisy texts: (batch, canvas, dim) embeddings, or (batch, canvas) word ids with masks.
-        allowed: (batch, canvas, vocab) bool, the words that may stand at each position.
+        z: the noisy texts: (batch, seq_len, dim) embeddings, or (batch, seq_len) word ids with masks.
+        allowed: (batch, seq_len, vocab) bool, the words that may stand at each position.
         length: (batch,), how many words each text will have.
         memory: what samplers and guidance remember of earlier steps, (batch, …) each.
     """
@@ -97,7 +97,7 @@ class Process(ABC):
 
     @abstractmethod
     def diffuse(self, ids: Tensor, allowed: Tensor, length: Tensor, t: float, draws: Draws) -> Latents:
-        """Clean texts, (batch, canvas) word ids, at noise level t: the forward process."""
+        """Clean texts, (batch, seq_len) word ids, at noise level t: the forward process."""
 
     @abstractmethod
     def predict(self, latents: Latents, t: float) -> Prediction:
@@ -105,7 +105,7 @@ class Process(ABC):
 
     @abstractmethod
     def embed(self, log_probs: Tensor) -> Tensor:
-        """Clean embeddings (batch, canvas, dim) of word distributions (batch, canvas, vocab)."""
+        """Clean embeddings (batch, seq_len, dim) of word distributions (batch, seq_len, vocab)."""
 
     @abstractmethod
     def step(self, latents: Latents, guided: Prediction, t: float, s: float, draws: Draws) -> Latents:
@@ -119,12 +119,12 @@ class Process(ABC):
         """
 
     def words(self, latents: Latents, guided: Prediction) -> Tensor:
-        """(batch, canvas) word ids: the text as it stands, the likeliest word wherever none is settled."""
+        """(batch, seq_len) word ids: the text as it stands, the likeliest word wherever none is settled."""
         return guided.log_probs.argmax(-1)
 
 
 def normalise(logits: Tensor, allowed: Tensor) -> Tensor:
-    """Log-probabilities (batch, canvas, vocab) over the allowed words."""
+    """Log-probabilities (batch, seq_len, vocab) over the allowed words."""
     log_probs = logits.masked_fill(~allowed, NEVER).log_softmax(-1)
     return torch.where(allowed, log_probs.clamp(min=FLOOR), NEVER)
 
@@ -144,7 +144,7 @@ class Backbone(ABC):
 
     kind: ClassVar[str]
     settings: ClassVar[tuple[str, ...]]
-    spaces: ClassVar[tuple[str, ...]] = ("logits", "x0", "x_t")
+    spaces: ClassVar[tuple[str, ...]] = ("log_probs", "x0", "x_t")
     likelihood_calls: ClassVar[int]
     model: PreTrainedModel
 
@@ -173,7 +173,7 @@ class Backbone(ABC):
 
     @property
     @abstractmethod
-    def max_canvas(self) -> int:
+    def max_seq_len(self) -> int:
         """Positions at most, END and PADs included."""
 
     @property
@@ -187,12 +187,12 @@ class Backbone(ABC):
 
     @abstractmethod
     def corrupt(self, ids: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Clean texts as guides read them under noise, (batch, canvas, dim).
+        """Clean texts as guides read them under noise, (batch, seq_len, dim).
 
         Args:
-            ids: (batch, canvas), words.
+            ids: (batch, seq_len), words.
             t: (batch,), noise levels.
-            noise: (batch, canvas, dim), standard normal numbers.
+            noise: (batch, seq_len, dim), standard normal numbers.
         """
 
     @abstractmethod
@@ -204,8 +204,8 @@ class Backbone(ABC):
         """(batch,), how clear texts are at noise levels (batch,), in nats."""
 
     @abstractmethod
-    def local_evidence(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """log p(x_t at i | word at i) up to a constant, (batch, canvas, vocab), for x_t (batch, canvas, dim) and t (batch,)."""
+    def local_likelihood(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """log p(x_t at i | word at i) up to a constant: (batch, seq_len, vocab), of x_t (batch, seq_len, dim), t (batch,)."""
 
     @abstractmethod
     def nats_per_word(self, ids: Tensor, length: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ class Backbone(ABC):
         The noise is the same for all texts and rows, so that a text's figure depends on the text alone.
 
         Args:
-            ids: (batch, canvas), words, END, PADs.
+            ids: (batch, seq_len), words, END, PADs.
             length: (batch,), how many words each text has.
         """
 
@@ -280,7 +280,7 @@ class Backbone(ABC):
         """
         if not self.tokenizer.words(text):
             raise UsageError(f"{place}: {text!r} has no words")
-        problems = Problems(place)
+        problems = ErrorCollector(place)
         vocabulary = self.vocabulary
         for word in {*self.tokenizer.words(text)} & {*self.tokenizer.all_special_tokens}:
             problems.add("", f"{word!r} is a sign of the model's own, which stands in no text; use another word")

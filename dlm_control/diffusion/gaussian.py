@@ -25,7 +25,7 @@ class GaussianBackbone(Backbone):
     """A Diffusion-LM. It alone has noisy embeddings that move little by little, and so the update of 2022."""
 
     kind = "gaussian"
-    settings: ClassVar[tuple[str, ...]] = ("sampler", "spacing", "temperature", "clamp", "evidence")
+    settings: ClassVar[tuple[str, ...]] = ("sampler", "spacing", "temperature", "clamp", "local_likelihood_weight")
     likelihood_calls = len(_LEVELS)
     model: DiffusionLM
 
@@ -43,8 +43,8 @@ class GaussianBackbone(Backbone):
         return self.model.diffused(self.model.word_embedding.weight.detach().float())
 
     @property
-    def max_canvas(self) -> int:
-        return self.model.config.max_canvas
+    def max_seq_len(self) -> int:
+        return self.model.config.max_seq_len
 
     @property
     def length_counts(self) -> Sequence[int]:
@@ -63,26 +63,26 @@ class GaussianBackbone(Backbone):
     def log_snr(self, t: Tensor) -> Tensor:
         return self.model.schedule.log_snr(t)
 
-    def local_evidence(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def local_likelihood(self, x_t: Tensor, t: Tensor) -> Tensor:
         alpha, sigma = (v[:, None, None] for v in self.model.schedule.alpha_sigma(t))
         return alpha / sigma.square() * (x_t @ self.embeddings.T)
 
     @torch.no_grad()
     def nats_per_word(self, ids: Tensor, length: Tensor) -> Tensor:
         """As the base says: at five noise levels, each with the answer at the level above in mind. What a position itself says
-        of its word (`local_evidence`) does not count."""
-        canvas, total = ids.shape[1], torch.zeros(len(ids), device=ids.device)
-        live = torch.arange(canvas, device=ids.device) < length[:, None]
+        of its word (`local_likelihood`) does not count."""
+        seq_len, total = ids.shape[1], torch.zeros(len(ids), device=ids.device)
+        live = torch.arange(seq_len, device=ids.device) < length[:, None]
         earlier = None
         for level in _LEVELS:
             t = torch.full((len(ids),), level, device=ids.device)
-            noise = torch.randn(canvas, self.model.config.dim, generator=seeded("likelihood", str(level)))
+            noise = torch.randn(seq_len, self.model.config.dim, generator=seeded("likelihood", str(level)))
             x_t = self.corrupt(ids, t, noise.to(ids.device))
             earlier, logits = self.model(x_t, t, earlier)
             if logits is None:
                 logits = -0.5 * torch.cdist(earlier, self.embeddings).square() * self.model.config.dim
-            elif self.model.config.local_evidence:
-                logits = logits - self.local_evidence(x_t, t)
+            elif self.model.config.local_likelihood:
+                logits = logits - self.local_likelihood(x_t, t)
             costs = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
             total = total + (costs * live).sum(1) / length
         return total / self.likelihood_calls
@@ -98,9 +98,9 @@ class GaussianProcess(Process):
         temperature: divides the logits of the words.
         clamp: what x0 is made of word distributions p. `off`: p·E; `soft`: p²·E normalised, nearer to a word; `hard`: the
             likeliest word's embedding at every step (2022's clamping trick).
-        evidence: power to which each position's own likelihood p(x_t | word) is raised, where the model adds it to its logits.
-            1 is Bayes' rule for a text that was noised; below 1, words that the sampler's own noise put there weigh less, and
-            the other positions more.
+        local_likelihood_weight: power to which each position's own likelihood p(x_t | word) is raised, where the model
+            adds it to its logits. 1 is Bayes' rule for a text that was noised; below 1, words that the
+            sampler's own noise put there weigh less, and the other positions more.
     """
 
     def __init__(
@@ -111,9 +111,14 @@ class GaussianProcess(Process):
         spacing: str = "uniform",
         temperature: float = 1.0,
         clamp: str = "off",
-        evidence: float = 1.0,
+        local_likelihood_weight: float = 1.0,
     ) -> None:
-        self.backbone, self.temperature, self.clamp, self.evidence = backbone, temperature, clamp, evidence
+        self.backbone, self.temperature, self.clamp, self.local_likelihood_weight = (
+            backbone,
+            temperature,
+            clamp,
+            local_likelihood_weight,
+        )
         self.solver, self.schedule = _sampler(sampler), backbone.model.schedule
         self.levels, self.stochastic = noise_levels(steps, self.schedule, spacing), self.solver.stochastic
 
@@ -134,8 +139,8 @@ class GaussianProcess(Process):
         regressed = logits is None
         if logits is None:  # the words near its x0 (squared distance, as 2022 rounds)
             logits = -0.5 * torch.cdist(x0, self.backbone.embeddings).square() * model.config.dim
-        elif self.evidence != 1.0 and model.config.local_evidence:
-            logits = logits + (self.evidence - 1) * self.backbone.local_evidence(x_t, levels)
+        elif self.local_likelihood_weight != 1.0 and model.config.local_likelihood:
+            logits = logits + (self.local_likelihood_weight - 1) * self.backbone.local_likelihood(x_t, levels)
         log_probs = normalise(logits / self.temperature, latents.allowed)
         return Prediction(log_probs, x0 if regressed and self.clamp == "off" else self.embed(log_probs), x_t)
 
@@ -152,7 +157,7 @@ class GaussianProcess(Process):
         return replace(latents, z=x_s, memory=memory)
 
     def moments(self, latents: Latents, guided: Prediction, t: float, s: float) -> tuple[Tensor, float]:
-        """Mean (batch, canvas, dim) and standard deviation of x_s, which the update of 2022 needs.
+        """Mean (batch, seq_len, dim) and standard deviation of x_s, which the update of 2022 needs.
 
         Raises:
             UsageError: the sampler has none.

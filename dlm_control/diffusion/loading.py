@@ -27,7 +27,7 @@ def load_backbone(source: str | Path, device: str | torch.device = "cpu", dtype:
     Raises:
         UsageError: nothing is there, no backbone reads it, or device or dtype are none.
     """
-    wanted, place = dtype_of(dtype), device_of(device)
+    expected, place = dtype_of(dtype), device_of(device)
     folder = model_folder(source)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ def load_backbone(source: str | Path, device: str | torch.device = "cpu", dtype:
             "in ForMaskedLM)"
         )
     lm = cls.load(folder, str(source))
-    return lm if place.type == "cpu" and wanted is torch.float32 else lm.to(place, wanted)
+    return lm if place.type == "cpu" and expected is torch.float32 else lm.to(place, expected)
 
 
 def device_of(given: str | torch.device) -> torch.device:

@@ -16,11 +16,11 @@ from transformers import AutoModelForMaskedLM
 
 from dlm_control.diffusion.backbone import CLEAN, Backbone, Draws, Latents, Prediction, Process, normalise, read_pretrained
 from dlm_control.diffusion.samplers import ORDERS
-from dlm_control.support.errors import Problems, UsageError, suggestion
+from dlm_control.support.errors import ErrorCollector, UsageError, suggestion
 from dlm_control.support.seeds import seeded
 from dlm_control.text.tokenizer import WordTokenizer
 
-SETTLED = 1e4  # the local evidence of a word that stands
+SETTLED = 1e4  # the local likelihood of a word that stands
 _ROUNDING = 1e-4  # in float32 the level 1/22 times 22 can fall short of 1
 _PARTS, _MASKINGS = 4, 2  # a text's likelihood is judged with each quarter of its words masked, in two partitions
 
@@ -35,7 +35,7 @@ class MaskedBackbone(Backbone):
 
     kind = "masked"
     settings: ClassVar[tuple[str, ...]] = ("temperature", "order")
-    spaces: ClassVar[tuple[str, ...]] = ("logits", "x0")
+    spaces: ClassVar[tuple[str, ...]] = ("log_probs", "x0")
     likelihood_calls = _PARTS * _MASKINGS
 
     @classmethod
@@ -57,14 +57,14 @@ class MaskedBackbone(Backbone):
         return embedding.weight
 
     @property
-    def max_canvas(self) -> int:
+    def max_seq_len(self) -> int:
         most: int = self.model.config.max_position_embeddings
         return most
 
     @property
     def length_counts(self) -> Sequence[int]:
         counts: Sequence[int] | None = getattr(self.model.config, "length_counts", None)
-        return counts or [1] * self.max_canvas
+        return counts or [1] * self.max_seq_len
 
     def process(self, steps: int, **settings: Any) -> MaskedProcess:
         return MaskedProcess(self, steps, **settings)
@@ -81,7 +81,7 @@ class MaskedBackbone(Backbone):
     def log_snr(self, t: Tensor) -> Tensor:
         return -torch.logit(t.clamp(CLEAN, 1 - CLEAN))
 
-    def local_evidence(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def local_likelihood(self, x_t: Tensor, t: Tensor) -> Tensor:
         stands = (x_t[..., None, :] == self.embeddings).all(-1)
         return SETTLED * stands.to(x_t.dtype)
 
@@ -91,10 +91,10 @@ class MaskedBackbone(Backbone):
 
         The parts of a text of n words, and their sizes, are a function of n alone.
         """
-        canvas, total = ids.shape[1], torch.zeros(len(ids), device=ids.device)
-        live = torch.arange(canvas, device=ids.device) < length[:, None]
+        seq_len, total = ids.shape[1], torch.zeros(len(ids), device=ids.device)
+        live = torch.arange(seq_len, device=ids.device) < length[:, None]
         for number in range(_MASKINGS):
-            noise = torch.rand(self.max_canvas, generator=seeded("likelihood", number))[:canvas].to(ids.device)
+            noise = torch.rand(self.max_seq_len, generator=seeded("likelihood", number))[:seq_len].to(ids.device)
             rank = noise.expand(ids.shape).masked_fill(~live, math.inf).argsort(-1).argsort(-1)
             for part in range(_PARTS):
                 masked = live & (rank % _PARTS == part)
@@ -148,17 +148,17 @@ class MaskedProcess(Process):
     def step(self, latents: Latents, guided: Prediction, t: float, s: float, draws: Draws) -> Latents:
         """Draw every masked word, and settle so many of them that the share of masks among the open words is s."""
         log_probs, masked = guided.log_probs, latents.z == self.mask
-        canvas, vocab = log_probs.shape[1:]
-        gumbel = -torch.log(-torch.log(draws.uniform(canvas, vocab).clamp(1e-20, 1 - 1e-7)))
+        seq_len, vocab = log_probs.shape[1:]
+        gumbel = -torch.log(-torch.log(draws.uniform(seq_len, vocab).clamp(1e-20, 1 - 1e-7)))
         drawn = (log_probs + gumbel).argmax(-1)  # one draw of each position's distribution (Maddison et al. 2014)
         left = torch.floor(s * _several(latents.allowed).sum(-1) + _ROUNDING).long()
         number = masked.sum(-1) - left
         if self.order == "confidence":
             rank = log_probs.gather(-1, drawn[..., None])[..., 0]
         elif self.order == "random":
-            rank = draws.uniform(canvas)
+            rank = draws.uniform(seq_len)
         else:
-            places = torch.arange(canvas, device=drawn.device).float().expand_as(drawn)
+            places = torch.arange(seq_len, device=drawn.device).float().expand_as(drawn)
             rank = places if self.order == "right_to_left" else -places
         order = rank.masked_fill(~masked, -math.inf).argsort(-1, descending=True).argsort(-1)
         settled = masked & (order < number[:, None])
@@ -173,14 +173,14 @@ class MaskedProcess(Process):
         return allowed.index_fill(-1, column, False)
 
     def _open(self, latents: Latents) -> Tensor:
-        """(batch, canvas, vocab): what may still come; where a word stands, that word alone."""
+        """(batch, seq_len, vocab): what may still come; where a word stands, that word alone."""
         stands = latents.z != self.mask
         alone = torch.zeros_like(latents.allowed).scatter(-1, latents.z[..., None], True)
         return torch.where(stands[..., None], alone, latents.allowed)
 
 
 def _several(allowed: Tensor) -> Tensor:
-    """(batch, canvas) bool: may more than one word stand here?"""
+    """(batch, seq_len) bool: may more than one word stand here?"""
     return allowed.sum(-1) > 1
 
 
@@ -190,7 +190,7 @@ def _check_words(tokenizer: WordTokenizer, table: Tensor, source: str) -> None:
     Raises:
         UsageError: with all that is wrong.
     """
-    problems = Problems(f"model {source!r}: its tokenizer")
+    problems = ErrorCollector(f"model {source!r}: its tokenizer")
     if tokenizer.mask_token_id is None:
         problems.add("", "has no mask token, and a masked model writes over masks")
     lacking = [name for name in ("unk_token", "pad_token", "eos_token") if getattr(tokenizer, name) is None]

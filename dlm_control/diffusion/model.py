@@ -20,8 +20,8 @@ class Denoised(NamedTuple):
     """What the network says of the clean sentence.
 
     Attributes:
-        x0: (batch, canvas, dim), its embeddings.
-        logits: (batch, canvas, vocab), log-scores of the words, or None for a head that predicts embeddings alone.
+        x0: (batch, seq_len, dim), its embeddings.
+        logits: (batch, seq_len, vocab), log-scores of the words, or None for a head that predicts embeddings alone.
     """
 
     x0: Tensor
@@ -35,11 +35,11 @@ class DiffusionLMConfig(PretrainedConfig):
         vocab_size: number of words.
         dim: size of a word embedding.
         width, depth, heads: of the transformer.
-        max_canvas: the longest sentence it knows, END and PADs included.
+        max_seq_len: the longest sentence it knows, END and PADs included.
         schedule: name of the noise schedule.
         head: `words` (categorical, x0 = softmax(logits)·E), `x0`, `eps` or `mu` (regression, as in 2022).
         unit_norm: embeddings live on the sphere of radius sqrt(dim); otherwise they are free, as in 2022.
-        local_evidence: add log p(x_t | word) of each position to its logits, so that the network has to learn only what
+        local_likelihood: add log p(x_t | word) of each position to its logits, so that the network has to learn only what
             the other positions say (Gulrajani & Hashimoto 2023, §3 "output prior").
         length_counts: how many training sentences have n words, n = 0, 1, …; lengths are drawn from it.
     """
@@ -53,17 +53,17 @@ class DiffusionLMConfig(PretrainedConfig):
         width: int = 192,
         depth: int = 6,
         heads: int = 6,
-        max_canvas: int = 96,
+        max_seq_len: int = 96,
         schedule: str = "sqrt",
         head: str = "words",
         unit_norm: bool = True,
-        local_evidence: bool = True,
+        local_likelihood: bool = True,
         length_counts: list[int] | None = None,
         **kwargs: object,
     ) -> None:
         self.vocab_size, self.dim, self.width, self.depth, self.heads = vocab_size, dim, width, depth, heads
-        self.max_canvas, self.schedule, self.head = max_canvas, schedule, head
-        self.unit_norm, self.local_evidence = unit_norm, local_evidence
+        self.max_seq_len, self.schedule, self.head = max_seq_len, schedule, head
+        self.unit_norm, self.local_likelihood = unit_norm, local_likelihood
         self.length_counts = length_counts or []
         super().__init__(**kwargs)  # type: ignore[arg-type]
 
@@ -81,7 +81,7 @@ class DiffusionLM(PreTrainedModel):
         self.word_embedding = nn.Embedding(config.vocab_size, config.dim)
         self.rounding_bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.input = nn.Linear(2 * config.dim, width)
-        self.position = nn.Embedding(config.max_canvas, width)
+        self.position = nn.Embedding(config.max_seq_len, width)
         self.noise_level = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         self.layers = nn.ModuleList(encoder_layer(width, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
@@ -116,13 +116,13 @@ class DiffusionLM(PreTrainedModel):
         """Predict the clean sentence.
 
         Args:
-            x_t: (batch, canvas, dim), noisy embeddings.
+            x_t: (batch, seq_len, dim), noisy embeddings.
             t: (batch,), noise level in [0, 1].
-            self_cond: (batch, canvas, dim), an earlier x0 of the same sentence, or None (Chen et al. 2022, Analog Bits).
+            self_cond: (batch, seq_len, dim), an earlier x0 of the same sentence, or None (Chen et al. 2022, Analog Bits).
         """
         earlier = torch.zeros_like(x_t) if self_cond is None else self_cond
         dtype = self.input.weight.dtype  # of the layers; what goes in and comes out is float32 all the same
-        h = self.input(torch.cat([x_t, earlier], dim=-1).to(dtype))  # (batch, canvas, width)
+        h = self.input(torch.cat([x_t, earlier], dim=-1).to(dtype))  # (batch, seq_len, width)
         level = self.noise_level(sinusoids(self.schedule.log_snr(t)).to(dtype))
         h = h + self.position.weight[: x_t.shape[1]] + level[:, None]
         for layer in self.layers:
@@ -130,12 +130,12 @@ class DiffusionLM(PreTrainedModel):
         out = self.output(self.norm(h)).to(x_t.dtype)
         if self.config.head != "words":
             return Denoised(self._to_x0(out, x_t, t), None)
-        if self.config.local_evidence:
-            out = out + self.local_evidence(x_t, t)
+        if self.config.local_likelihood:
+            out = out + self.local_likelihood(x_t, t)
         return Denoised(out.softmax(-1) @ self._table(out.dtype), out)
 
-    def local_evidence(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """log p(x_t at i | word at i) up to a constant, (batch, canvas, vocab), for x_t (batch, canvas, dim) and t (batch,)."""
+    def local_likelihood(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """log p(x_t at i | word at i) up to a constant: (batch, seq_len, vocab), of x_t (batch, seq_len, dim), t (batch,)."""
         alpha, sigma = (v[:, None, None] for v in self.schedule.alpha_sigma(t))
         return alpha / sigma.square() * (x_t @ self._table(x_t.dtype).T)
 
@@ -154,7 +154,7 @@ class DiffusionLM(PreTrainedModel):
         return (out - of_x_t[:, None, None] * x_t) / of_x0[:, None, None]
 
     def rounding_logits(self, x0: Tensor) -> Tensor:
-        """(batch, canvas, vocab), the scores of words for clean embeddings: x0·Eᵀ + b (Li et al. 2022, §4.2)."""
+        """(batch, seq_len, vocab), the scores of words for clean embeddings: x0·Eᵀ + b (Li et al. 2022, §4.2)."""
         return x0 @ self.embeddings.T + self.rounding_bias
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # `dlm ls` lists samplers, and torch takes seconds to import
 
     from dlm_control.diffusion.schedule import NoiseSchedule
 
-Noise = Callable[[], "Tensor"]  # fresh standard normal numbers, (batch, canvas, dim)
+Noise = Callable[[], "Tensor"]  # fresh standard normal numbers, (batch, seq_len, dim)
 Memory = Mapping[str, "Tensor"]
 CLAMPS = ("off", "soft", "hard")
 ORDERS = ("confidence", "random", "left_to_right", "right_to_left")  # in which a masked model settles its words
@@ -43,9 +43,9 @@ class Sampler(ABC):
 
         Args:
             schedule: of the model.
-            x_t: (batch, canvas, dim), at noise level t.
+            x_t: (batch, seq_len, dim), at noise level t.
             t, s: noise levels.
-            x0: (batch, canvas, dim), the denoiser's answer.
+            x0: (batch, seq_len, dim), the denoiser's answer.
             noise: gives standard normal numbers of the same shape.
             memory: of earlier steps, (batch, …) each; empty at first.
         """
@@ -70,7 +70,7 @@ class DDIM(Sampler):
         return mean + deviation * noise() if deviation > 0 else mean, memory
 
     def moments(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor) -> tuple[Tensor, float]:
-        """Mean (batch, canvas, dim) and standard deviation of x_s."""
+        """Mean (batch, seq_len, dim) and standard deviation of x_s."""
         alpha_t, sigma_t, alpha_s, sigma_s = _coefficients(schedule, t, s)
         deviation = self.eta * sigma_s / sigma_t * math.sqrt(max(0.0, 1 - (alpha_t / alpha_s) ** 2)) if s > 0 else 0.0
         direction = (x_t - alpha_t * x0) / sigma_t
@@ -168,8 +168,8 @@ def noise_levels(steps: int, schedule: NoiseSchedule, spacing: str = "uniform") 
     elif spacing == "log-snr":
         grid = torch.linspace(1 - 1 / 2000, 1 / 2000, 20_001, dtype=torch.float64)
         log_snr = schedule.log_snr(grid).numpy()
-        wanted = np.linspace(log_snr[0], log_snr[-1], steps + 1)
-        levels = torch.from_numpy(np.interp(wanted, log_snr, grid.numpy()))
+        expected = np.linspace(log_snr[0], log_snr[-1], steps + 1)
+        levels = torch.from_numpy(np.interp(expected, log_snr, grid.numpy()))
     else:
         raise UsageError(f"spacing: unknown {spacing!r}{suggestion(spacing, SPACINGS)}; there are: {', '.join(SPACINGS)}")
     levels[0], levels[-1] = 1.0, 0.0

@@ -86,8 +86,8 @@ class Phrases:
 def wanted_at(plans: Sequence[Plan], position: int, words: int | None) -> frozenset[int] | None:
     """The words that `at` allows at a position of a text of so many words (None: unknown); None: any."""
     places = (position,) if words is None else (position, position - words)
-    wanted = [plan.at[place] for plan in plans for place in places if place in plan.at]
-    return frozenset.intersection(*wanted) if wanted else None
+    expected = [plan.at[place] for plan in plans for place in places if place in plan.at]
+    return frozenset.intersection(*expected) if expected else None
 
 
 def feasible_lengths(plans: Sequence[Plan], most: int, ordinary: frozenset[int]) -> list[int]:
@@ -119,8 +119,8 @@ def _endings(plans: Sequence[Plan], most: int, ordinary: frozenset[int], words: 
     states = {(tuple(template.start for template in templates), phrases.start)}
     endings = []
     for position in range(most):
-        wanted = wanted_at(plans, position, words)
-        allowed = usable if wanted is None else usable & wanted
+        expected = wanted_at(plans, position, words)
+        allowed = usable if expected is None else usable & expected
         reached = set()
         for nodes, progress in states:
             telling = phrases.words(progress.unmet)
@@ -164,8 +164,8 @@ class GapChoices:
         self._templates = [Template(plan.template) for plan in plans if plan.template is not None]
         self._words = words
         usable = ordinary.difference(*(plan.forbidden for plan in plans))
-        wanted = [wanted_at(plans, position, words) for position in range(words)]
-        self._allowed = [usable if these is None else usable & these for these in wanted]
+        expected = [wanted_at(plans, position, words) for position in range(words)]
+        self._allowed = [usable if these is None else usable & these for these in expected]
         self.start = tuple(template.start for template in self._templates)
         self.count = lru_cache(maxsize=None)(self._count)
 

@@ -90,7 +90,7 @@ class _Task:
     def of(cls, lm: Backbone, request: Request, preset: Preset) -> _Task:
         controls = [_under(preset, control).bind(lm) for control in with_unique_names(request.controls)]
         plans = [(control.name, control.plan) for control in controls if control.control.weight > 0]
-        return cls(request, controls, Layouts(plans, lm.tokenizer, lm.length_counts, lm.max_canvas))
+        return cls(request, controls, Layouts(plans, lm.tokenizer, lm.length_counts, lm.max_seq_len))
 
     def checks(self, text: str) -> dict[str, Check]:
         """What every control says of a text."""
@@ -118,14 +118,14 @@ def _under(preset: Preset, control: Control) -> Control:
 
 
 def _batches(jobs: Sequence[_Job], rows: int, particles: int) -> Iterator[list[_Job]]:
-    """Jobs of one canvas, so many at a time; the particles of an item stay together."""
+    """Jobs of one sequence length, so many at a time; the particles of an item stay together."""
     if particles > 1:
         yield from (list(jobs[i : i + particles]) for i in range(0, len(jobs), particles))
         return
-    by_canvas: dict[int, list[_Job]] = {}
+    by_seq_len: dict[int, list[_Job]] = {}
     for job in jobs:
-        by_canvas.setdefault(job.layout.canvas, []).append(job)
-    for same in by_canvas.values():
+        by_seq_len.setdefault(job.layout.seq_len, []).append(job)
+    for same in by_seq_len.values():
         yield from (same[i : i + rows] for i in range(0, len(same), rows))
 
 
@@ -180,7 +180,7 @@ class _Run:
 
     @torch.no_grad()
     def samples(self, jobs: list[_Job]) -> list[Sample]:
-        """Texts of jobs that share a canvas. Rows left over repeat the last job and are thrown away.
+        """Texts of jobs of one sequence length. Rows left over repeat the last job and are thrown away.
 
         With particles all jobs are of one item, and the text is the one of whichever particle is chosen.
         """
@@ -228,7 +228,7 @@ class _Run:
     def _guidance(self, process: Process, groups: Sequence[Group]) -> Guidance:
         preset = self.preset
         if preset.guidance == "paper":
-            return PaperGuidance(self.lm, process, groups, strength=preset.strength)
+            return PaperGuidance(self.lm, process, groups, fluency_weight=preset.fluency_weight)
         return TiltGuidance(self.lm, process, groups, preset.scale, preset.conflict, preset.lagrangian, self.trace)
 
     def _words(self, process: Process, latents: Latents, guided: Prediction) -> list[list[int]]:
@@ -245,10 +245,10 @@ class _Run:
         guided: Prediction,
         groups: Sequence[Group],
         jobs: list[_Job],
-        wanted: set[int],
+        expected: set[int],
     ) -> dict[int, Sample]:
-        """The wanted rows as samples; checks are asked where the choice needs them."""
-        if not wanted:
+        """The expected rows as samples; checks are asked where the choice needs them."""
+        if not expected:
             return {}
         ids = process.words(latents, guided)
         energies = self._energies(ids, latents, groups)
@@ -257,7 +257,7 @@ class _Run:
             nats, calls = self.lm.nats_per_word(ids, latents.length).tolist(), calls + self.lm.likelihood_calls
         found = {}
         for row, each in enumerate(self._words(process, latents, guided)):
-            if row in wanted:
+            if row in expected:
                 text = self._text(each)
                 found[row] = Sample(
                     text=text,

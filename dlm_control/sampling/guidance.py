@@ -123,7 +123,7 @@ class TiltGuidance(Guidance):
         for control in acting:
             change, energy = tilt(control, state)
             if self.scale == "rms":
-                change = unit_rms(change, probs, state.words)
+                change = unit_rms(change, probs, state.length)
             strength, latents = self._multiplier(control.name, energy, latents)
             strength = control.weight_at(t) * strength
             energies[control.name], pushes[control.name] = energy, strength[:, None, None] * change
@@ -151,15 +151,15 @@ _MULTIPLIER = "multiplier of "  # in the memory
 def state_of(lm: Backbone, said: Prediction, latents: Latents, t: float) -> State:
     """What a controller may read of a batch at noise level t."""
     levels = torch.full((len(latents.z),), t, device=latents.length.device)
-    return State(x_t=said.x_t, t=levels, x0=said.x0, logits=said.log_probs, words=latents.length, lm=lm)
+    return State(x_t=said.x_t, t=levels, x0=said.x0, log_probs=said.log_probs, length=latents.length, lm=lm)
 
 
 def finished_state(lm: Backbone, ids: Tensor, length: Tensor) -> State:
-    """The state of finished texts, (batch, canvas) word ids: almost no noise, no doubt about any word."""
+    """The state of finished texts, (batch, seq_len) word ids: almost no noise, no doubt about any word."""
     embeddings = lm.embeddings[ids]
     logits = embeddings.new_full((*ids.shape, len(lm.embeddings)), FLOOR).scatter(-1, ids[..., None], 0.0)
     levels = torch.full((len(ids),), CLEAN, device=ids.device)
-    return State(x_t=embeddings, t=levels, x0=embeddings, logits=logits, words=length, lm=lm)
+    return State(x_t=embeddings, t=levels, x0=embeddings, log_probs=logits, length=length, lm=lm)
 
 
 def rows_of(said: Prediction, rows: Tensor) -> Prediction:
@@ -173,14 +173,14 @@ def inner(a: Tensor, b: Tensor, probs: Tensor) -> Tensor:
 
 
 def unit_rms(change: Tensor, probs: Tensor, words: Tensor) -> Tensor:
-    """A change (batch, canvas, vocab) of log-probabilities at root mean square 1 an item, over its words and under p."""
+    """A change (batch, seq_len, vocab) of log-probabilities at root mean square 1 an item, over its words and under p."""
     centred = change - (probs * change).sum(-1, keepdim=True)
     rms = (inner(centred, centred, probs) / words).sqrt()
     return centred / rms.clamp(min=LEAST_RMS)[:, None, None]
 
 
 def without_conflict(pushes: Sequence[Tensor], probs: Tensor) -> list[Tensor]:
-    """Each push without its part against any other, (batch, canvas, vocab) each."""
+    """Each push without its part against any other, (batch, seq_len, vocab) each."""
     centred = [push - (probs * push).sum(-1, keepdim=True) for push in pushes]
     projected = []
     for i, push in enumerate(centred):
@@ -195,7 +195,7 @@ def without_conflict(pushes: Sequence[Tensor], probs: Tensor) -> list[Tensor]:
 def tilt(control: BoundControl, state: State) -> tuple[Tensor, Tensor]:
     """How one control changes the log-probabilities of words.
 
-    `logits`: the energy is −log E_p[f(words)] with p a product over positions. Then −∂energy/∂log p(w at i), plus what the
+    `log_probs`: the energy is −log E_p[f(words)] with p a product over positions. Then −∂energy/∂log p(w at i), plus what the
     terms that leave position i free keep of p, is exactly the conditional marginal p(w at i | c); the tilt is its log-ratio
     to p.
 
@@ -204,12 +204,12 @@ def tilt(control: BoundControl, state: State) -> tuple[Tensor, Tensor]:
     second order, the energy itself, in nats. A satisfied control stops pushing, and no classifier is louder than another.
 
     Returns:
-        (batch, canvas, vocab), added to the log-probabilities at weight 1; (batch,), the energy before.
+        (batch, seq_len, vocab), added to the log-probabilities at weight 1; (batch,), the energy before.
     """
-    assert state.logits is not None and control.controller.reads is not None
-    probs = state.logits.exp()
-    if control.controller.reads == "logits":
-        energy, gradient = control.gradient(state, "logits")
+    assert control.controller.reads is not None
+    probs = state.log_probs.exp()
+    if control.controller.reads == "log_probs":
+        energy, gradient = control.gradient(state, "log_probs")
         kept = (1 + gradient.sum(-1, keepdim=True)).clamp(min=0)
         ratio = -gradient / probs.clamp(min=1e-30) + kept
         return torch.where(probs > 0, ratio.clamp(min=1e-9).log(), 0.0), energy
@@ -232,7 +232,7 @@ class PaperGuidance(Guidance):
 
     Args:
         lm, process, groups: as Guidance.
-        strength: λ; 0.01 for semantic content and length, 1e-4 for parts of speech, 5e-4 for trees, 0.1 for spans.
+        fluency_weight: λ; 0.01 for semantic content and length, 1e-4 for parts of speech, 5e-4 for trees, 0.1 for spans.
         lr: size of a sign step.
         inner_steps: how many after each sampling step.
 
@@ -245,7 +245,7 @@ class PaperGuidance(Guidance):
         lm: Backbone,
         process: Process,
         groups: Sequence[Group],
-        strength: float = 0.01,
+        fluency_weight: float = 0.01,
         lr: float = 0.1,
         inner_steps: int = 3,
     ) -> None:
@@ -253,7 +253,7 @@ class PaperGuidance(Guidance):
         if not isinstance(process, GaussianProcess):
             raise UsageError(f"guidance: the 2022 update moves noisy embeddings, and a {lm.kind} model has none; use tilt")
         self.process: GaussianProcess = process
-        self.strength, self.lr, self.inner_steps = strength, lr, inner_steps
+        self.fluency_weight, self.lr, self.inner_steps = fluency_weight, lr, inner_steps
 
     @torch.no_grad()
     def predict(self, latents: Latents, t: float) -> tuple[Prediction, Latents]:
@@ -287,8 +287,8 @@ class PaperGuidance(Guidance):
                 state = state_of(self.lm, said, latents, s)
             else:
                 levels = torch.full((len(x),), s, device=x.device)
-                state = State(x_t=x, t=levels, x0=x, logits=None, words=latents.length, lm=self.lm)
-            loss = self.strength * (mean - x).square().sum() / (deviation or 1.0)
+                state = State(x_t=x, t=levels, x0=x, log_probs=x[..., :0], length=latents.length, lm=self.lm)
+            loss = self.fluency_weight * (mean - x).square().sum() / (deviation or 1.0)
             for group, control in acting:
                 own = state if len(self.groups) == 1 else state.rows(group.filled(len(x), x.device))
                 energy = control.energy(own)

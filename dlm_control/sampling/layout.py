@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dlm_control.control.plan import Gap, Plan
-from dlm_control.diffusion.canvas import canvas_of
+from dlm_control.diffusion.seq_len import seq_len_of
 from dlm_control.sampling.automata import GapChoices, feasible_lengths, wanted_at
-from dlm_control.support.errors import Problems
+from dlm_control.support.errors import ErrorCollector
 from dlm_control.text.tokenizer import WordTokenizer
 
 
@@ -22,12 +22,12 @@ class Layout:
 
     Attributes:
         words: length of its text.
-        canvas: positions, END and PADs included.
-        allowed: (canvas, vocab) bool, the words that may stand at each position.
+        seq_len: positions, END and PADs included.
+        allowed: (seq_len, vocab) bool, the words that may stand at each position.
     """
 
     words: int
-    canvas: int
+    seq_len: int
     allowed: Tensor
 
 
@@ -38,19 +38,19 @@ class Layouts:
         plans: each with the name of its controller, for reports.
         tokenizer: of the language model.
         length_counts: how many training sentences have n words; lengths are drawn in proportion.
-        max_canvas: positions at most.
+        max_seq_len: positions at most.
 
     Raises:
         UsageError: no text obeys all plans; the report names those that contradict each other.
     """
 
     def __init__(
-        self, plans: Sequence[tuple[str, Plan]], tokenizer: WordTokenizer, length_counts: Sequence[int], max_canvas: int
+        self, plans: Sequence[tuple[str, Plan]], tokenizer: WordTokenizer, length_counts: Sequence[int], max_seq_len: int
     ) -> None:
-        self._plans, self._tokenizer, self._max_canvas = plans, tokenizer, max_canvas
+        self._plans, self._tokenizer, self._max_seq_len = plans, tokenizer, max_seq_len
         self._ordinary = frozenset(range(len(tokenizer))).difference(tokenizer.all_special_ids)
         self._merged = [plan for _, plan in plans]
-        feasible = feasible_lengths(self._merged, max_canvas - 1, self._ordinary)
+        feasible = feasible_lengths(self._merged, max_seq_len - 1, self._ordinary)
         if not feasible:
             self._explain()
         weights = [length_counts[n] + 0.01 if n < len(length_counts) else 0.01 for n in feasible]
@@ -59,8 +59,8 @@ class Layouts:
     def draw(self, generator: torch.Generator) -> Layout:
         """One layout: a length as frequent as in training, then gap sizes, all choices alike."""
         words = self._lengths[int(torch.multinomial(self._weights, 1, generator=generator))]
-        canvas = canvas_of(words, self._max_canvas)
-        return Layout(words, canvas, self._allowed(canvas, words, self._path(words, generator)))
+        seq_len = seq_len_of(words, self._max_seq_len)
+        return Layout(words, seq_len, self._allowed(seq_len, words, self._path(words, generator)))
 
     def _path(self, words: int, generator: torch.Generator) -> list[int | None]:
         """The words that the templates fix, position by position, in a random choice of gap sizes with room for all phrases."""
@@ -78,26 +78,26 @@ class Layouts:
             if words in feasible_lengths([*self._merged, chosen], words, self._ordinary):
                 return fixed
 
-    def _allowed(self, canvas: int, words: int, fixed: list[int | None]) -> Tensor:
+    def _allowed(self, seq_len: int, words: int, fixed: list[int | None]) -> Tensor:
         pad, end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
-        allowed = torch.ones(canvas, len(self._tokenizer), dtype=torch.bool)
+        allowed = torch.ones(seq_len, len(self._tokenizer), dtype=torch.bool)
         allowed[:, sorted(frozenset(self._tokenizer.all_special_ids).union(*(plan.forbidden for plan in self._merged)))] = False
         allowed[words:] = False
         allowed[words, end] = True
         allowed[words + 1 :, pad] = True
         for position, word in enumerate(fixed):
-            wanted = wanted_at(self._merged, position, words)
+            expected = wanted_at(self._merged, position, words)
             if word is not None:
-                wanted = frozenset({word})
-            if wanted is not None:
+                expected = frozenset({word})
+            if expected is not None:
                 row = torch.zeros(len(self._tokenizer), dtype=torch.bool)
-                row[sorted(wanted)] = True
+                row[sorted(expected)] = True
                 allowed[position] &= row
         return allowed
 
     def _explain(self) -> None:
         """Raise with the smallest sets of controls that contradict each other."""
-        most = self._max_canvas - 1
+        most = self._max_seq_len - 1
         for size in range(1, len(self._plans) + 1):
             clashes = [
                 group
@@ -105,7 +105,7 @@ class Layouts:
                 if not feasible_lengths([plan for _, plan in group], most, self._ordinary)
             ]
             if clashes:
-                problems = Problems("controls that no text can obey")
+                problems = ErrorCollector("controls that no text can obey")
                 for group in clashes:
                     needs = "; ".join(f"{name} needs {_needs(plan)}" for name, plan in group)
                     problems.add("", f"{needs}; a text has 1 to {most} words")

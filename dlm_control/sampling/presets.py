@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from dlm_control.diffusion.samplers import CLAMPS, DDIM, ORDERS, SAMPLERS, SPACINGS
-from dlm_control.support.errors import Problems, suggestion
+from dlm_control.support.errors import ErrorCollector, suggestion
 from dlm_control.support.validation import check_arguments
 from dlm_control.support.values import Above, Bound, Fits, NoiseLevels, OneOf
 
@@ -33,10 +33,10 @@ class Preset:
         sampler, spacing: see `dlm_control.diffusion.samplers`.
         temperature: of the word distributions.
         clamp: `off`, `soft` or `hard`.
-        evidence: power of each position's own likelihood p(x_t | word); see `GaussianProcess`.
+        local_likelihood_weight: power of each position's own likelihood p(x_t | word); see `GaussianProcess`.
         order: in which a masked model settles its words; see `MaskedProcess`.
         guidance: `tilt` (Bayes' rule on word distributions) or `paper` (the 2022 update).
-        strength: λ of the 2022 update.
+        fluency_weight: λ of the 2022 update.
         candidates: texts drawn for each text returned.
         select: how one of them is chosen: `checks` (most obedient), `energies` (most obedient by the guides, no look at the
             checks), `likelihood` (of those that obey by the guides the likeliest under the model itself), or `mbr` (most like
@@ -58,10 +58,10 @@ class Preset:
     spacing: Annotated[str, OneOf(lambda: SPACINGS)] = "uniform"
     temperature: Factor = 0.9
     clamp: Annotated[str, OneOf(lambda: CLAMPS)] = "soft"
-    evidence: Factor = 0.7
+    local_likelihood_weight: Factor = 0.7
     order: Annotated[str, OneOf(lambda: ORDERS)] = "confidence"
     guidance: Annotated[str, OneOf(lambda: GUIDANCES)] = "tilt"
-    strength: Factor = 0.01
+    fluency_weight: Factor = 0.01
     candidates: Count = 3
     select: Annotated[str, OneOf(lambda: SELECTIONS)] = "energies"
     particles: Count = 1
@@ -88,10 +88,10 @@ PRESETS = {
     "default": Preset(),
     "sound": Preset(candidates=6, select="likelihood"),
     "fast": Preset(steps=20, candidates=1),
-    "single": Preset(steps=50, temperature=1.2, evidence=0.85, candidates=1, interval=(0.0, 1.0)),
+    "single": Preset(steps=50, temperature=1.2, local_likelihood_weight=0.85, candidates=1, interval=(0.0, 1.0)),
     "paper": Preset(
-        steps=200, sampler="ddim-eta1", temperature=1.0, clamp="hard", evidence=1.0, guidance="paper", candidates=1,
-        select="checks", interval=(0.0, 1.0),
+        steps=200, sampler="ddim-eta1", temperature=1.0, clamp="hard", local_likelihood_weight=1.0, guidance="paper",
+        candidates=1, select="checks", interval=(0.0, 1.0),
     ),
 }  # fmt: skip
 
@@ -118,7 +118,7 @@ def preset(name: str, /, **changes: Any) -> Preset:
     Raises:
         UsageError: unknown name or key, or values that cannot be; all in one report.
     """
-    problems = Problems(f"preset {name!r}")
+    problems = ErrorCollector(f"preset {name!r}")
     if name not in PRESETS:
         problems.add("", f"unknown{suggestion(name, PRESETS)}; there are: {', '.join(PRESETS)}")
     found = check_arguments(problems, "", Preset, changes)
@@ -139,8 +139,8 @@ def preset(name: str, /, **changes: Any) -> Preset:
         problems.add("early_stop", "particles are resampled together, none can stop before the others; give one of the two")
     texts = made.candidates * made.particles
     if made.select == "mbr" and texts < LEAST_FOR_MBR:
-        told = f"mbr takes the text most like the others and needs {LEAST_FOR_MBR} or more of them, not {texts}"
-        problems.add("select", f"{told}; raise candidates, or select: checks")
+        message = f"mbr takes the text most like the others and needs {LEAST_FOR_MBR} or more of them, not {texts}"
+        problems.add("select", f"{message}; raise candidates, or select: checks")
     if made.max_calls is not None and made.calls() > made.max_calls:
         product = f"{made.steps} steps × {made.candidates} candidates × {made.particles} particles"
         problems.add("max_calls", f"{product} = {made.calls()} network calls a text exceed the budget of {made.max_calls}")
@@ -159,14 +159,14 @@ def check_kind(given: Preset, kind: str, settings: Sequence[str]) -> None:
     Raises:
         UsageError: values are set, other than the default's, that this kind has no use for.
     """
-    problems, usual = Problems("preset"), Preset()
+    problems, usual = ErrorCollector("preset"), Preset()
     if given.guidance == "paper" and kind != "gaussian":
         problems.add("guidance", f"the 2022 update moves noisy embeddings, and a {kind} model has none; use tilt")
     for name in _OF_A_KIND:
         if name not in settings and getattr(given, name) != getattr(usual, name):
-            told = f"{getattr(given, name)!r} is nothing that a {kind} model can use; it takes {', '.join(settings)}"
-            problems.add(name, told)
+            message = f"{getattr(given, name)!r} is nothing that a {kind} model can use; it takes {', '.join(settings)}"
+            problems.add(name, message)
     problems.raise_if_any()
 
 
-_OF_A_KIND = ("sampler", "spacing", "clamp", "evidence", "order")
+_OF_A_KIND = ("sampler", "spacing", "clamp", "local_likelihood_weight", "order")

@@ -49,9 +49,9 @@ class Trace:
         Args:
             t: noise level.
             indices: of the items in the first rows of the batch; the others are not noted.
-            logits: (batch, canvas, vocab), log-probabilities of words before the pushes.
+            logits: (batch, seq_len, vocab), log-probabilities of words before the pushes.
             energies: (batch,) by control.
-            pushes: (batch, canvas, vocab) by control.
+            pushes: (batch, seq_len, vocab) by control.
         """
         probs, likeliest = logits.exp(), logits.argmax(-1)
         centred = {name: push - (probs * push).sum(-1, keepdim=True) for name, push in pushes.items()}

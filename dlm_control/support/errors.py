@@ -10,7 +10,7 @@ from typing import NamedTuple
 _LONGEST = 60  # letters that are compared with known words
 
 
-class Fault(NamedTuple):
+class Issue(NamedTuple):
     """One thing that is wrong, and where; an empty place speaks of the whole."""
 
     place: str
@@ -24,15 +24,15 @@ class UsageError(ValueError):
     """A mistake of the caller's: what was given, what was expected, what to do.
 
     Attributes:
-        faults: those that a report lists; the message itself where there is but one.
+        issues: those that a report lists; the message itself where there is but one.
     """
 
-    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+    def __init__(self, message: str, issues: Sequence[Issue] = ()) -> None:
         super().__init__(message)
-        self.faults = tuple(faults) or (Fault("", message),)
+        self.issues = tuple(issues) or (Issue("", message),)
 
 
-class Problems:
+class ErrorCollector:
     """Collects faults so that one report can name them all.
 
     Args:
@@ -45,15 +45,15 @@ class Problems:
 
     def __init__(self, subject: str, lines: Mapping[str, int] | None = None) -> None:
         self.subject, self.lines = subject, {} if lines is None else lines
-        self.found: list[Fault] = []
+        self.found: list[Issue] = []
 
     def add(self, place: str, message: str) -> None:
         """Note one fault; an empty place speaks of the whole subject."""
-        self.found.append(Fault(place, message))
+        self.found.append(Issue(place, message))
 
-    def adopt(self, place: str, error: UsageError) -> None:
+    def extend(self, place: str, error: UsageError) -> None:
         """Note the faults of another report, their places below this one's."""
-        for fault in error.faults:
+        for fault in error.issues:
             self.add(f"{place}.{fault.place}" if place and fault.place else place or fault.place, fault.message)
 
     def raise_if_any(self) -> None:
@@ -81,7 +81,7 @@ def suggestion(given: str, known: Iterable[str]) -> str:
     return f", did you mean {folded[near[0]]!r}?" if near else ""
 
 
-def shown(value: object, most: int = 80) -> str:
+def short_repr(value: object, most: int = 80) -> str:
     """What was given, as a report shows it: its repr, cut where it is long."""
     try:
         text = repr(value)

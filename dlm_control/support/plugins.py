@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any
 
-from dlm_control.support.errors import Problems, UsageError, suggestion
+from dlm_control.support.errors import ErrorCollector, UsageError, suggestion
 from dlm_control.support.validation import check_arguments
 
 
@@ -22,7 +22,7 @@ def installed(group: str, name: str, unknown: str, place: str, /, *arguments: An
         UsageError: no such entry point, or no such settings.
     """
     cls = installed_class(group, name, unknown)
-    problems = Problems(place)
+    problems = ErrorCollector(place)
     found = check_arguments(problems, "", cls, settings, positional=len(arguments))
     problems.raise_if_any()
     return cls(*arguments, **found)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
-from dlm_control.support.errors import Problems, UsageError, shown, suggestion
+from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, suggestion
 from dlm_control.support.values import MisfitError, fitted
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -18,7 +18,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def check_arguments(
-    problems: Problems,
+    problems: ErrorCollector,
     place: str,
     function: Callable[..., Any],
     given: Mapping[Any, Any],
@@ -50,13 +50,13 @@ def check_arguments(
     found = {}
     for key, value in given.items():
         if not isinstance(key, str) or key in reserved or (key not in named and open_ended is None):
-            key = key if isinstance(key, str) else shown(key)
+            key = key if isinstance(key, str) else short_repr(key)
             problems.add(f"{head}{key}", f"unknown key{suggestion(key, [*named, *others])}; {takes}")
             continue
         try:
             found[key] = fitted(kinds.get(key if key in named else str(open_ended), Any), value, f"{head}{key}")
         except MisfitError as misfit:
-            problems.found += misfit.faults
+            problems.found += misfit.issues
     for key, parameter in named.items():
         if key not in given and parameter.default is parameter.empty:
             problems.add(f"{head}{key}", f"missing; {takes}")
@@ -115,7 +115,7 @@ def checked_call(
     Raises:
         UsageError: they do not fit, all faults in one report; of a single one in one line.
     """
-    problems = Problems(subject)
+    problems = ErrorCollector(subject)
     parameters = list(inspect.signature(function).parameters.values())[own:]
     names = [p.name for p in parameters if p.kind in _POSITIONAL]
     rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)

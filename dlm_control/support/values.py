@@ -14,9 +14,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from dlm_control.support.errors import Fault, shown, suggestion
+from dlm_control.support.errors import Issue, short_repr, suggestion
 
-_TOLD: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "nothing"}
+_TOLD: dict[Any, str] = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", NoneType: "nothing"}
 _LISTS = (list, tuple, Sequence, Collection, Iterable)
 _MAPPINGS = (dict, Mapping)
 _LARGEST = 1e308  # a larger int is no float
@@ -78,13 +78,13 @@ class MisfitError(Exception):
     """A value does not fit.
 
     Attributes:
-        faults: places start with that of the value.
+        issues: places start with that of the value.
         inner: something within the value is at fault.
     """
 
-    def __init__(self, faults: Sequence[Fault], inner: bool = False) -> None:
-        super().__init__("; ".join(map(str, faults)))
-        self.faults, self.inner = list(faults), inner
+    def __init__(self, issues: Sequence[Issue], inner: bool = False) -> None:
+        super().__init__("; ".join(map(str, issues)))
+        self.issues, self.inner = list(issues), inner
 
 
 def fitted(kind: Any, value: object, place: str = "") -> Any:
@@ -137,7 +137,7 @@ def plain(value: object) -> Any:
     return float(value) if isinstance(value, numpy.floating) else value.item()
 
 
-def told(kind: Any) -> str:
+def described(kind: Any) -> str:
     """An annotation in words."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
@@ -145,15 +145,19 @@ def told(kind: Any) -> str:
         whole = [rule.words for rule in rules if isinstance(rule, Fits)]
         more = [rule.words for rule in rules if isinstance(rule, Bound)]
         options = [", ".join(rule.options()) for rule in rules if isinstance(rule, OneOf)]
-        return whole[0] if whole else f"one of {options[0]}" if options else " ".join([told(base), *more])
+        return whole[0] if whole else f"one of {options[0]}" if options else " ".join([described(base), *more])
     if origin in (Union, UnionType):
-        return " or ".join(map(told, parts))
+        return " or ".join(map(described, parts))
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if (origin or kind) in _LISTS:
         each = [part for part in parts if part is not Ellipsis]
         fixed = origin is tuple and Ellipsis not in parts
-        return f"a list of {', '.join(map(told, each))}" if fixed else f"a list{f', each {told(each[0])}' if each else ''}"
+        return (
+            f"a list of {', '.join(map(described, each))}"
+            if fixed
+            else f"a list{f', each {described(each[0])}' if each else ''}"
+        )
     if (origin or kind) in _MAPPINGS:
         return "keys and values"
     return _TOLD.get(kind, getattr(kind, "__name__", str(kind)))
@@ -196,10 +200,10 @@ def _listed(kind: Any, value: object, place: str) -> Any:
     if fixed and len(value) != len(parts):
         raise _unfit(kind, value, place)
     kinds = parts if fixed else (*(parts or (Any,))[:1],) * len(value)
-    faults: list[Fault] = []
-    found = [_collected(each, item, f"{place}[{i}]", faults) for i, (each, item) in enumerate(zip(kinds, value, strict=True))]
-    if faults:
-        raise MisfitError(faults, inner=True)
+    issues: list[Issue] = []
+    found = [_collected(each, item, f"{place}[{i}]", issues) for i, (each, item) in enumerate(zip(kinds, value, strict=True))]
+    if issues:
+        raise MisfitError(issues, inner=True)
     if origin is tuple or (origin is list and type(value) is not list):
         return origin(found)
     return value if all(a is b for a, b in zip(found, value, strict=True)) else found
@@ -209,24 +213,24 @@ def _mapped(kind: Any, value: object, place: str) -> Any:
     if not isinstance(value, Mapping):
         raise _unfit(kind, value, place)
     keys, values = get_args(kind) or (Any, Any)
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     found = {}
     for key, item in value.items():
         inner = f"{place}.{key}" if place else str(key)
         try:
-            found[fitted(keys, key)] = _collected(values, item, inner, faults)
+            found[fitted(keys, key)] = _collected(values, item, inner, issues)
         except MisfitError:
-            faults.append(Fault(place, f"expected {told(keys)} as key, got {shown(key)}"))
-    if faults:
-        raise MisfitError(faults, inner=True)
+            issues.append(Issue(place, f"expected {described(keys)} as key, got {short_repr(key)}"))
+    if issues:
+        raise MisfitError(issues, inner=True)
     return found
 
 
-def _collected(kind: Any, value: object, place: str, faults: list[Fault]) -> Any:
+def _collected(kind: Any, value: object, place: str, issues: list[Issue]) -> Any:
     try:
         return fitted(kind, value, place)
     except MisfitError as misfit:
-        faults += misfit.faults
+        issues += misfit.issues
         return None
 
 
@@ -240,13 +244,13 @@ def _is_a(value: object, kind: type) -> bool:
 
 
 def _unfit(kind: Any, value: object, place: str) -> MisfitError:
-    number = isinstance(value, str) and "number" in told(kind) and _EXPONENT.fullmatch(value)
+    number = isinstance(value, str) and "number" in described(kind) and _EXPONENT.fullmatch(value)
     hint = f" (YAML wants {number[1]}.0{number[2]}, not {value})" if number else ""
     hint = hint or (f" (a class; make one: {value.__name__}(…))" if isinstance(value, type) else "")
-    return MisfitError([Fault(place, f"expected {told(kind)}, got {shown(value)}{hint}")])
+    return MisfitError([Issue(place, f"expected {described(kind)}, got {short_repr(value)}{hint}")])
 
 
 def _unknown(value: object, options: Collection[Any], place: str) -> MisfitError:
-    given = value if isinstance(value, str) else shown(value)
+    given = value if isinstance(value, str) else short_repr(value)
     near = suggestion(given, map(str, options)) if isinstance(value, (str, list)) else ""
-    return MisfitError([Fault(place, f"unknown {shown(value)}{near}; there are: {', '.join(map(str, options))}")])
+    return MisfitError([Issue(place, f"unknown {short_repr(value)}{near}; there are: {', '.join(map(str, options))}")])

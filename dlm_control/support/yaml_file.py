@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from dlm_control.support.errors import Problems, UsageError
+from dlm_control.support.errors import ErrorCollector, UsageError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -43,7 +43,7 @@ def read_yaml(path: Path) -> YamlFile:
         if root is None:
             raise UsageError(f"{path}: empty; expected keys and values")
         lines: dict[str, int] = {}
-        problems = Problems(str(path), lines)
+        problems = ErrorCollector(str(path), lines)
         _walk(root, "", lines, problems)
         problems.raise_if_any()
         content = loader.construct_document(root)
@@ -97,7 +97,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _walk(node: yaml.Node, place: str, lines: dict[str, int], problems: Problems) -> None:
+def _walk(node: yaml.Node, place: str, lines: dict[str, int], problems: ErrorCollector) -> None:
     """Note the line of every place below a node, and its faulty keys."""
     if isinstance(node, yaml.SequenceNode):
         for i, item in enumerate(node.value):

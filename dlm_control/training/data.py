@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dlm_control.diffusion.canvas import canvas_of
+from dlm_control.diffusion.seq_len import seq_len_of
 from dlm_control.support.errors import UsageError, suggestion
 from dlm_control.support.progress import hush
 from dlm_control.text.tokenizer import WordTokenizer
@@ -63,52 +63,52 @@ def read_split(source: str, split: str, columns: Sequence[str]) -> Dataset:
     return data
 
 
-def encode(tokenizer: WordTokenizer, texts: Sequence[str], max_canvas: int, source: str, remedy: str) -> list[list[int]]:
+def encode(tokenizer: WordTokenizer, texts: Sequence[str], max_seq_len: int, source: str, remedy: str) -> list[list[int]]:
     """Word ids of each text with END behind them.
 
     Args:
         tokenizer: of the words.
         texts: of a corpus.
-        max_canvas: positions at most.
+        max_seq_len: positions at most.
         source: of the texts; remedy: what to do about texts that do not fit; both for the error message.
 
     Raises:
-        UsageError: texts are empty or do not fit the canvas.
+        UsageError: texts are empty or are longer than the model takes.
     """
     ids = [[*tokenizer.word_ids(text), tokenizer.eos_token_id] for text in texts]
-    unfit = [i for i, sentence in enumerate(ids) if not 1 < len(sentence) <= max_canvas]
+    unfit = [i for i, sentence in enumerate(ids) if not 1 < len(sentence) <= max_seq_len]
     if unfit:
         raise UsageError(
-            f"--data {source}: {len(unfit)} of {len(texts)} texts are empty or longer than {max_canvas - 1} words "
+            f"--data {source}: {len(unfit)} of {len(texts)} texts are empty or longer than {max_seq_len - 1} words "
             f"(row {unfit[0]}: {texts[unfit[0]][:60]!r}); {remedy}"
         )
     return ids
 
 
 class Batch(NamedTuple):
-    """Rows of the corpus that share a canvas."""
+    """Rows of the corpus of one padded length."""
 
     rows: np.ndarray  # (batch,), indices into the corpus
-    canvas: int
+    seq_len: int
 
 
 class CanvasBatches:
     """Endless batches of sentences of like length: batch number `step` depends on (seed, step) alone.
 
-    A quarter of the sentences get 1 to 8 spare PADs, so that the model learns to end before its canvas does. Rows left over in
-    a bucket join the next larger one; only the rest of the largest waits for the next epoch's shuffle.
+    A quarter of the sentences get 1 to 8 spare PADs, so that the model learns to end before the sequence does. Rows left over
+    in a bucket join the next larger one; only the rest of the largest waits for the next epoch's shuffle.
 
     Args:
         lengths: words of each sentence, END not counted.
-        max_canvas: positions at most.
+        max_seq_len: positions at most.
         tokens: positions in a batch, about.
         seed: of the shuffles.
         multiple: batch sizes are multiples of it (the number of processes).
     """
 
-    def __init__(self, lengths: Sequence[int], max_canvas: int, tokens: int, seed: int, multiple: int = 8) -> None:
+    def __init__(self, lengths: Sequence[int], max_seq_len: int, tokens: int, seed: int, multiple: int = 8) -> None:
         self.lengths = np.asarray(lengths)
-        self.max_canvas, self.tokens, self.seed, self.multiple = max_canvas, tokens, seed, multiple
+        self.max_seq_len, self.tokens, self.seed, self.multiple = max_seq_len, tokens, seed, multiple
         self._first, self._epoch, self._batches = 0, -1, list[Batch]()
 
     def __getitem__(self, step: int) -> Batch:
@@ -126,16 +126,16 @@ class CanvasBatches:
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.lengths))
         spare = np.where(rng.random(len(order)) < 0.25, rng.integers(1, 9, len(order)), 0)
-        canvases = np.array([canvas_of(self.lengths[row], self.max_canvas, s) for row, s in zip(order, spare, strict=True)])
+        seq_lens = np.array([seq_len_of(self.lengths[row], self.max_seq_len, s) for row, s in zip(order, spare, strict=True)])
         batches, left = list[Batch](), np.empty(0, dtype=int)
-        for canvas in np.unique(canvases):
-            rows = np.concatenate([left, order[canvases == canvas]])
-            size = max(self.multiple, round(self.tokens / canvas / self.multiple) * self.multiple)
+        for seq_len in np.unique(seq_lens):
+            rows = np.concatenate([left, order[seq_lens == seq_len]])
+            size = max(self.multiple, round(self.tokens / seq_len / self.multiple) * self.multiple)
             full = len(rows) // size * size
-            batches += [Batch(part, int(canvas)) for part in rows[:full].reshape(-1, size)]
+            batches += [Batch(part, int(seq_len)) for part in rows[:full].reshape(-1, size)]
             left = rows[full:]
         full = len(left) // self.multiple * self.multiple
         if full:
-            batches.append(Batch(left[:full], int(canvases.max())))
+            batches.append(Batch(left[:full], int(seq_lens.max())))
         for i in rng.permutation(len(batches)):
             yield batches[i]

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dlm_control.diffusion.canvas import canvas_of, padded
 from dlm_control.diffusion.gaussian import GaussianBackbone
 from dlm_control.diffusion.loading import load_backbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
+from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.support.errors import UsageError, suggestion
 from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.data import CanvasBatches, encode, read_split
@@ -82,20 +82,20 @@ class DiffusionLMRecipe(Recipe):
                 f"recipe.model.head: {config.head!r} cannot be trained by this objective; "
                 f"it takes {', '.join(self.objective.heads)}"
             )
-        remedy = "raise recipe.model.max_canvas or remove them"
-        self.sentences = encode(self.tokenizer, texts, config.max_canvas, data, remedy)
+        remedy = "raise recipe.model.max_seq_len or remove them"
+        self.sentences = encode(self.tokenizer, texts, config.max_seq_len, data, remedy)
         lengths = [len(sentence) - 1 for sentence in self.sentences]
-        config.length_counts = np.bincount(lengths, minlength=config.max_canvas).tolist()
+        config.length_counts = np.bincount(lengths, minlength=config.max_seq_len).tolist()
         torch.manual_seed(seed)
         self.model = earlier.model.train().requires_grad_() if earlier else DiffusionLM(config)
-        self.batches = CanvasBatches(lengths, config.max_canvas, self.tokens, seed, multiple=math.lcm(8, processes))
+        self.batches = CanvasBatches(lengths, config.max_seq_len, self.tokens, seed, multiple=math.lcm(8, processes))
         held_out = [str(text) for text in read_split(data, "validation", [self.text_column])[self.text_column]]
-        self.held_out = encode(self.tokenizer, held_out, config.max_canvas, data, remedy)[:512]
+        self.held_out = encode(self.tokenizer, held_out, config.max_seq_len, data, remedy)[:512]
 
     def batch(self, step: int, rank: int, world: int) -> Tensor:
-        rows, canvas = self.batches[step]
+        rows, seq_len = self.batches[step]
         share = np.array_split(rows, world)[rank]
-        return padded([self.sentences[row] for row in share], canvas, self.tokenizer.pad_token_id, self.device)
+        return padded([self.sentences[row] for row in share], seq_len, self.tokenizer.pad_token_id, self.device)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         return Loss(*self.objective.loss(model, batch, draws))
@@ -112,8 +112,8 @@ class DiffusionLMRecipe(Recipe):
         chunks = [order[i : i + 64] for i in range(0, len(order), 64)]
         for number, chunk in enumerate(chunks):
             sentences = [self.held_out[row] for row in chunk]
-            canvas = canvas_of(len(sentences[-1]) - 1, self.model.config.max_canvas)
-            ids = padded(sentences, canvas, self.tokenizer.pad_token_id, self.device)
+            seq_len = seq_len_of(len(sentences[-1]) - 1, self.model.config.max_seq_len)
+            ids = padded(sentences, seq_len, self.tokenizer.pad_token_id, self.device)
             for name, part in self.objective.loss(model, ids, Draws(0, number, device=self.device))[1].items():
                 totals[name] = totals.get(name, 0.0) + part.item() * len(chunk) / len(order)
         return totals

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
-from dlm_control.diffusion.canvas import canvas_of, padded
 from dlm_control.diffusion.masked import MaskedBackbone
-from dlm_control.support.errors import Problems, suggestion
+from dlm_control.diffusion.seq_len import padded, seq_len_of
+from dlm_control.support.errors import ErrorCollector, suggestion
 from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.data import CanvasBatches, encode, read_split
 from dlm_control.training.objectives import Draws
@@ -40,7 +40,7 @@ _HELD_OUT, _PASSES = 512, 2  # sentences of an evaluation, and masks of each
 class MaskedLMRecipe(Recipe):
     """Train a BertForMaskedLM on a column of sentences as an absorbing diffusion (Sahoo et al. 2024; Nie et al. 2025).
 
-    The model reads a sentence's canvas whole, without attention mask or token types: END and PADs are never masked, so the
+    The model reads a padded sentence whole, without attention mask or token types: END and PADs are never masked, so the
     length is known.
 
     Args:
@@ -64,30 +64,30 @@ class MaskedLMRecipe(Recipe):
     def setup(self, data: str, seed: int, processes: int) -> None:
         texts = [str(text) for text in read_split(data, "train", [self.text_column])[self.text_column]]
         self.tokenizer = WordTokenizer.train(texts, self.min_count, mask=True)
-        canvas = self.sizes["max_position_embeddings"]
+        seq_len = self.sizes["max_position_embeddings"]
         remedy = "raise recipe.model.max_position_embeddings or remove them"
-        self.sentences = encode(self.tokenizer, texts, canvas, data, remedy)
+        self.sentences = encode(self.tokenizer, texts, seq_len, data, remedy)
         lengths = [len(sentence) - 1 for sentence in self.sentences]
         # BertConfig's pad_token_id would freeze that embedding at zero; here PADs say where a sentence ends, and are learnt.
         config = BertConfig(  # type: ignore[call-arg]  # length_counts is ours
             vocab_size=len(self.tokenizer),
             pad_token_id=None,
-            length_counts=np.bincount(lengths, minlength=canvas).tolist(),
+            length_counts=np.bincount(lengths, minlength=seq_len).tolist(),
             **self.sizes,
         )
         torch.manual_seed(seed)
         self.model = BertForMaskedLM(config)
-        self.batches = CanvasBatches(lengths, canvas, self.tokens, seed, multiple=math.lcm(8, processes))
+        self.batches = CanvasBatches(lengths, seq_len, self.tokens, seed, multiple=math.lcm(8, processes))
         held_out = [str(text) for text in read_split(data, "validation", [self.text_column])[self.text_column]]
-        self.held_out = encode(self.tokenizer, held_out, canvas, data, remedy)[:_HELD_OUT]
+        self.held_out = encode(self.tokenizer, held_out, seq_len, data, remedy)[:_HELD_OUT]
 
     def batch(self, step: int, rank: int, world: int) -> Tensor:
-        rows, canvas = self.batches[step]
+        rows, seq_len = self.batches[step]
         share = np.array_split(rows, world)[rank]
-        return padded([self.sentences[row] for row in share], canvas, self.tokenizer.pad_token_id, self.device)
+        return padded([self.sentences[row] for row in share], seq_len, self.tokenizer.pad_token_id, self.device)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
-        """The bound in nats a position (the same divisor in every process); in nats a word for the log."""
+        """The bound in nats a position (the same divisor in every process); in nats per word for the log."""
         costs, words = self.costs(model, batch, draws)
         return Loss(costs.sum() / batch.numel(), {"bound": costs.detach().sum() / words.sum()})
 
@@ -96,7 +96,7 @@ class MaskedLMRecipe(Recipe):
 
         Args:
             model: answers word ids with `logits`.
-            ids: (batch, canvas), words, END, PADs.
+            ids: (batch, seq_len), words, END, PADs.
             draws: random numbers.
 
         Returns:
@@ -111,13 +111,13 @@ class MaskedLMRecipe(Recipe):
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """The bound in nats a word on 512 held-out sentences, masking rates stratified; the same draws every time."""
+        """The bound in nats per word on 512 held-out sentences, masking rates stratified; the same draws every time."""
         order = sorted(range(len(self.held_out)), key=lambda row: len(self.held_out[row]))
         cost = count = 0.0
         for number, start in enumerate(range(0, len(order), 64)):
             sentences = [self.held_out[row] for row in order[start : start + 64]]
-            canvas = canvas_of(len(sentences[-1]) - 1, self.sizes["max_position_embeddings"])
-            ids = padded(sentences * _PASSES, canvas, self.tokenizer.pad_token_id, self.device)
+            seq_len = seq_len_of(len(sentences[-1]) - 1, self.sizes["max_position_embeddings"])
+            ids = padded(sentences * _PASSES, seq_len, self.tokenizer.pad_token_id, self.device)
             costs, words = self.costs(model, ids, Draws(0, number, device=self.device))
             cost, count = cost + costs.sum().item(), count + words.sum().item()
         return {"bound": cost / count}
@@ -134,7 +134,7 @@ def _check(sizes: dict[str, Any]) -> None:
     Raises:
         UsageError: with all that is wrong.
     """
-    known, problems = {f.name for f in fields(BertConfig)} - _OURS, Problems("recipe.model")
+    known, problems = {f.name for f in fields(BertConfig)} - _OURS, ErrorCollector("recipe.model")
     for key in sorted(sizes.keys() - known):
         ours = "the recipe sets it" if key in _OURS else f"unknown key{suggestion(key, known)}"
         problems.add(key, f"{ours}; it takes arguments of transformers' BertConfig")
@@ -157,11 +157,11 @@ def masks(words: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     at times, and weighs without limit (Nie et al. 2025, eq. 6 and App. A.1).
 
     Args:
-        words: (batch, canvas) bool, True where a word may be masked; at least one in each row.
+        words: (batch, seq_len) bool, True where a word may be masked; at least one in each row.
         draws: random numbers; the numbers of masked words are stratified over the batch.
 
     Returns:
-        (batch, canvas) bool, True at masked words; and (batch,), n / number masked: the weight of a masked word's cost in the
+        (batch, seq_len) bool, True at masked words; and (batch,), n / number masked: the weight of a masked word's cost in the
         bound on the sentence's −log p.
     """
     n = words.sum(1)

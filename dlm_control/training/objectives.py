@@ -55,7 +55,7 @@ class Objective(ABC):
 
         Args:
             model: the Diffusion-LM, perhaps wrapped for several processes.
-            ids: (batch, canvas), words, END, PADs.
+            ids: (batch, seq_len), words, END, PADs.
             draws: the random numbers of this step.
 
         Returns:
@@ -77,7 +77,7 @@ class Categorical(Objective):
 
     def loss(self, model: torch.nn.Module, ids: Tensor, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         core = unwrapped(model)
-        x0 = core.embeddings[ids]  # (batch, canvas, dim)
+        x0 = core.embeddings[ids]  # (batch, seq_len, dim)
         t = draws.levels(len(ids))
         x_t = noised(core.schedule, x0, t, draws.normal(*x0.shape))
         earlier = None
@@ -104,7 +104,7 @@ class Paper(Objective):
     def loss(self, model: torch.nn.Module, ids: Tensor, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         core = unwrapped(model)
         schedule, head = core.schedule, core.config.head
-        clean = core.embeddings[ids]  # (batch, canvas, dim)
+        clean = core.embeddings[ids]  # (batch, seq_len, dim)
         sigma_0 = schedule.alpha_sigma(torch.tensor(1 / _PAPER_STEPS, device=ids.device))[1]
         x0 = clean + sigma_0 * draws.normal(*clean.shape)
         index = (draws.levels(len(ids)) * _PAPER_STEPS).floor()
@@ -134,7 +134,7 @@ OBJECTIVES: dict[str, type[Objective]] = {"categorical": Categorical, "paper": P
 
 
 def noised(schedule: NoiseSchedule, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-    """x_t = α(t)·x0 + σ(t)·ε for x0, noise (batch, canvas, dim) and t (batch,)."""
+    """x_t = α(t)·x0 + σ(t)·ε for x0, noise (batch, seq_len, dim) and t (batch,)."""
     alpha, sigma = (v[:, None, None] for v in schedule.alpha_sigma(t))
     return alpha * x0 + sigma * noise
 

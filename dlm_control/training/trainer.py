@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
-from dlm_control.support.errors import Problems, UsageError
+from dlm_control.support.errors import ErrorCollector, UsageError
 from dlm_control.support.progress import progress
 from dlm_control.support.validation import check_arguments
 from dlm_control.support.values import Above, AtLeast, Fits
@@ -95,7 +95,7 @@ class TrainConfig:
         Raises:
             UsageError: unknown or missing keys, values of a wrong kind: all in one report.
         """
-        problems = Problems(subject, lines)
+        problems = ErrorCollector(subject, lines)
         home = None if "out" in given else _home(given)
         found = check_arguments(problems, "", cls, {**({"out": home} if home else {}), **given})
         problems.raise_if_any()

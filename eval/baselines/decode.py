@@ -67,9 +67,9 @@ def network(folder: Path) -> Network:
         kind = GPT2ForTokenClassification if judges else GPT2LMHeadModel
         return Network(kind.from_pretrained(folder).eval().requires_grad_(False), WordTokenizer.from_pretrained(folder))
     except Exception as error:  # of whatever library reads the part that is broken
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
-            f"{folder}: does not load: {told}; `dlm train configs/baselines/{folder.name}.yaml` makes it anew"
+            f"{folder}: does not load: {message}; `dlm train configs/baselines/{folder.name}.yaml` makes it anew"
         ) from None
 
 

@@ -56,7 +56,7 @@ class Baseline(Generator):
         return [Output(written(self.lm.tokenizer, ids), (len(ids) + 1) * networks) for ids in texts]
 
 
-class Free(Baseline):
+class Unconditional(Baseline):
     """The autoregressive LM without controls."""
 
     def __init__(self, suite: Suite, model: str | None = None) -> None:

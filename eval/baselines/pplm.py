@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from dlm_control.diffusion.canvas import padded
+from dlm_control.diffusion.seq_len import padded
 from dlm_control.eval.baselines.decode import MOST_WORDS, Texts, generators, network
 from dlm_control.eval.baselines.generators import Baseline, CountOrNone, Power, _prompts
 from dlm_control.eval.baselines.prompts import MEANINGS, said
@@ -73,10 +73,10 @@ class AttributeRecipe(Recipe):
         counted = (ids != self.lm.tokenizer.pad_token_id)[..., None]
         with torch.no_grad():
             hidden = self.lm.model.transformer(ids).last_hidden_state
-        wanted = torch.zeros(len(sentences), len(MEANINGS))
+        expected = torch.zeros(len(sentences), len(MEANINGS))
         for row, places in enumerate(meanings):
-            wanted[row, places] = 1
-        return (hidden * counted).sum(1) / counted.sum(1), wanted.to(self.device)
+            expected[row, places] = 1
+        return (hidden * counted).sum(1) / counted.sum(1), expected.to(self.device)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         return Loss(F.binary_cross_entropy_with_logits(model(batch[0]), batch[1]), {})
@@ -85,8 +85,8 @@ class AttributeRecipe(Recipe):
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Share of right verdicts among the values that are said."""
         sentences, meanings = self.held_out
-        means, wanted = self._batch(sentences[:512], meanings[:512])
-        return {"recall": float((model(means) > 0)[wanted > 0].float().mean())}
+        means, expected = self._batch(sentences[:512], meanings[:512])
+        return {"recall": float((model(means) > 0)[expected > 0].float().mean())}
 
     def save(self, model: nn.Module, folder: Path) -> None:
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "head.safetensors")
@@ -125,14 +125,14 @@ class PPLM(Baseline):
         prompts = _prompts(target)
         if any(kind != "semantic" for kind, _ in prompts):
             raise UsageError(f"pplm: {prompts[0][0]} controls are not attributes; it knows semantic ones")
-        wanted = [MEANINGS.index(token) for _, [token] in prompts]
+        expected = [MEANINGS.index(token) for _, [token] in prompts]
         model, rows, calls = self.lm.model, len(indices), 0
         texts = Texts(self.lm.tokenizer, generators(seed, indices), self.top_k)
         last = torch.full((rows, 1), self.lm.tokenizer.eos_token_id, device=self.lm.device)
         past: list[tuple[Tensor, Tensor]] = []
         hidden_sum = torch.zeros(rows, model.config.n_embd, device=self.lm.device)
         for place in range(MOST_WORDS):
-            pushed = self._pushed(last, past, hidden_sum, place, wanted) if past else past
+            pushed = self._pushed(last, past, hidden_sum, place, expected) if past else past
             with torch.no_grad():
                 plain = model(last, past_key_values=_cache(past), use_cache=True, output_hidden_states=True)
                 moved = model(last, past_key_values=_cache(pushed), use_cache=True)
@@ -146,7 +146,7 @@ class PPLM(Baseline):
         return [Output(output.text, calls) for output in self.outputs(texts.words, 1)]
 
     def _pushed(
-        self, last: Tensor, past: list[tuple[Tensor, Tensor]], hidden_sum: Tensor, seen: int, wanted: list[int]
+        self, last: Tensor, past: list[tuple[Tensor, Tensor]], hidden_sum: Tensor, seen: int, expected: list[int]
     ) -> list[tuple[Tensor, Tensor]]:
         """The cache after gradient steps towards the attributes (eq. 3), each of unit length a layer and row."""
         model = self.lm.model
@@ -159,10 +159,12 @@ class PPLM(Baseline):
                 moved = [(k + leaves[2 * i], v + leaves[2 * i + 1]) for i, (k, v) in enumerate(past)]
                 out = model(last, past_key_values=_cache(moved), use_cache=True, output_hidden_states=True)
                 now = out.logits[:, -1].softmax(-1)
-                expected = now @ model.transformer.wte.weight[: now.shape[1]]
-                ahead = model(inputs_embeds=expected[:, None], past_key_values=out.past_key_values, output_hidden_states=True)
+                expected_embedding = now @ model.transformer.wte.weight[: now.shape[1]]
+                ahead = model(
+                    inputs_embeds=expected_embedding[:, None], past_key_values=out.past_key_values, output_hidden_states=True
+                )
                 state = hidden_sum + out.hidden_states[-1][:, -1] + ahead.hidden_states[-1][:, -1]
-                logits = self.head(state / (seen + 2))[:, wanted]
+                logits = self.head(state / (seen + 2))[:, expected]
                 loss = F.softplus(-logits).sum() + self.kl * (now * (now.clamp(min=1e-9) / before.clamp(min=1e-9)).log()).sum()
                 gradients = torch.autograd.grad(loss, leaves)
             norms = [g.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1) for g in gradients]

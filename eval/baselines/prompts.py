@@ -57,8 +57,8 @@ def prompt_of(control: Controller) -> tuple[str, list[str]]:
 def drawn(kind: str, row: Mapping[str, str], words: int, rng: random.Random) -> list[str]:
     """Tokens of a control that a row of an annotated corpus obeys; [] if there is none."""
     if kind == "semantic":
-        told = said(row["mr"])
-        return [rng.choice(told)] if told else []
+        phrases = said(row["mr"])
+        return [rng.choice(phrases)] if phrases else []
     if kind == "pos":
         return [f"tag:{tag}" for tag in row["pos"].split()]
     if kind == "tree":
@@ -80,8 +80,8 @@ def wrong(kind: str, row: Mapping[str, str], words: int, other: Sequence[str], r
     """
     right = drawn(kind, row, words, rng)
     if kind == "semantic":
-        told = set(said(row["mr"]))
-        return [rng.choice([token for token in MEANINGS if token not in told])]
+        phrases = set(said(row["mr"]))
+        return [rng.choice([token for token in MEANINGS if token not in phrases])]
     if kind == "span":
         there = {tuple(_span(*phrase)) for phrase in constituents(Tree.fromstring(row["tree"]))}
         changed = [_shifted(right, rng) for _ in range(8)]

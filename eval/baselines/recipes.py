@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2ForTokenClassification, GPT2LMHeadModel, PreTrainedModel
 
-from dlm_control.diffusion.canvas import padded
+from dlm_control.diffusion.seq_len import padded
 from dlm_control.eval.baselines.prompts import KINDS, TOKENS, drawn, place_ids, wrong
 from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import model_folder
@@ -60,10 +60,10 @@ class _PromptedRecipe(Recipe):
         raise NotImplementedError
 
     def batch(self, step: int, rank: int, world: int) -> Any:
-        rows, canvas = self.batches[step]
+        rows, seq_len = self.batches[step]
         rng = random.Random(f"{self.seed}/{step}/{rank}")
         share = np.array_split(rows, world)[rank]
-        return self._batch([self.rows[i] for i in share], [self.sentences[i] for i in share], canvas, rng)
+        return self._batch([self.rows[i] for i in share], [self.sentences[i] for i in share], seq_len, rng)
 
     def save(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, PreTrainedModel)
@@ -90,17 +90,17 @@ class _PromptedRecipe(Recipe):
     def _prompt(self, row: dict[str, str], sentence: list[int], seed: int) -> list[str]:
         return drawn(self.control, row, len(sentence) - 1, random.Random(seed))
 
-    def _batch(self, rows: list[dict[str, str]], sentences: list[list[int]], canvas: int, rng: random.Random) -> Any:
+    def _batch(self, rows: list[dict[str, str]], sentences: list[list[int]], seq_len: int, rng: random.Random) -> Any:
         raise NotImplementedError
 
-    def _sequences(self, prompts: list[list[str]], sentences: list[list[int]], canvas: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(batch, canvas) each: ids of prompt, END, text and END; their position ids; bool, the text and its END."""
+    def _sequences(self, prompts: list[list[str]], sentences: list[list[int]], seq_len: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, seq_len) each: ids of prompt, END, text and END; their position ids; bool, the text and its END."""
         end = self.tokenizer.eos_token_id
         wholes = [[*(self.ids[t] for t in p), end, *s] for p, s in zip(prompts, sentences, strict=True)]
-        canvas = max(canvas, *map(len, wholes))
-        ids = padded(wholes, canvas, self.tokenizer.pad_token_id, self.device)
+        seq_len = max(seq_len, *map(len, wholes))
+        ids = padded(wholes, seq_len, self.tokenizer.pad_token_id, self.device)
         placed = [place_ids(p, len(s), self.judged) for p, s in zip(prompts, sentences, strict=True)]
-        places = padded(placed, canvas, 0, self.device)
+        places = padded(placed, seq_len, 0, self.device)
         words_there = torch.zeros_like(ids, dtype=torch.bool)
         for row, (prompt, sentence) in enumerate(zip(prompts, sentences, strict=True)):
             words_there[row, len(prompt) + 1 : len(prompt) + 1 + len(sentence)] = True
@@ -124,9 +124,9 @@ class FinetunedRecipe(_PromptedRecipe):
         model.resize_token_embeddings(self.first + len(TOKENS), mean_resizing=False)
         return model
 
-    def _batch(self, rows: list[dict[str, str]], sentences: list[list[int]], canvas: int, rng: random.Random) -> Any:
+    def _batch(self, rows: list[dict[str, str]], sentences: list[list[int]], seq_len: int, rng: random.Random) -> Any:
         prompts = [drawn(self.control, row, len(s) - 1, rng) for row, s in zip(rows, sentences, strict=True)]
-        return self._sequences(prompts, sentences, canvas)
+        return self._sequences(prompts, sentences, seq_len)
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         ids, places, words_there = batch
@@ -142,7 +142,7 @@ class FinetunedRecipe(_PromptedRecipe):
             batch = self._batch(self.held_rows[i : i + 32], self.held_sentences[i : i + 32], 0, random.Random(i))
             counted = int(batch[2].sum())
             total, words = total + float(self.loss(model, batch, Draws(0, 0, 0, 1)).total) * counted, words + counted
-        return {"nat_per_word": total / words}
+        return {"nats_per_word": total / words}
 
 
 class DiscriminatorRecipe(_PromptedRecipe):
@@ -168,21 +168,21 @@ class DiscriminatorRecipe(_PromptedRecipe):
         model.resize_token_embeddings(self.first + len(TOKENS), mean_resizing=False)
         return model
 
-    def _batch(self, rows: list[dict[str, str]], sentences: list[list[int]], canvas: int, rng: random.Random) -> Any:
-        prompts, obeyed = [], []
+    def _batch(self, rows: list[dict[str, str]], sentences: list[list[int]], seq_len: int, rng: random.Random) -> Any:
+        prompts, satisfied = [], []
         for i, (row, sentence) in enumerate(zip(rows, sentences, strict=True)):
             other, words = rows[(i + 1) % len(rows)], len(sentence) - 1
             right = drawn(self.control, row, words, rng)
-            obeyed.append(rng.random() < 0.5)
+            satisfied.append(rng.random() < 0.5)
             others = drawn(self.control, other, len(sentences[(i + 1) % len(rows)]) - 1, rng)
-            prompts.append(right if obeyed[-1] else wrong(self.control, row, words, others, rng))
-        judged = torch.tensor(obeyed, dtype=torch.float32, device=self.device)
-        return *self._sequences(prompts, sentences, canvas), judged
+            prompts.append(right if satisfied[-1] else wrong(self.control, row, words, others, rng))
+        judged = torch.tensor(satisfied, dtype=torch.float32, device=self.device)
+        return *self._sequences(prompts, sentences, seq_len), judged
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
-        ids, places, words_there, obeyed = batch
+        ids, places, words_there, satisfied = batch
         logits = model(ids, position_ids=places).logits[..., 0]
-        nll = F.binary_cross_entropy_with_logits(logits, obeyed[:, None].expand_as(logits), reduction="none")
+        nll = F.binary_cross_entropy_with_logits(logits, satisfied[:, None].expand_as(logits), reduction="none")
         whole = words_there & (ids == self.tokenizer.eos_token_id)
         return Loss(nll[words_there].mean() + nll[whole].mean(), {"whole": nll[whole].mean()})
 
@@ -192,8 +192,8 @@ class DiscriminatorRecipe(_PromptedRecipe):
         right, whole = [], []
         for i in range(0, len(self.held_rows), 32):
             batch = self._batch(self.held_rows[i : i + 32], self.held_sentences[i : i + 32], 0, random.Random(i))
-            ids, places, words_there, obeyed = batch
-            verdict = (model(ids, position_ids=places).logits[..., 0] > 0) == (obeyed[:, None] > 0)
+            ids, places, words_there, satisfied = batch
+            verdict = (model(ids, position_ids=places).logits[..., 0] > 0) == (satisfied[:, None] > 0)
             right.append(verdict[words_there].float())
             whole.append(verdict[words_there & (ids == self.tokenizer.eos_token_id)].float())
         return {"accuracy": float(torch.cat(right).mean()), "accuracy_at_end": float(torch.cat(whole).mean())}

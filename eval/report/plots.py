@@ -11,11 +11,12 @@ from dlm_control.support.errors import UsageError
 
 def curves(bench: dict[str, Any]) -> dict[str, str]:
     """Title, legend and SVG of a bench file; without matplotlib, what installs it in place of the picture."""
-    title, told = str(bench["title"]), str(bench["told"])
+    title, caption = str(bench["title"]), str(bench["caption"])
     try:
-        return {"title": title, "told": told, "command": str(bench["command"]), "svg": svg(lambda axes: draw(axes, bench))}
+        command, picture = str(bench["command"]), svg(lambda axes: draw(axes, bench))
+        return {"title": title, "caption": caption, "command": command, "svg": picture}
     except UsageError as error:
-        return {"title": title, "told": told, "command": str(bench["command"]), "svg": "", "missing": str(error)}
+        return {"title": title, "caption": caption, "command": str(bench["command"]), "svg": "", "missing": str(error)}
 
 
 def draw(axes: Any, bench: dict[str, Any]) -> None:

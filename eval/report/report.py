@@ -13,7 +13,7 @@ from typing import Any
 from dlm_control.eval.report.paper_results import METRIC, TABLE_2, TABLE_4
 from dlm_control.eval.report.plots import curves
 from dlm_control.eval.score.scoring import SCORING
-from dlm_control.support.errors import UsageError, shown
+from dlm_control.support.errors import UsageError, short_repr
 from dlm_control.tasks.run import writable, write_whole
 from dlm_control.tasks.targets.corpora import lines_of
 
@@ -21,7 +21,7 @@ from dlm_control.tasks.targets.corpora import lines_of
 _PERCENT = ("flaw_rate", "flaw_hard", "flaw_repeat", "flaw_contradiction", "two_sample_accuracy", "two_sample_minilm")
 _QUALITIES = (*_PERCENT, "distinct_3", "self_bleu", "copied_from_train", "bleu_4", "rouge_l", "cider", "bert_score_minilm")
 _ORDER = list(METRIC)
-_BENCH = ("title", "told", "command", "series", "x", "y")
+_BENCH = ("title", "caption", "command", "series", "x", "y")
 _REDEFINED = {"bracket_f1"}  # metrics of the paper's tables that mean another thing since version 2 of the scoring
 DATED = (
     "† scored by an earlier version, and not again with `dlm score`: `bracket_f1` there leaves punctuation out, self-BLEU is "
@@ -127,7 +127,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
                 raise UsageError(f"report: {file.parent} is given twice")
             seen.add(file.resolve())
             scores = _read(file, ("suite", "manifest"))
-            if not {"by_target", "independence"} <= scores.keys():
+            if not {"by_target", "scorer_overlap"} <= scores.keys():
                 left_out.append(str(file.parent))
                 continue
             home = file.resolve().parent.parent
@@ -175,7 +175,7 @@ def _read(file: Path, keys: Sequence[str]) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"report: {file} is not JSON: {error}") from None
     if not isinstance(content, dict):
-        raise UsageError(f"report: {file}: expected a JSON object, got {shown(content)}")
+        raise UsageError(f"report: {file}: expected a JSON object, got {short_repr(content)}")
     lacking = [key for key in keys if key not in content]
     if lacking:
         raise UsageError(f"report: {file}: has no {', '.join(lacking)}; is it a file that dlm wrote?")

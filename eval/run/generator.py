@@ -72,7 +72,7 @@ class Diffusion(Generator):
         suite: may change what a preset says.
         model: bundled name, folder or hub id, or a loaded model.
         preset: a name, or a file that `dlm tune` wrote.
-        free: leave out all controls, for comparison.
+        unconditional: leave out all controls, for comparison.
         **changes: of the preset.
     """
 
@@ -81,12 +81,12 @@ class Diffusion(Generator):
         suite: Suite,
         model: str | LanguageModel | None = None,
         preset: str = "default",
-        free: bool = False,
+        unconditional: bool = False,
         **changes: Any,
     ) -> None:
         self.lm = model if isinstance(model, LanguageModel) else _loaded(model or "e2e")
         self.home = home_of(self.lm.backbone)
-        self.free, self.together = free, 16
+        self.unconditional, self.together = unconditional, 16
         self.preset = chosen_preset(preset, changes, suite.presets)
         check_kind(self.preset, self.lm.backbone.kind, self.lm.backbone.settings)
         if self.preset.guidance == "paper":
@@ -97,7 +97,7 @@ class Diffusion(Generator):
 
     def texts_of_many(self, targets: Sequence[Target], indices: Sequence[Sequence[int]], seed: int) -> list[list[Output]]:
         requests = [
-            Request([] if self.free else target.controls, tuple(each), seed)
+            Request([] if self.unconditional else target.controls, tuple(each), seed)
             for target, each in zip(targets, indices, strict=True)
         ]
         made = self.lm.generate_many(requests, preset=self.preset)
@@ -107,7 +107,7 @@ class Diffusion(Generator):
         place = {"device": self.lm.backbone.device.type, "dtype": str(self.lm.backbone.dtype).removeprefix("torch.")}
         return {
             "model": self.lm.source, "model_fingerprint": self.lm.fingerprint, "weights": self.lm.weights_digest,
-            "preset": asdict(self.preset), "controls": "none" if self.free else "all",
+            "preset": asdict(self.preset), "controls": "none" if self.unconditional else "all",
             "guides": "noise-aware" if self.guides == NOISE_AWARE else "words",
             **({} if place == _USUAL else place),
         }  # fmt: skip

@@ -90,8 +90,8 @@ def _records(generator: Generator, numbered: Sequence[tuple[int, Target]], sampl
         if isinstance(error, UsageError):  # such as controls that no text can obey
             records = [{"texts": [], "calls": [], "error": str(error)}]
         else:  # one item's failure is not the run's; the next run tries it again
-            told = {"error": f"{type(error).__name__}: {error}", "again": True, "traceback": traceback.format_exc()}
-            records = [{"texts": [], "calls": [], **told}]
+            failure = {"error": f"{type(error).__name__}: {error}", "again": True, "traceback": traceback.format_exc()}
+            records = [{"texts": [], "calls": [], **failure}]
     wall, cpu = ((now - before) / len(numbered) for now, before in ((time.perf_counter(), wall), (time.process_time(), cpu)))
     return [
         {"target": target.name, **record, "wall_s": round(wall, 2), "cpu_s": round(cpu, 2)}

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dlm_control.support.errors import UsageError, shown
+from dlm_control.support.errors import UsageError, short_repr
 
 _PLAN = {"suite": str, "suite_digest": str, "targets": int, "samples_per_target": int}
 _REMOVE = "remove the line and run again"
@@ -38,9 +38,11 @@ class RunLog:
                 keys = sorted((now.keys() | earlier.keys()) - {"commit"} - ({"targets_digest"} - earlier.keys()))
                 differing = [key for key in keys if earlier.get(key) != now.get(key)]
                 if differing:
-                    told = "; ".join(f"{key}: {shown(earlier.get(key))}, now {shown(now.get(key))}" for key in differing[:3])
+                    summary = "; ".join(
+                        f"{key}: {short_repr(earlier.get(key))}, now {short_repr(now.get(key))}" for key in differing[:3]
+                    )
                     raise UsageError(
-                        f"{self.folder}: holds a run with another {', '.join(differing)} ({told}); give another folder"
+                        f"{self.folder}: holds a run with another {', '.join(differing)} ({summary}); give another folder"
                     )
             elif any(file.stat().st_size for file in self.files()):
                 raise UsageError(
@@ -138,7 +140,7 @@ class RunLog:
                 except json.JSONDecodeError:
                     record = None
                 if not _is_item(record):
-                    raise UsageError(f"{file}:{number}: no item of a run: {shown(line)}; {_REMOVE}")
+                    raise UsageError(f"{file}:{number}: no item of a run: {short_repr(line)}; {_REMOVE}")
                 records.append(record)
         return records
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from dlm_control.support.errors import Problems
+from dlm_control.support.errors import ErrorCollector
 
 
 def read_settings(given: Sequence[str]) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def read_settings(given: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: some are no such texts; all in one report.
     """
-    problems, found = Problems("--set"), {}
+    problems, found = ErrorCollector("--set"), {}
     for text in given:
         key, sign, value = text.partition("=")
         if not sign or not key.isidentifier():

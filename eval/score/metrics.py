@@ -14,43 +14,43 @@ from dlm_control.controllers.linguistics.taggers import parse, tags_of, tree_of
 from dlm_control.controllers.linguistics.trees import Constituent, bracket_counts, constituents, f1
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.eval.score import slots
-from dlm_control.support.errors import Problems
+from dlm_control.support.errors import ErrorCollector
 from dlm_control.tasks.targets.target import Target
 from dlm_control.text.words import split_words
 
 
 def substring(text: str, target: Target) -> float:
     """1 if the value stands in the text's words joined by spaces (Li et al. 2022, as released: "not" contains "no")."""
-    return float(str(target.wanted["value"]) in " ".join(split_words(text)))
+    return float(str(target.expected["value"]) in " ".join(split_words(text)))
 
 
-def said(text: str, target: Target) -> float:
-    """Share of the wanted fields of which a semantic control finds a wording (guide and check share their list)."""
+def phrase_match(text: str, target: Target) -> float:
+    """Share of the expected fields of which a semantic control finds a wording (guide and check share their list)."""
     controls = (c.controller if isinstance(c, Control) else c for c in target.controls)
     return fmean(control.check(text).score for control in controls if isinstance(control, Semantic))
 
 
-def realised(text: str, target: Target) -> float:
-    """Share of the wanted fields whose value is said, and no other of theirs, by the patterns of `eval.slots` (strict)."""
-    fields: dict[str, str] = target.wanted["fields"]
-    return sum(slots.realised(field, value, text) for field, value in fields.items()) / len(fields)
+def slot_accuracy(text: str, target: Target) -> float:
+    """Share of the expected fields whose value is said, and no other of theirs, by the patterns of `eval.slots` (strict)."""
+    fields: dict[str, str] = target.expected["fields"]
+    return sum(slots.is_realised(field, value, text) for field, value in fields.items()) / len(fields)
 
 
 def exact_length(text: str, target: Target) -> float:
-    """1 if the text has exactly the wanted number of words."""
-    return float(len(split_words(text)) == target.wanted["words"])
+    """1 if the text has exactly the expected number of words."""
+    return float(len(split_words(text)) == target.expected["words"])
 
 
 def length_within_2(text: str, target: Target) -> float:
-    """1 if the text's length is within 2 of the wanted one (the paper's text; its code asks for exactness)."""
-    return float(abs(len(split_words(text)) - target.wanted["words"]) <= 2)
+    """1 if the text's length is within 2 of the expected one (the paper's text; its code asks for exactness)."""
+    return float(abs(len(split_words(text)) - target.expected["words"]) <= 2)
 
 
-def words_kept(text: str, target: Target) -> float:
+def template_match(text: str, target: Target) -> float:
     """Share of the given words that stand where they were given: before the gap from the start, after it from the end."""
     before: list[str]
     after: list[str]
-    before, after = target.wanted["given"]
+    before, after = target.expected["given"]
     words = split_words(text)
     pairs = [*zip(before, words, strict=False), *zip(reversed(after), reversed(words), strict=False)]
     kept = sum(given == word for given, word in pairs)
@@ -58,75 +58,78 @@ def words_kept(text: str, target: Target) -> float:
 
 
 def tag_match(text: str, target: Target) -> float:
-    """Share of the wanted universal tags that spaCy finds in their places (Li et al. 2022, as released)."""
-    wanted: tuple[str, ...] = target.wanted["tags"]
+    """Share of the expected universal tags that spaCy finds in their places (Li et al. 2022, as released)."""
+    expected: tuple[str, ...] = target.expected["tags"]
     found = tags_of(text).universal
-    return sum(tag == there for tag, there in zip(wanted, found, strict=False)) / len(wanted)
+    return sum(tag == there for tag, there in zip(expected, found, strict=False)) / len(expected)
 
 
 def tags_strict(text: str, target: Target) -> float:
     """As `tag_match`, over the longer of the two sequences: a text of another length loses (strict)."""
-    wanted: tuple[str, ...] = target.wanted["tags"]
+    expected: tuple[str, ...] = target.expected["tags"]
     found = tags_of(text).universal
-    return sum(tag == there for tag, there in zip(wanted, found, strict=False)) / max(len(wanted), len(found))
+    return sum(tag == there for tag, there in zip(expected, found, strict=False)) / max(len(expected), len(found))
 
 
 def bracket_f1(text: str, target: Target) -> float:
-    """Labelled bracket F1 of benepar's tree and the wanted one, texts cut, or padded with full stops, to it (Li et al. 2022).
+    """Labelled bracket F1 of benepar's tree and the expected one, texts cut, or padded with full stops, to it (Li et al. 2022).
 
     As in their code every leaf counts: it makes all tags NN before EVALB, which then takes no punctuation out. Where theirs is
     one F1 of all brackets of a target's texts, a target's is the mean over its texts here.
     """
-    wanted = target.wanted["tree"]
-    size = len(wanted.leaves())
+    expected = target.expected["tree"]
+    size = len(expected.leaves())
     words = [*split_words(text), *["."] * size][:size]
-    return _f1(wanted, tree_of(text) if words == split_words(text) else parse([words])[0])
+    return _f1(expected, tree_of(text) if words == split_words(text) else parse([words])[0])
 
 
 def tree_strict(text: str, target: Target) -> float:
-    """Labelled bracket F1 of benepar's tree of the whole text and the wanted one, nothing cut or padded (strict).
+    """Labelled bracket F1 of benepar's tree of the whole text and the expected one, nothing cut or padded (strict).
 
     Punctuation is taken out, as by EVALB. Where the lengths differ, brackets are compared by their first and last word, so that
     those behind the difference are lost.
     """
-    wanted, found = target.wanted["tree"], tree_of(text)
-    if len(wanted.leaves()) == len(found.leaves()):
-        return f1(*bracket_counts(wanted, found))
-    return _f1(wanted, found)
+    expected, found = target.expected["tree"], tree_of(text)
+    if len(expected.leaves()) == len(found.leaves()):
+        return f1(*bracket_counts(expected, found))
+    return _f1(expected, found)
 
 
-def _f1(wanted: Tree, found: Tree) -> float:
+def _f1(expected: Tree, found: Tree) -> float:
     """F1 of brackets, each a label and the places of its first and last leaf."""
     sides = [
-        Counter((c.first, c.last, part) for c in constituents(tree) for part in c.label.split("::")) for tree in (wanted, found)
+        Counter((c.first, c.last, part) for c in constituents(tree) for part in c.label.split("::"))
+        for tree in (expected, found)
     ]
     return f1((sides[0] & sides[1]).total(), sides[0].total(), sides[1].total())
 
 
 def spans_exact(text: str, target: Target) -> float:
-    """Share of the wanted spans that are constituents of benepar's tree, ends and label exact."""
+    """Share of the expected spans that are constituents of benepar's tree, ends and label exact."""
     there = set(constituents(tree_of(text)))
-    return sum(Constituent(*span) in there for span in target.wanted["spans"]) / len(target.wanted["spans"])
+    return sum(Constituent(*span) in there for span in target.expected["spans"]) / len(target.expected["spans"])
 
 
 def all_satisfied(text: str, target: Target) -> float:
-    """1 if the text passes the check of every control at once, and says wanted fields by `realised` too.
+    """1 if the text passes the check of every control at once, and says expected fields by `slot_accuracy` too.
 
     NaN where a control could not be judged, because a tool is missing, and none failed.
     """
     checks = [control.check(text) for control in target.controls]
-    if any(check.judged and not check.passed for check in checks) or ("fields" in target.wanted and realised(text, target) < 1):
+    if any(check.judged and not check.passed for check in checks) or (
+        "fields" in target.expected and slot_accuracy(text, target) < 1
+    ):
         return 0.0
     return 1.0 if all(check.judged for check in checks) else math.nan
 
 
-_ALL = (substring, said, realised, exact_length, length_within_2, words_kept, tag_match, tags_strict, bracket_f1, tree_strict,
-        spans_exact)  # fmt: skip
+_ALL = (substring, phrase_match, slot_accuracy, exact_length, length_within_2, template_match, tag_match, tags_strict,
+        bracket_f1, tree_strict, spans_exact)  # fmt: skip
 METRICS: dict[str, Callable[[str, Target], float]] = {metric.__name__: metric for metric in _ALL}
 WANTS = {
-    "substring": "value", "said": "fields", "realised": "fields", "exact_length": "words", "length_within_2": "words",
-    "words_kept": "given", "tag_match": "tags", "tags_strict": "tags", "bracket_f1": "tree", "tree_strict": "tree",
-    "spans_exact": "spans",
+    "substring": "value", "phrase_match": "fields", "slot_accuracy": "fields", "exact_length": "words",
+    "length_within_2": "words", "template_match": "given", "tag_match": "tags", "tags_strict": "tags",
+    "bracket_f1": "tree", "tree_strict": "tree", "spans_exact": "spans",
 }  # fmt: skip
 
 
@@ -135,16 +138,16 @@ def check_metrics(suite: str, metrics: Iterable[str], targets: Sequence[Target])
     Raises:
         UsageError: some targets want nothing that a metric could compare a text with.
     """
-    problems = Problems(f"suite {suite}")
+    problems = ErrorCollector(f"suite {suite}")
     for metric in metrics:
-        without = [target.name for target in targets if WANTS[metric] not in target.wanted]
+        without = [target.name for target in targets if WANTS[metric] not in target.expected]
         if without:
             found = f"{len(without)} of {len(targets)} targets have none, such as {without[0]!r}"
             problems.add("metrics", f"{metric} compares texts with a target's {WANTS[metric]}, and {found}")
     problems.raise_if_any()
 
 
-def spread(texts: Sequence[str], count: int) -> list[str]:
+def evenly_spaced(texts: Sequence[str], count: int) -> list[str]:
     """So many of the texts, evenly from all over the list."""
     return [texts[i * len(texts) // count] for i in range(count)]
 

@@ -22,9 +22,10 @@ def overlap(pairs: Sequence[tuple[str, Target]]) -> dict[str, Any]:
     Returns:
         The figures, in %; under `overlap_missing` what is not installed, with the command that installs it.
     """
-    written = [filled(text, *target.wanted["given"]) for text, target in pairs]
+    written = [filled(text, *target.expected["given"]) for text, target in pairs]
     human = [
-        [filled(whole, *target.wanted["given"]) for whole in (str(target.reference), *target.references)] for _, target in pairs
+        [filled(whole, *target.expected["given"]) for whole in (str(target.reference), *target.references)]
+        for _, target in pairs
     ]
     found: dict[str, Any] = {"gap_words": round(sum(len(split_words(text)) for text in written) / len(written), 2)}
     missing = [name for name in (*_MEASURES, ENCODER) if find_spec(name) is None]

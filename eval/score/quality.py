@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from dlm_control.eval.score.flaws import FlawDetector, Flaws, rates, repeats
-from dlm_control.eval.score.metrics import copied, distinct, length_distance, self_bleu, spread
+from dlm_control.eval.score.metrics import copied, distinct, evenly_spaced, length_distance, self_bleu
 from dlm_control.eval.score.statistics import figure
 from dlm_control.eval.score.teacher import Teacher
 from dlm_control.eval.score.two_sample import MOST, two_sample
@@ -68,13 +68,13 @@ def qualities(texts: Sequence[str], references: Sequence[str], corpora: Corpora 
         # Against train: dev speaks of other restaurants, and a classifier tells it from train at 94 %.
         found |= two_sample(texts, corpora[0])
         if found["two_sample_accuracy"] is not None:
-            ours, theirs = (tuple(spread(corpora[0][side::2], min(MOST, len(corpora[0]) // 2))) for side in (0, 1))
+            ours, theirs = (tuple(evenly_spaced(corpora[0][side::2], min(MOST, len(corpora[0]) // 2))) for side in (0, 1))
             found |= {f"{name}_human": value for name, value in _two_sample(ours, theirs).items() if value is not None}
     size = min(map(len, sides.values()))  # of both: with more texts, more of their n-grams are known already
     for label, side in sides.items():
         for n in (1, 2, 3):
-            found[f"distinct_{n}{label}"] = round(distinct(spread(side, size), n), 4)
-        found[f"self_bleu{label}"] = round(self_bleu(spread(side, min(size, _SELF_BLEU))), 4)
+            found[f"distinct_{n}{label}"] = round(distinct(evenly_spaced(side, size), n), 4)
+        found[f"self_bleu{label}"] = round(self_bleu(evenly_spaced(side, min(size, _SELF_BLEU))), 4)
         if corpora:
             found[f"copied_from_train{label}"] = round(copied(side, corpora[0]), 4)
             found[f"length_distance_to_train{label}"] = round(length_distance(side, corpora[0]), 3)

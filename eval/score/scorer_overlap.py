@@ -12,27 +12,37 @@ _SPACY = "spaCy en_core_web_sm"
 _BENEPAR = "benepar-treebank"
 JUDGES = {
     "tag_match": _SPACY, "tags_strict": _SPACY, "bracket_f1": _BENEPAR, "tree_strict": _BENEPAR, "spans_exact": _BENEPAR,
-    "said": "the control's own wordings", "realised": "patterns of eval.slots", "substring": "the value as a string",
-    "exact_length": "a count of words", "length_within_2": "a count of words", "words_kept": "the words themselves",
-    "all_satisfied": "the checks of all controls, and `realised` for fields",
+    "phrase_match": "the control's own wordings", "slot_accuracy": "patterns of eval.slots",
+    "substring": "the value as a string",
+    "exact_length": "a count of words", "length_within_2": "a count of words", "template_match": "the words themselves",
+    "all_satisfied": "the checks of all controls, and `slot_accuracy` for fields",
 }  # fmt: skip
-_CHECKED = {"tag_match", "tags_strict", "bracket_f1", "tree_strict", "spans_exact", "said", "exact_length", "all_satisfied"}
+_CHECKED = {
+    "tag_match",
+    "tags_strict",
+    "bracket_f1",
+    "tree_strict",
+    "spans_exact",
+    "phrase_match",
+    "exact_length",
+    "all_satisfied",
+}
 
 
-def shared_labels(metrics: Sequence[str], plan: dict[str, Any]) -> dict[str, str]:
+def find_scorer_overlap(metrics: Sequence[str], plan: dict[str, Any]) -> dict[str, str]:
     """For each metric its judge, and a warning where what steered the text knows the judge's verdicts."""
     found = {}
     for name in metrics:
         judge, generator = JUDGES.get(name, name), plan.get("generator")
         warning = ""
-        if plan.get("controls") == "none" or generator == "free":
+        if plan.get("controls") == "none" or generator == "unconditional":
             pass
         elif generator == "reject" or ((plan.get("preset") or {}).get("select") == "checks" and _candidates(plan) > 1):
             if name in _CHECKED:
                 warning = "texts were chosen by this judge"
         elif judge in (_SPACY, _BENEPAR):
             warning = "another network than the guide, but the guide learnt from its labels of the training text"
-        elif name == "said" and plan.get("guides") == "words":
+        elif name == "phrase_match" and plan.get("guides") == "words":
             warning = "guide and judge share their list of wordings"
         found[name] = f"{judge}; {warning}" if warning else judge
     return found

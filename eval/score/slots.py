@@ -11,7 +11,7 @@ import re
 import unicodedata
 
 
-def realised(field: str, value: str, text: str) -> bool:
+def is_realised(field: str, value: str, text: str) -> bool:
     """Does the text say that the field has this value, and no other?"""
     plain = _plain(text)
     if field in ("name", "near"):
@@ -29,7 +29,7 @@ def contradictions(text: str) -> list[str]:
     """The fields of which a text says two values that exclude one another, such as Italian and French food.
 
     Names and landmarks are left out, for a text may speak of two places; so is eatType, for a pub may be a restaurant. Stricter
-    than `realised`, which may miss a value at little cost: words of a price do not count for the rating beside it, nor the
+    than `is_realised`, which may miss a value at little cost: words of a price do not count for the rating beside it, nor the
     other way round, and "north of the city centre" is not in it.
     """
     plain = _ELSEWHERE.sub(" ", _STARS.sub(r"\1", _plain(text)))

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from transformers import GPT2LMHeadModel
 
-from dlm_control.diffusion.canvas import padded
 from dlm_control.diffusion.loading import device_of
+from dlm_control.diffusion.seq_len import padded
 from dlm_control.eval.autoregressive import word_nll
 from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import bundled, file_digest, model_folder
@@ -51,10 +51,10 @@ class Teacher:
         self.model = GPT2LMHeadModel.from_pretrained(folder).eval()
         self.model.to(place)
 
-    def nat_per_word(self, texts: Sequence[str], batch_size: int = 64) -> list[float]:
+    def nats_per_word(self, texts: Sequence[str], batch_size: int = 64) -> list[float]:
         """Mean negative log-likelihood of each text's words, its END included, in nats; words it does not know count as UNK.
 
-        A text longer than the teacher's canvas scores NaN.
+        A text longer than the teacher takes scores NaN.
         """
         return [fmean(nats) if nats else math.nan for nats in self.word_nll(texts, batch_size)]
 
@@ -67,7 +67,7 @@ class Teacher:
             batch_size: texts that the network reads at once.
 
         Returns:
-            For each text the nats of its words, of its END last; an empty list where it is longer than the teacher's canvas.
+            For each text the nats of its words, of its END last; an empty list where it is longer than the teacher takes.
         """
         most = self.model.config.n_positions - 1
         sentences = [[*self.tokenizer.word_ids(text), self.tokenizer.eos_token_id] for text in texts]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlm_control.eval.score.flaws import PARTS, FlawDetector
-from dlm_control.eval.score.metrics import copied, distinct, self_bleu, spread
+from dlm_control.eval.score.metrics import copied, distinct, evenly_spaced, self_bleu
 from dlm_control.eval.score.statistics import figure
 from dlm_control.eval.score.teacher import Teacher
 from dlm_control.eval.score.two_sample import two_sample
@@ -59,8 +59,8 @@ def score_texts(
         **{f"flaw_{part}": figure([float(getattr(each, part)) for each in flaws]) for part in PARTS},
         "lm_score": figure(likelihood) if likelihood else None,
         "too_long_for_teacher": sum(math.isinf(max(costs, default=math.inf)) for costs in nats),
-        "distinct_3": round(distinct(spread(texts, min(len(texts), DISTINCT)), 3), 4),
-        "self_bleu": round(self_bleu(spread(texts, min(len(texts), SELF_BLEU))), 4),
+        "distinct_3": round(distinct(evenly_spaced(texts, min(len(texts), DISTINCT)), 3), 4),
+        "self_bleu": round(self_bleu(evenly_spaced(texts, min(len(texts), SELF_BLEU))), 4),
     }
     if train:
         found["copied_from_train"] = round(copied(texts, train), 4)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from dlm_control.eval.score.encoder import ENCODER, PIP_ENCODER, sentence_features
-from dlm_control.eval.score.metrics import spread
+from dlm_control.eval.score.metrics import evenly_spaced
 from dlm_control.eval.score.statistics import figure
 from dlm_control.text.words import split_words
 
@@ -34,7 +34,7 @@ def two_sample(texts: Sequence[str], human: Sequence[str], seed: int = 0) -> dic
     missing = {name: pip for name, pip in (("sklearn", PIP), (ENCODER, PIP_ENCODER)) if find_spec(name) is None}
     if missing:
         found["two_sample_missing"] = f"{', '.join(missing)}: {' && '.join(missing.values())}"
-    ours, theirs = same_lengths(spread(texts, min(len(texts), MOST)), human)
+    ours, theirs = same_lengths(evenly_spaced(texts, min(len(texts), MOST)), human)
     if len(ours) < FEWEST or "sklearn" in missing:
         return found
     found["two_sample_accuracy"] = figure(_right(_grams([*ours, *theirs]), seed, 1.0))
@@ -55,7 +55,7 @@ def same_lengths(texts: Sequence[str], human: Sequence[str]) -> tuple[list[str],
     pairs: list[tuple[str, str]] = []
     for length in sorted(sides[0].keys() & sides[1].keys()):
         count = min(len(side[length]) for side in sides)
-        pairs += zip(*(spread(side[length], count) for side in sides), strict=True)
+        pairs += zip(*(evenly_spaced(side[length], count) for side in sides), strict=True)
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 

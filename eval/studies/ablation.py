@@ -15,7 +15,7 @@ from dlm_control.eval.score.statistics import interval
 from dlm_control.eval.score.teacher import Teacher, teacher_of_words, train_a_teacher
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.presets import preset
-from dlm_control.support.errors import Problems, UsageError, suggestion
+from dlm_control.support.errors import ErrorCollector, UsageError, suggestion
 from dlm_control.support.validation import check_arguments
 from dlm_control.support.values import Above
 from dlm_control.support.yaml_file import read_yaml
@@ -48,18 +48,18 @@ class Ablation:
             UsageError: it is missing, or its keys are not those above.
         """
         given, lines = read_yaml(path)
-        problems = Problems(str(path), lines)
+        problems = ErrorCollector(str(path), lines)
         found = check_arguments(problems, "", cls, given)
         for name, changes in found.get("arms", {}).items():
             settings = {"data": "", "out": "", **merged(found.get("base", {}), changes)}
             try:
                 TrainConfig.checked(settings, str(path))
             except UsageError as error:
-                problems.adopt(f"arms.{name}", error)
+                problems.extend(f"arms.{name}", error)
         try:
             preset("default", **found.get("sampling", {}))
         except UsageError as error:
-            problems.adopt("sampling", error)
+            problems.extend("sampling", error)
         problems.raise_if_any()
         return cls(**found)
 
@@ -79,7 +79,7 @@ def run_ablation(
     Raises:
         UsageError: there is no such arm, or no teacher.
     """
-    problems = Problems("--arm")
+    problems = ErrorCollector("--arm")
     for name in only or ():
         if name not in ablation.arms:
             problems.add("", f"unknown {name!r}{suggestion(name, ablation.arms)}; there are: {', '.join(ablation.arms)}")
@@ -123,7 +123,7 @@ def _figures(trainer: Trainer, teacher: Teacher, ablation: Ablation) -> dict[str
     lm = LanguageModel(recipe.backbone(model, recipe.tokenizer))
     chosen = preset("default", **ablation.sampling)
     texts = [sample.text for sample in lm.generate(num_samples=ablation.samples, preset=chosen)]
-    nll = [score for score in teacher.nat_per_word(texts) if not math.isnan(score)]
+    nll = [score for score in teacher.nats_per_word(texts) if not math.isnan(score)]
     low, high = interval(nll)
     return {
         "step": trainer.step, "cpu_s": round(trainer.seconds, 1), "lm_score": round(fmean(nll), 4), "low": round(low, 4),

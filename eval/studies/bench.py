@@ -44,11 +44,11 @@ def length(out: _Out, model: _Model = "e2e", repeats: _Repeats = 5) -> None:
         {"x": words, "y": round(_median(partial(_autoregressive, words), repeats) / 4, 4)} for words in lengths
     ]
     ratio = series["diffusion, 50 steps"][-1]["y"] / series["autoregressive (the teacher), cached"][-1]["y"]
-    told = (
+    caption = (
         f"Four texts at a time, one candidate each. At {lengths[-1]} words, 50 steps take {ratio:.1f} times as long as the "
         "autoregressive LM."
     )
-    _write(out, "length", "Cost of decoding", told, "words", "seconds a text", series, {"ratio": round(ratio, 2)}, log=True)
+    _write(out, "length", "Cost of decoding", caption, "words", "seconds a text", series, {"ratio": round(ratio, 2)}, log=True)
 
 
 @bench.command()
@@ -71,9 +71,16 @@ def controls(out: _Out, model: _Model = "e2e", repeats: _Repeats = 5) -> None:
         seconds = _median(partial(lm.generate, stages[:count], 4), repeats) / 4
         points.append({"x": count, "y": round(seconds, 4), "label": f"+ {names[count - 1]}"})
     ratio = points[-1]["y"] / points[0]["y"]
-    told = f"16 words, default preset, four texts at a time. Five cost {ratio:.2f} times one."
+    caption = f"16 words, default preset, four texts at a time. Five cost {ratio:.2f} times one."
     _write(
-        out, "controls", "Cost of controls", told, "controls", "seconds a text", {"default": points}, {"ratio": round(ratio, 3)}
+        out,
+        "controls",
+        "Cost of controls",
+        caption,
+        "controls",
+        "seconds a text",
+        {"default": points},
+        {"ratio": round(ratio, 3)},
     )
 
 
@@ -144,13 +151,13 @@ def quality(
             series.setdefault(name, []).append(_flawed(scores, measure, "", f"{value}"))
     if scores is None:
         return
-    told = f"{scores['targets']} targets × 4; the default preset but for the setting that varies."
+    caption = f"{scores['targets']} targets × 4; the default preset but for the setting that varies."
     for measure, series in curves.items():
         if "flaw_rate_human" in scores:
             series["human text"] = [_flawed(scores, measure, "_human", "")]
         title = f"{asked.name}: flaws against diversity ({measure})"
         weights = {"weights": str(writer.provenance()["weights"])}
-        _write(out, f"quality-{asked.name}-{measure}", title, told, measure, "texts with a flaw, %", series, weights)
+        _write(out, f"quality-{asked.name}-{measure}", title, caption, measure, "texts with a flaw, %", series, weights)
 
 
 def _flawed(scores: dict[str, Any], measure: str, side: str, label: str) -> dict[str, Any]:
@@ -175,22 +182,22 @@ def embeddings(out: _Out, model: _Model = "e2e", seed: int = 0) -> None:
 
     lm = load(model)
     tags = tag_table(lm.backbone, "universal").argmax(-1).cpu()
-    shown = [i for i, word in enumerate(lm.backbone.vocabulary) if i > 2 and word.isalpha() and int(tags[i]) > 0]
-    learned = lm.backbone.embeddings[shown].cpu()
+    plotted = [i for i, word in enumerate(lm.backbone.vocabulary) if i > 2 and word.isalpha() and int(tags[i]) > 0]
+    learned = lm.backbone.embeddings[plotted].cpu()
     random = torch.nn.functional.normalize(torch.randn(learned.shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
     agreement = {}
     for name, table in (("learned", learned), ("random", random)):
         near = torch.cdist(table, table).fill_diagonal_(torch.inf).argmin(-1)
-        agreement[name] = round(float((tags[shown] == tags[shown][near]).float().mean()), 4)
+        agreement[name] = round(float((tags[plotted] == tags[plotted][near]).float().mean()), 4)
     places = TSNE(random_state=seed, init="pca", perplexity=30).fit_transform(learned.numpy())
     series: dict[str, list[dict[str, Any]]] = {}
-    for (x, y), i in zip(places.tolist(), shown, strict=True):
+    for (x, y), i in zip(places.tolist(), plotted, strict=True):
         series.setdefault(UNIVERSAL[int(tags[i]) - 1], []).append({"x": round(x, 2), "y": round(y, 2)})
-    told = (
-        f"{len(shown)} words by their commonest tag. The nearest neighbour has the same tag for {agreement['learned']:.0%} of "
-        f"the learned embeddings and {agreement['random']:.0%} of random ones."
+    caption = (
+        f"{len(plotted)} words by their commonest tag. The nearest neighbour has the same tag for {agreement['learned']:.0%} "
+        f"of the learned embeddings and {agreement['random']:.0%} of random ones."
     )
-    _write(out, "embeddings", "Learned embeddings, t-SNE", told, "", "", series, {"agreement": agreement}, joined=False)
+    _write(out, "embeddings", "Learned embeddings, t-SNE", caption, "", "", series, {"agreement": agreement}, joined=False)
 
 
 def _numbers(values: str, kind: Callable[[str], float]) -> list[float]:
@@ -232,14 +239,14 @@ def _tradeoff(
                        "interval": [round(y["low"] * 100, 2), round(y["high"] * 100, 2)]})  # fmt: skip
     if scores is None:
         return
-    told = f"{scores['targets']} targets × 4; the default preset otherwise; labels are {name}."
+    caption = f"{scores['targets']} targets × 4; the default preset otherwise; labels are {name}."
     title = f"{asked.name}: success against fluency, by {name}"
     _write(
         out,
         f"{name}-{asked.name}",
         title,
-        told,
-        "lm-score, nats a word",
+        caption,
+        "lm-score, nats per word",
         f"{metric}, %",
         {asked.name: points},
         {"weights": str(writer.provenance()["weights"])},
@@ -285,7 +292,7 @@ def _folder(out: Path) -> None:
 
 
 def _write(
-    out: Path, name: str, title: str, told: str, x: str, y: str, series: dict[str, Any], figures: dict[str, Any],
+    out: Path, name: str, title: str, caption: str, x: str, y: str, series: dict[str, Any], figures: dict[str, Any],
     joined: bool = True, log: bool = False,
 ) -> None:  # fmt: skip
     import torch
@@ -296,10 +303,11 @@ def _write(
 
     _folder(out)
     content = {
-        "title": title, "told": told, "command": " ".join(["dlm", *sys.argv[1:]]), **figures, "x": x, "y": y, "joined": joined,
+        "title": title, "caption": caption, "command": " ".join(["dlm", *sys.argv[1:]]), **figures, "x": x, "y": y,
+        "joined": joined,
         "log": log, "threads": torch.get_num_threads(), "series": series,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
     write_json(out / f"bench-{name}.json", content)
     write_whole({out / f"bench-{name}.svg": svg(lambda axes: draw(axes, content))})
-    typer.echo(f"{out / f'bench-{name}.json'}: {told}")
+    typer.echo(f"{out / f'bench-{name}.json'}: {caption}")

@@ -19,7 +19,7 @@ from dlm_control.eval.score.metrics import METRICS
 from dlm_control.eval.score.teacher import Teacher, teacher_of, train_a_teacher
 from dlm_control.pipeline import LanguageModel, load
 from dlm_control.sampling.presets import LEAST_FOR_MBR, PRESETS, preset
-from dlm_control.support.errors import Problems, UsageError
+from dlm_control.support.errors import ErrorCollector, UsageError
 from dlm_control.support.hub import model_folder
 from dlm_control.support.progress import progress
 from dlm_control.support.values import Fits, MisfitError, fitted
@@ -32,12 +32,18 @@ from dlm_control.tasks.targets.target import Target
 SPACE: dict[str, list[Any]] = {
     "candidates": [1, 2, 3],
     "temperature": [0.9, 1.0, 1.1, 1.2],
-    "evidence": [0.7, 0.85, 1.0],
+    "local_likelihood_weight": [0.7, 0.85, 1.0],
     "clamp": ["off", "soft"],
     "weight": [0.75, 1.0, 1.5, 2.0],
     "interval": [[0.0, 1.0], [0.0, 0.95], [0.05, 1.0]],
 }
-STRICT = {"fields": "realised", "tags": "tags_strict", "tree": "tree_strict", "spans": "spans_exact", "words": "exact_length"}
+STRICT = {
+    "fields": "slot_accuracy",
+    "tags": "tags_strict",
+    "tree": "tree_strict",
+    "spans": "spans_exact",
+    "words": "exact_length",
+}
 _Tried = Annotated[list[Any], Fits("a list of values to try", lambda values: len(values) > 0)]
 _FIRST, _KEPT = 8, 4  # targets of a group in the first round; one preset in so many goes on to the second
 
@@ -51,7 +57,7 @@ class Trial:
         round: 1 on few targets of each group, 2 on all.
         success: mean over groups of the mean strict score.
         by_group: those means.
-        lm_score: nats a word.
+        lm_score: nats per word.
         texts: how many.
     """
 
@@ -75,7 +81,7 @@ def tune_presets(
         out: the preset file; every trial is a line of `<out>.trials.jsonl`, written when it is done.
         space: a YAML file of keys and values to try.
         model: what writes.
-        budget: nats a word that texts may be above the targets' own human sentences.
+        budget: nats per word that texts may be above the targets' own human sentences.
         calls: network calls for a text at most.
         trials: presets in the first round; the default is always one.
         limit: targets of a group in the first round.
@@ -98,7 +104,7 @@ def tune_presets(
     if source is None:
         raise UsageError(f"tune: fluency needs a teacher, and the domain of {model} has none; {train_a_teacher(home)}")
     judge = Teacher(source)
-    human = _mean(judge.nat_per_word([str(target.reference) for target in targets]))
+    human = _mean(judge.nats_per_word([str(target.reference) for target in targets]))
     few = [target for _, group in _by_group(targets) for target in group[: limit or _FIRST]]
     log.write_text("")
     with progress("tune", total=len(drawn) + max(1, len(drawn) // _KEPT)) as bar:
@@ -114,20 +120,19 @@ def tune_presets(
         kept = sorted(first, key=lambda trial: _merit(trial, human + budget))[: max(1, len(drawn) // _KEPT)]
         second = [tried(trial.changes, targets, 2, seed + 1) for trial in kept]
     best = min(second, key=lambda trial: _merit(trial, human + budget))
-    told = (
+    header = (
         f"success {best.success:.4f}, lm-score {best.lm_score:.3f} (human {human:.3f}, budget {budget:g}), {best.texts} texts"
     )
     if not best.lm_score <= human + budget:
         raise UsageError(
-            f"tune: no preset stays within {budget:g} nat of human text; the best has {told}; all are in {log}; raise "
+            f"tune: no preset stays within {budget:g} nat of human text; the best has {header}; all are in {log}; raise "
             "--budget, and --force replaces them"
         )
-    heading = (
-        f"# Written by `dlm {' '.join(sys.argv[1:])}`\n# {told}; weights {lm.weights_digest}; teacher {source} {judge.digest}\n"
-    )
+    source = f"weights {lm.weights_digest}; teacher {source} {judge.digest}"
+    heading = f"# Written by `dlm {' '.join(sys.argv[1:])}`\n# {header}; {source}\n"
     chosen = yaml.safe_dump({"name": "default", **best.changes}, sort_keys=False, allow_unicode=True)
     write_whole({file: heading + chosen})
-    return f"{out}: {json.dumps(best.changes)}: {told}"
+    return f"{out}: {json.dumps(best.changes)}: {header}"
 
 
 def _targets(names: Sequence[str], data: Path) -> list[Target]:
@@ -139,7 +144,7 @@ def _targets(names: Sequence[str], data: Path) -> list[Target]:
                 "own says `tuning: true`"
             )
     targets = [target for suite in suites for target in suite.read_targets(data)]
-    unfit = [target.name for target in targets if target.reference is None or not target.wanted.keys() & STRICT.keys()]
+    unfit = [target.name for target in targets if target.reference is None or not target.expected.keys() & STRICT.keys()]
     if unfit:
         raise UsageError(
             f"tune: {len(unfit)} of {len(targets)} targets, such as {unfit[0]!r}, have no human text to compare fluency with, "
@@ -161,10 +166,10 @@ def _tried(
         except UsageError:  # controls that no text can obey: counted as 0
             continue
         texts.append(sample.text)
-        of_kinds = [METRICS[metric](sample.text, target) for kind, metric in STRICT.items() if kind in target.wanted]
+        of_kinds = [METRICS[metric](sample.text, target) for kind, metric in STRICT.items() if kind in target.expected]
         scores[target.group or "all"][-1] = fmean(of_kinds)
     by_group = {group: round(fmean(values), 4) for group, values in scores.items()}
-    fluency = _mean(teacher.nat_per_word(texts))
+    fluency = _mean(teacher.nats_per_word(texts))
     return Trial(changes, number, round(fmean(list(by_group.values())), 4), by_group, round(fluency, 4), len(texts))
 
 
@@ -214,7 +219,7 @@ def _by_group(targets: Sequence[Target]) -> list[tuple[str, list[Target]]]:
 
 def _read_space(path: Path) -> dict[str, list[Any]]:
     given, lines = read_yaml(path)
-    problems = Problems(str(path), lines)
+    problems = ErrorCollector(str(path), lines)
     space: dict[str, list[Any]] = {}
     for key, values in given.items():
         try:
@@ -222,8 +227,8 @@ def _read_space(path: Path) -> dict[str, list[Any]]:
             for value in space[key]:
                 preset("default", **{key: value})
         except MisfitError as misfit:
-            problems.found += misfit.faults
+            problems.found += misfit.issues
         except UsageError as error:
-            problems.adopt("", error)
+            problems.extend("", error)
     problems.raise_if_any()
     return space

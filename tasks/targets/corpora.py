@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlm_control.support.errors import UsageError, shown
+from dlm_control.support.errors import UsageError, short_repr
 
 
 def refs(path: Path) -> list[str]:
@@ -76,7 +76,9 @@ def records(path: Path, kind: type, expected: str, fits: Callable[[Any], bool]) 
         except json.JSONDecodeError:
             record = None
         if not isinstance(record, kind) or not fits(record):
-            raise UsageError(f"{path}:{number}: expected {expected}, got {shown(line)}; is it a target file of another suite?")
+            raise UsageError(
+                f"{path}:{number}: expected {expected}, got {short_repr(line)}; is it a target file of another suite?"
+            )
         yield record
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from dlm_control.control.registry import parameters
-from dlm_control.support.errors import Problems, UsageError, shown
+from dlm_control.support.errors import ErrorCollector, UsageError, short_repr
 from dlm_control.tasks.controls import read_control
 from dlm_control.tasks.run import write_whole
 from dlm_control.tasks.targets.corpora import lines_of
-from dlm_control.tasks.targets.from_text import obeyed
-from dlm_control.tasks.targets.target import WORDS, Guides, Target, wanted_of
+from dlm_control.tasks.targets.from_text import satisfied
+from dlm_control.tasks.targets.target import WORDS, Guides, Target, expected_of
 
 KEYS = ("name", "controls", "reference", "tree", "group")
 
@@ -32,7 +32,7 @@ def read_targets(path: Path, guides: Guides) -> Iterator[Target]:
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file; --data names the folder that holds it; `dlm targets make` writes one")
-    problems = Problems(str(path))
+    problems = ErrorCollector(str(path))
     found = [_target(line, f"line {number}", guides, problems) for number, line in enumerate(lines_of(path), start=1)]
     problems.raise_if_any()
     yield from (target for target in found if target is not None)
@@ -52,15 +52,15 @@ def make_targets(corpus: Path, kinds: Sequence[str], out: Path, count: int, seed
     Returns:
         How many there are.
     """
-    made = list(islice(obeyed(corpus, WORDS, kinds, seed, fields=fields), count))
+    made = list(islice(satisfied(corpus, WORDS, kinds, seed, fields=fields), count))
     if not made:
         raise UsageError(f"targets: no sentence of {corpus} has what {', '.join(kinds)} can ask for")
     lines = []
     for number, target in enumerate(made, start=1):
         controls = [{kind: _arguments(control)} for kind, control in zip(kinds, target.controls, strict=True)]
         line = {"name": f"{'+'.join(kinds)} {number}", "controls": controls, "reference": target.reference}
-        if "tree" in target.wanted:
-            line["tree"] = " ".join(str(target.wanted["tree"]).split())
+        if "tree" in target.expected:
+            line["tree"] = " ".join(str(target.expected["tree"]).split())
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     write_whole({out: "".join(lines)})
     return len(made)
@@ -73,14 +73,14 @@ def _arguments(control: Any) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value != plain[key].default}
 
 
-def _target(line: str, place: str, guides: Guides, problems: Problems) -> Target | None:
+def _target(line: str, place: str, guides: Guides, problems: ErrorCollector) -> Target | None:
     try:
         given = json.loads(line)
     except json.JSONDecodeError as error:
         problems.add(place, f"not JSON: {error}")
         return None
     if not isinstance(given, dict) or not isinstance(given.get("controls"), list):
-        problems.add(place, f"expected a JSON object with `controls`, got {shown(line)}; is it a file of another format?")
+        problems.add(place, f"expected a JSON object with `controls`, got {short_repr(line)}; is it a file of another format?")
         return None
     for key in given.keys() - set(KEYS):
         problems.add(f"{place}.{key}", f"unknown key; there are: {', '.join(KEYS)}")
@@ -94,6 +94,6 @@ def _target(line: str, place: str, guides: Guides, problems: Problems) -> Target
         try:
             tree = read_tree(given["tree"])
         except UsageError as error:
-            problems.adopt(f"{place}.tree", error)
+            problems.extend(f"{place}.tree", error)
     name = str(given.get("name") or re.sub(r"\D", "", place))
-    return Target(name, controls, wanted_of(controls, tree), given.get("reference"), group=str(given.get("group", "")))
+    return Target(name, controls, expected_of(controls, tree), given.get("reference"), group=str(given.get("group", "")))

@@ -17,15 +17,15 @@ from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
 from dlm_control.controllers.tree import SyntaxTree
-from dlm_control.support.errors import Problems, suggestion
+from dlm_control.support.errors import ErrorCollector, suggestion
 from dlm_control.tasks.targets.corpora import rows
-from dlm_control.tasks.targets.target import Guides, Target, wanted_of
+from dlm_control.tasks.targets.target import Guides, Target, expected_of
 from dlm_control.text.words import join_words, split_words
 
 _GAP = 6  # words
 
 
-def obeyed(
+def satisfied(
     path: Path, guides: Guides, kinds: Sequence[str], seed: int, low: int = 5, high: int = 40, fields: int = 1
 ) -> Iterator[Target]:
     """Human sentences in random order, each with controls of these kinds that it obeys.
@@ -41,7 +41,7 @@ def obeyed(
     Raises:
         UsageError: unknown kinds, or a missing file or column.
     """
-    problems = Problems("targets")
+    problems = ErrorCollector("targets")
     for kind in dict.fromkeys(kinds):
         if kind not in KINDS:
             problems.add("controls", f"unknown {kind!r}{suggestion(kind, KINDS)}; there are: {', '.join(KINDS)}")
@@ -80,13 +80,15 @@ def _target(sentence: _Sentence, kinds: Sequence[str]) -> Target | None:
         if control is None:
             return None
         controls.append(control)
-    return Target("", controls, wanted_of(controls, tree_of(sentence.text) if "tree" in kinds else None), sentence.text)
+    return Target("", controls, expected_of(controls, tree_of(sentence.text) if "tree" in kinds else None), sentence.text)
 
 
 def _semantic(sentence: _Sentence) -> Controller | None:
-    told = fields_of(sentence.meaning)
+    fields = fields_of(sentence.meaning)
     said = {
-        field: value for field, value in told.items() if field in FIELDS and Semantic(field, value).check(sentence.text).passed
+        field: value
+        for field, value in fields.items()
+        if field in FIELDS and Semantic(field, value).check(sentence.text).passed
     }
     if len(said) < sentence.fields:
         return None

@@ -21,8 +21,8 @@ from dlm_control.controllers.tree import SyntaxTree
 from dlm_control.support.errors import UsageError
 from dlm_control.tasks.targets.corpora import json_object, of_2022, records, refs
 from dlm_control.tasks.targets.file import read_targets
-from dlm_control.tasks.targets.from_text import KINDS, obeyed
-from dlm_control.tasks.targets.target import Guides, Target, wanted_of
+from dlm_control.tasks.targets.from_text import KINDS, satisfied
+from dlm_control.tasks.targets.target import Guides, Target, expected_of
 from dlm_control.text.words import join_words, split_words
 
 _PRICES = {"more than £ 30": "more than £30", "less than £ 20": "less than £20", "£ 20 - 25": "£20-25"}
@@ -40,7 +40,7 @@ def lengths(data: Path, guides: Guides, low: int, high: int) -> Iterator[Target]
     """Every number of words from low to high."""
     for words in range(low, high + 1):
         control = Length(words)
-        yield Target(f"{words} words", [control], wanted_of([control]))
+        yield Target(f"{words} words", [control], expected_of([control]))
 
 
 def gaps(data: Path, guides: Guides, file: str, known: str, count: int, low: int, high: int, seed: int) -> Iterator[Target]:
@@ -62,10 +62,10 @@ def gaps(data: Path, guides: Guides, file: str, known: str, count: int, low: int
         start = rng.randint(0, len(words) - size)
         template = f"{join_words(words[:start])} [{low}-{high}] {join_words(words[start + size :])}"
         control = Infill(template.strip())
-        yield Target(f"gap {made}", [control], wanted_of([control]), sentence)
+        yield Target(f"gap {made}", [control], expected_of([control]), sentence)
 
 
-def free(data: Path, guides: Guides, count: int) -> Iterator[Target]:
+def unconditional(data: Path, guides: Guides, count: int) -> Iterator[Target]:
     """Nothing at all, `count` times: unconditional text."""
     for i in range(count):
         yield Target(f"text {i}")
@@ -81,9 +81,9 @@ def tag_sequences(data: Path, guides: Guides, file: str) -> Iterator[Target]:
 def spans(data: Path, guides: Guides, file: str) -> Iterator[Target]:
     """Constituents [first, last, label], from JSON lines with `spans` and `words_` (the 2022 targets)."""
     for number, record in enumerate(of_2022(data / file, "spans", "words_"), start=1):
-        wanted = [tuple(span) for span in record["spans"]]
+        expected = [tuple(span) for span in record["spans"]]
         text = join_words(_without_frame(record["words_"]))
-        yield Target(f"span {number}", [Span(record["spans"], guide=guides.structure)], {"spans": wanted}, text)
+        yield Target(f"span {number}", [Span(record["spans"], guide=guides.structure)], {"spans": expected}, text)
 
 
 def weighted_spans(data: Path, guides: Guides, file: str, count: int, seed: int, weights: list[float]) -> Iterator[Target]:
@@ -93,9 +93,9 @@ def weighted_spans(data: Path, guides: Guides, file: str, count: int, seed: int,
     sentences = sorted(set(refs(data / file)))
     rng = random.Random(seed)
     rng.shuffle(sentences)
-    wanted = [(sentence, list(rng.choice(constituents(tree_of(sentence))))) for sentence in sentences[:count]]
+    expected = [(sentence, list(rng.choice(constituents(tree_of(sentence))))) for sentence in sentences[:count]]
     for weight in weights:
-        for number, (sentence, span) in enumerate(wanted, start=1):
+        for number, (sentence, span) in enumerate(expected, start=1):
             control = Control("span", Span(span), weight)
             yield Target(
                 f"weight {weight:g}: span {number}", [control], {"spans": [span]}, sentence, group=f"weight {weight:g}"
@@ -119,8 +119,8 @@ def tags_and_attributes(data: Path, guides: Guides, file: str) -> Iterator[Targe
         name, value = _attribute(record["attr"])
         semantic = Semantic(name, _PRICES.get(value, value), guide=guides.semantic)
         controls = [semantic, PartsOfSpeech(tags, guide=guides.structure)]
-        wanted = {"tags": tuple(tags), "value": value, "fields": semantic.fields}
-        yield Target(f"pair {number}", controls, wanted, join_words(words))
+        expected = {"tags": tuple(tags), "value": value, "fields": semantic.fields}
+        yield Target(f"pair {number}", controls, expected, join_words(words))
 
 
 def spaces(data: Path, guides: Guides, file: str, count: int, seed: int) -> Iterator[Target]:
@@ -131,7 +131,7 @@ def spaces(data: Path, guides: Guides, file: str, count: int, seed: int) -> Iter
     }  # fmt: skip
     for kind, kinds_of_guide in known.items():
         for guide in kinds_of_guide:
-            made = islice(obeyed(data / file, Guides(guide, guide), [kind], seed), count)
+            made = islice(satisfied(data / file, Guides(guide, guide), [kind], seed), count)
             for number, target in enumerate(made, start=1):
                 yield replace(target, name=f"{kind} {guide}: {number}", group=f"{kind} {guide}")
 
@@ -144,7 +144,7 @@ def combinations_of_controls(
     So a text that obeys them exists: the sentence itself.
     """
     kinds = list(KINDS)
-    made = list(islice(obeyed(data / file, guides, kinds, seed, 12, 24), count))
+    made = list(islice(satisfied(data / file, guides, kinds, seed, 12, 24), count))
     groups = [*((name,) for name in kinds), *combinations(kinds, 2), *map(tuple, triples)]
     for group in groups:
         for number, whole in enumerate(made, start=1):
@@ -157,7 +157,7 @@ def composed(
     data: Path, guides: Guides, file: str, controls: list[str], count: int, seed: int, fields: int = 1
 ) -> Iterator[Target]:
     """Several controls that one human sentence obeys, from a CSV of `mr` and `ref`: a text that obeys all of them exists."""
-    for number, target in enumerate(islice(obeyed(data / file, guides, controls, seed, fields=fields), count), start=1):
+    for number, target in enumerate(islice(satisfied(data / file, guides, controls, seed, fields=fields), count), start=1):
         yield replace(target, name=f"{'+'.join(controls)} {number}")
 
 
@@ -165,7 +165,7 @@ def mixed(data: Path, guides: Guides, file: str, groups: list[list[str]], count:
     """As `composed`, `count` targets of each group of controls; a group is scored by itself, too."""
     for place, kinds in enumerate(groups):
         title = "+".join(kinds)
-        for number, target in enumerate(islice(obeyed(data / file, guides, kinds, seed + place), count), start=1):
+        for number, target in enumerate(islice(satisfied(data / file, guides, kinds, seed + place), count), start=1):
             yield replace(target, name=f"{title} {number}", group=title)
 
 
@@ -192,7 +192,7 @@ def stories(data: Path, guides: Guides, file: str, references: str, low: int, hi
         known = [given] if isinstance(given, str) else [str(text) for text in given]
         whole = tuple(f"{item['obs1']} {text} {item['obs2']}" for text in known)
         control = Infill(template)
-        yield Target(f"story {key}", [control], wanted_of([control]), next(iter(whole), None), whole[1:])
+        yield Target(f"story {key}", [control], expected_of([control]), next(iter(whole), None), whole[1:])
 
 
 def _texts(tokens: list[Any]) -> bool:
@@ -210,8 +210,9 @@ def _without_frame(tokens: list[str]) -> list[str]:
 
 
 READERS: dict[str, Callable[..., Iterator[Target]]] = {
-    "attributes": attributes, "lengths": lengths, "gaps": gaps, "free": free, "tag_sequences": tag_sequences, "spans": spans,
+    "attributes": attributes, "lengths": lengths, "gaps": gaps, "unconditional": unconditional, 
+    "tag_sequences": tag_sequences, "spans": spans,
     "weighted_spans": weighted_spans, "trees": trees, "tags_and_attributes": tags_and_attributes, "spaces": spaces,
     "combinations": combinations_of_controls, "composed": composed, "mixed": mixed, "made": made, "stories": stories,
 }  # fmt: skip
-NEED_NO_FILES = ("free", "lengths")  # readers
+NEED_NO_FILES = ("unconditional", "lengths")  # readers

@@ -38,7 +38,7 @@ class Target:
     Attributes:
         name: unique in its suite.
         controls: what is asked of the model.
-        wanted: what the suite's metrics compare a text with, by kind: `value`, `fields`, `words`, `given`, `tags`,
+        expected: what the suite's metrics compare a text with, by kind: `value`, `fields`, `words`, `given`, `tags`,
             `tree`, `spans`.
         reference: the human text that the target was made from, or None.
         references: other human texts that would do, where there are.
@@ -47,7 +47,7 @@ class Target:
 
     name: str
     controls: Sequence[Controller | Control] = ()
-    wanted: dict[str, Any] = field(default_factory=dict)
+    expected: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
     references: tuple[str, ...] = ()
     group: str = ""
@@ -55,12 +55,12 @@ class Target:
 
 def digest_of(targets: Sequence[Target]) -> str:
     """Hash of what targets ask for; how their controls are guided is not part of it."""
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for target in targets:
         asked = [_asked(control) for control in target.controls]
-        wanted = sorted((key, str(value)) for key, value in target.wanted.items())
-        told.update(repr((target.name, asked, wanted, target.reference, target.references, target.group)).encode())
-    return told.hexdigest()[:12]
+        expected = sorted((key, str(value)) for key, value in target.expected.items())
+        digest.update(repr((target.name, asked, expected, target.reference, target.references, target.group)).encode())
+    return digest.hexdigest()[:12]
 
 
 def _asked(given: Controller | Control) -> tuple[Any, ...]:
@@ -69,29 +69,29 @@ def _asked(given: Controller | Control) -> tuple[Any, ...]:
     return type(control).__name__, use, sorted((key, str(value)) for key, value in vars(control).items() if key in plain)
 
 
-def wanted_of(controls: Sequence[Controller | Control], tree: Any = None) -> dict[str, Any]:
+def expected_of(controls: Sequence[Controller | Control], tree: Any = None) -> dict[str, Any]:
     """What metrics compare a text with, read off the controls.
 
     Args:
         controls: of a target.
         tree: the whole tree, tags included, where a tree is wanted: they say which words are punctuation.
     """
-    wanted: dict[str, Any] = {}
+    expected: dict[str, Any] = {}
     for each in controls:
         control = each.controller if isinstance(each, Control) else each
         match control:
             case Semantic(fields=fields):
-                wanted["fields"] = fields
+                expected["fields"] = fields
                 if len(fields) == 1:
-                    wanted["value"] = " ".join(split_words(next(iter(fields.values()))))
+                    expected["value"] = " ".join(split_words(next(iter(fields.values()))))
             case PartsOfSpeech(tags=tags, position=None):
-                wanted["tags"] = tuple(tags.split())
+                expected["tags"] = tuple(tags.split())
             case SyntaxTree(tree=asked):
-                wanted["tree"] = tree if tree is not None else read_tree(asked)
+                expected["tree"] = tree if tree is not None else read_tree(asked)
             case Span(spans=spans):
-                wanted["spans"] = [tuple(span) for span in spans]
+                expected["spans"] = [tuple(span) for span in spans]
             case Infill(given=given):
-                wanted["given"] = given
+                expected["given"] = given
             case Length(at_least=int(low), at_most=high) if low == high:
-                wanted["words"] = low
-    return wanted
+                expected["words"] = low
+    return expected

@@ -13,8 +13,8 @@ BAD = "The Mill is a pub with a low customer rating ."
 
 @pytest.mark.parametrize("label", ["positive", "negative"])
 def test_contract(label: str) -> None:
-    obeying, breaking = (GOOD, BAD) if label == "positive" else (BAD, GOOD)
-    check_controller(Sentiment(label), obeying=[obeying], breaking=[breaking], faulty=[lambda: Sentiment("cheerful")])
+    satisfying, violating = (GOOD, BAD) if label == "positive" else (BAD, GOOD)
+    check_controller(Sentiment(label), satisfying=[satisfying], violating=[violating], faulty=[lambda: Sentiment("cheerful")])
 
 
 def test_a_missing_classifier_is_named() -> None:

@@ -45,7 +45,7 @@ class Classifier:
         ends = torch.tensor([self.tokenizer.cls_token_id, self.tokenizer.sep_token_id], device=device)
         special = self.model.get_input_embeddings()(ends)
         first = special[0].expand(len(words), 1, -1)
-        places = torch.arange(words.shape[1] + 1, device=device) - state.words[:, None]  # 0: just behind the last word
+        places = torch.arange(words.shape[1] + 1, device=device) - state.length[:, None]  # 0: just behind the last word
         row = torch.cat([words, words[:, :1]], 1)
         row = torch.where((places == 0)[..., None], special[1], row)
         mask = torch.cat([torch.ones(len(words), 1, device=device), (places <= 0).float()], 1)
