@@ -81,7 +81,7 @@ def test_numbers_of_pandas_fit() -> None:
         (Annotated[float, AtLeast(0)], -1, "expected a number of 0 or more, got -1"),
         (Annotated[int, Between(0, 9)], 10, "expected a whole number from 0 to 9, got 10"),
         (Annotated[int, Bound("that is even", lambda x: x % 2 == 0)], 3, "expected a whole number that is even, got 3"),
-        (int | str, 1.5, "expected a whole number or a text, got 1.5"),
+        (int | str, 1.5, "expected a whole number or a string, got 1.5"),
         (Literal["words", "counts"], "word", "unknown 'word', did you mean 'words'?; there are: words, counts"),
         (Literal["a"] | None, ["a"], "unknown ['a']"),
         (Literal[1], True, "unknown True"),
