@@ -1,4 +1,4 @@
-"""`dlm train`."""
+"""`dlm train` and `dlm doctor`."""
 
 from __future__ import annotations
 
@@ -110,3 +110,13 @@ def duration(seconds: float) -> str:
 
 def _given(overrides: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if value is not None}
+
+
+def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False) -> None:
+    """Report versions, extras, plugins, models, device and disk, and for all that is missing the command that installs it."""
+    from dlm_control.support.doctor import diagnose, printed
+
+    findings = diagnose()
+    typer.echo(printed(findings, json))
+    if any(finding.broken for finding in findings):
+        raise typer.Exit(1)

@@ -133,3 +133,17 @@ def ls(
     from dlm_control.tasks.report import show_listing
 
     show_listing(listing(kind))
+
+
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="spec, suite or training.")] = "spec",
+    include: Include = None,
+) -> None:
+    """Print a JSON schema of specs, suites or training configs, by which an editor completes and checks them."""
+    import json
+
+    for file in include or []:
+        include_file(file)
+    from dlm_control.tasks.schema import schema as schema_of
+
+    typer.echo(json.dumps(schema_of(kind), indent=1, ensure_ascii=False))

@@ -22,10 +22,15 @@ from dlm_control.tasks.controls import Entry, read_control
 KEYS = ("model", "preset", "num_samples", "seed", "include", "controls", "unconditional", "on_error")
 MOST_SAMPLES = 100_000
 NumSamples = Annotated[int, Between(1, MOST_SAMPLES)]
-_Model = Annotated[str, Fits("a bundled name, a folder or a hub id", lambda name: bool(name.strip()))]
-_OnError = Annotated[Literal["raise", "skip"], Fits("raise or skip")]
-_Included = Annotated[list[str], Fits("a list of Python files")]
-_Controls = Annotated[Sequence[Any], Fits("a list with an entry `- controller: target` for each")]
+TYPES: dict[str, Any] = {  # of the keys; `preset` and the entries of `controls` are read by themselves
+    "model": Annotated[str, Fits("a bundled name, a folder or a hub id", lambda name: bool(name.strip()))],
+    "num_samples": NumSamples,
+    "seed": Seed,
+    "include": Annotated[list[str], Fits("a list of Python files")],
+    "controls": Annotated[Sequence[Any], Fits("a list with an entry `- controller: target` for each")],
+    "unconditional": bool,
+    "on_error": Annotated[Literal["raise", "skip"], Fits("raise or skip")],
+}
 
 
 @dataclass(frozen=True)
@@ -111,12 +116,12 @@ def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[s
         if key not in KEYS:
             name = key if isinstance(key, str) else short_repr(key)
             problems.add(name, f"unknown key{suggestion(name, KEYS)}; there are: {', '.join(KEYS)}")
-    model = _value("model", given, _Model, "e2e", problems)
+    model = _value("model", given, "e2e", problems)
     sampling = _preset(given.get("preset", "default"), folder, problems)
-    num_samples = _value("num_samples", given, NumSamples, 1, problems)
-    seed = _value("seed", given, Seed, 0, problems)
-    on_error = _value("on_error", given, _OnError, "raise", problems)
-    included = _include(_value("include", given, _Included, [], problems), folder, problems)
+    num_samples = _value("num_samples", given, 1, problems)
+    seed = _value("seed", given, 0, problems)
+    on_error = _value("on_error", given, "raise", problems)
+    included = _include(_value("include", given, [], problems), folder, problems)
     entries = _controls(given, problems)
     canonical = {
         "model": model, "preset": asdict(sampling), "num_samples": num_samples, "seed": seed, "include": included,
@@ -127,9 +132,9 @@ def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[s
     return Spec(model, sampling, num_samples, seed, controls, on_error, source, text, tuple(entries), lines), problems
 
 
-def _value(key: str, given: Mapping[str, Any], kind: Any, default: Any, problems: ErrorCollector) -> Any:
+def _value(key: str, given: Mapping[str, Any], default: Any, problems: ErrorCollector) -> Any:
     try:
-        return fitted(kind, given.get(key, default), key)
+        return fitted(TYPES[key], given.get(key, default), key)
     except MisfitError as misfit:
         problems.found += misfit.issues
         return default
@@ -181,9 +186,9 @@ def _include(given: list[str], folder: Path, problems: ErrorCollector) -> list[s
 
 def _controls(given: Mapping[str, Any], problems: ErrorCollector) -> dict[str, Entry]:
     """The entries without faults, by place."""
-    free = _value("unconditional", given, bool, False, problems)
+    free = _value("unconditional", given, False, problems)
     before = len(problems.found)
-    controls = [] if given.get("controls") is None else _value("controls", given, _Controls, [], problems)
+    controls = [] if given.get("controls") is None else _value("controls", given, [], problems)
     if len(problems.found) > before:
         return {}
     if len(controls) == 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from dlm_control.support.errors import Issue, short_repr, suggestion
 
 _TOLD: dict[Any, str] = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", NoneType: "nothing"}
-_LISTS = (list, tuple, Sequence, Collection, Iterable)
-_MAPPINGS = (dict, Mapping)
+LISTS = (list, tuple, Sequence, Collection, Iterable)
+MAPPINGS = (dict, Mapping)
 _LARGEST = 1e308  # a larger int is no float
 _EXPONENT = re.compile(r"([+-]?\d+)(e[+-]?\d+)", re.IGNORECASE)
 
@@ -30,10 +30,12 @@ class Bound:
     Attributes:
         words: follow the type's own in "expected a whole number that is even".
         holds: of a value that has the type.
+        schema: the same as keywords of a JSON schema, as far as those can say it.
     """
 
     words: str
     holds: Callable[[Any], bool]
+    schema: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,17 @@ class OneOf:
 
 def Above(limit: float) -> Bound:  # noqa: N802  # reads as the type that it makes
     """A rule: more than that."""
-    return Bound(f"above {limit:g}", lambda value: value > limit)
+    return Bound(f"above {limit:g}", lambda value: value > limit, {"exclusiveMinimum": limit})
 
 
 def AtLeast(least: float) -> Bound:  # noqa: N802
     """A rule: that or more."""
-    return Bound(f"of {least:g} or more", lambda value: value >= least)
+    return Bound(f"of {least:g} or more", lambda value: value >= least, {"minimum": least})
 
 
 def Between(least: float, most: float) -> Bound:  # noqa: N802
     """A rule: from one to the other, both included."""
-    return Bound(f"from {least} to {most}", lambda value: least <= value <= most)
+    return Bound(f"from {least} to {most}", lambda value: least <= value <= most, {"minimum": least, "maximum": most})
 
 
 NoiseLevels = Annotated[
@@ -112,9 +114,9 @@ def fitted(kind: Any, value: object, place: str = "") -> Any:
                 return value
         raise _unknown(value, parts, place)
     base = origin or kind
-    if base in _LISTS:
+    if base in LISTS:
         return _listed(kind, value, place)
-    if base in _MAPPINGS:
+    if base in MAPPINGS:
         return _mapped(kind, value, place)
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST:
         return float(value)
@@ -150,7 +152,7 @@ def described(kind: Any) -> str:
         return " or ".join(map(described, parts))
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
-    if (origin or kind) in _LISTS:
+    if (origin or kind) in LISTS:
         each = [part for part in parts if part is not Ellipsis]
         fixed = origin is tuple and Ellipsis not in parts
         return (
@@ -158,7 +160,7 @@ def described(kind: Any) -> str:
             if fixed
             else f"a list{f', each {described(each[0])}' if each else ''}"
         )
-    if (origin or kind) in _MAPPINGS:
+    if (origin or kind) in MAPPINGS:
         return "keys and values"
     return _TOLD.get(kind, getattr(kind, "__name__", str(kind)))
 

@@ -1,0 +1,78 @@
+"""JSON schemas of what users write: specs, suites and training configs, with everything that is installed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+from dlm_control.control.registry import controllers, parameters
+from dlm_control.control.use import Control
+from dlm_control.sampling.presets import PRESETS, Preset
+from dlm_control.support.errors import UsageError, suggestion
+from dlm_control.support.json_schema import DRAFT, Schema, object_schema, schema_of
+from dlm_control.tasks.spec import KEYS, TYPES
+from dlm_control.tasks.suite import Suite
+from dlm_control.training.recipe import GROUP, recipe_class
+from dlm_control.training.trainer import TrainConfig
+
+
+def schema(kind: str) -> Schema:
+    """The JSON schema of `spec`, `suite` or `training` files.
+
+    It knows the controllers, presets and recipes that are installed here. A file that it accepts may still be refused, since it
+    cannot express every rule; one that it refuses is refused by `dlm` too, and `dlm`'s own message says more.
+
+    Raises:
+        UsageError: another kind.
+    """
+    if kind not in _KINDS:
+        raise UsageError(f"schema: unknown {kind!r}{suggestion(kind, _KINDS)}; there are: {', '.join(_KINDS)}")
+    return {"$schema": DRAFT, "title": f"dlm-control: {kind}", **_KINDS[kind]()}
+
+
+def _spec() -> Schema:
+    keys = {key: schema_of(TYPES[key]) if key in TYPES else {} for key in KEYS}
+    keys["preset"] = _preset()
+    keys["controls"] = {"type": ["array", "null"], "items": {"anyOf": [_control(name) for name in controllers()]}}
+    return {"type": "object", "properties": keys, "additionalProperties": False}
+
+
+def _preset() -> Schema:
+    named = {"name": {"enum": list(PRESETS), "default": "default"}}
+    return {"anyOf": [object_schema(Preset, more=named), {"type": "string", "description": f"{', '.join(PRESETS)}, or a file"}]}
+
+
+def _control(name: str) -> Schema:
+    """`name: target`, where the target is a mapping of arguments, or the first argument alone."""
+    entry: Schema = {"type": "object", "required": [name], "additionalProperties": False, "maxProperties": 1}
+    try:
+        cls = controllers()[name].load()
+    except UsageError:
+        return entry | {"properties": {name: {}}}
+    use = object_schema(Control, positional=2)["properties"]
+    whole = object_schema(cls, more={"name": {"type": "string"}, **use})
+    first = next((key for key, p in parameters(cls).items() if p.kind is not inspect.Parameter.VAR_KEYWORD), None)
+    target = {"anyOf": [whole, *([whole["properties"][first]] if first else []), {"type": "null"}]}
+    about = (inspect.getdoc(cls) or "").partition("\n")[0]
+    return entry | {"properties": {name: target | {"description": about}}}
+
+
+def _suite() -> Schema:
+    own = object_schema(Suite)
+    several = {"name": own["properties"]["name"], "version": {}, "include": {"type": "array", "items": {"type": "string"}}}
+    return {"anyOf": [own, {"type": "object", "properties": several, "required": ["include"], "additionalProperties": False}]}
+
+
+def _training() -> Schema:
+    """Of each kind its own settings in `recipe`; `out` may be missing, for the command line can give it."""
+    kinds = []
+    for name in sorted(point.name for point in entry_points(group=GROUP)):
+        config = object_schema(TrainConfig)
+        config["properties"] |= {"kind": {"const": name}, "recipe": object_schema(recipe_class(name)) | {"required": []}}
+        kinds.append(config | {"required": ["kind"]})
+    return {"anyOf": kinds}
+
+
+_KINDS: dict[str, Callable[[], dict[str, Any]]] = {"spec": _spec, "suite": _suite, "training": _training}
