@@ -144,7 +144,7 @@ def _needs(plan: Plan) -> str:
         parts.append(" and ".join(f"room for {min(map(len, alternatives))} more words" for alternatives in plan.phrases))
     if plan.language is not None:
         fewest = plan.language.automaton.fewest
-        parts.append("a pattern that no text matches" if fewest is None else f"its pattern, {max(1, fewest)} words or more")
+        parts.append("a pattern that no text matches" if fewest is None else f"its pattern, of {max(1, fewest)} or more words")
     if plan.forbidden:
         parts.append(f"{len(plan.forbidden)} words absent")
     return ", ".join(parts) or "nothing"
