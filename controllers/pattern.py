@@ -79,7 +79,7 @@ class Pattern(Controller):
                 try:
                     rule = Rule(kind, WordPattern.read(source), *_bounds(self.count.get(source, 0)))
                 except UsageError as error:
-                    problems.adopt(f"{kind} {source!r}", error)
+                    problems.extend(f"{kind} {source!r}", error)
                     continue
                 if rule.most is not None and rule.least > rule.most:
                     problems.add(f"count {source!r}", f"the lower bound of {self.count[source]} exceeds the upper")
@@ -93,7 +93,7 @@ class Pattern(Controller):
             if words:
                 lm.ids(" ".join(words), "pattern")
         except UsageError as error:
-            problems.adopt("", error)
+            problems.extend("", error)
         for regex in sorted({regex for rule in self._rules for each in rule.pattern.sets for regex in each.regexes}):
             if not any(re.fullmatch(regex, word) for word in lm.vocabulary if word not in special):
                 problems.add("", f"/{regex}/ matches none of the {len(lm.vocabulary)} words that the model knows")

@@ -17,8 +17,8 @@ _MOST = 80.0  # nats; float32 holds exp of that
 class RegularEvent:
     """The event that a text belongs to a language, made ready for a device.
 
-    The automaton's edges between living states carry sets of classes of words. With e edges, s states and k classes a pass over
-    a seq_len costs batch · seq_len · e, and k · e once for all; the size of the vocabulary matters for one sum over its words.
+    The automaton's edges between living states carry sets of classes of words. With e edges and k classes a pass costs
+    batch · seq_len · (e + k·e); the size of the vocabulary matters for one sum over its words alone.
 
     Args:
         language: with at least one text.
