@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from dlm_control.controllers.infill import Infill as Infill
     from dlm_control.controllers.keyword import Keyword as Keyword
     from dlm_control.controllers.length import Length as Length
+    from dlm_control.controllers.pattern import Pattern as Pattern
     from dlm_control.controllers.pos import PartsOfSpeech as PartsOfSpeech
     from dlm_control.controllers.semantic import Semantic as Semantic
     from dlm_control.controllers.span import Span as Span
@@ -19,6 +20,7 @@ _HOMES = {
     "Keyword": "keyword",
     "Length": "length",
     "PartsOfSpeech": "pos",
+    "Pattern": "pattern",
     "Semantic": "semantic",
     "Span": "span",
     "SyntaxTree": "tree",

@@ -14,6 +14,7 @@ from dlm_control.control.registry import controllers
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
+from dlm_control.controllers.pattern import Pattern
 from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
@@ -33,6 +34,8 @@ CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
     "semantic classifier": (
         Semantic("food", "Japanese", guide="classifier"), TALL, PUB, lambda: Semantic("food", "Martian"),
     ),
+    "pattern": (Pattern("The * (cheap|expensive) * /[a-z]+/ ."), PUB, TALL, lambda: Pattern("a ( b")),
+    "pattern absent": (Pattern(exclude="* /[A-Z].*/ ? ? cheap *", count={"a": 1}), TALL, PUB, Pattern),
     "pos": (PartsOfSpeech("DET PROPN AUX DET ADJ NOUN ADP DET NOUN PUNCT"), PUB, TALL, lambda: PartsOfSpeech("DET NOWN")),
     "pos counts": (PartsOfSpeech("? ? VERB", position=4, guide="counts"), TALL, PUB, lambda: PartsOfSpeech("?")),
     "pos x_t": (PartsOfSpeech("ADJ NOUN", position=4, guide="x_t"), PUB, TALL, lambda: PartsOfSpeech([])),

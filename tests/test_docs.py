@@ -17,6 +17,7 @@ from dlm_control.tasks.spec import read_spec
 ROOT = Path(__file__).parents[1]
 BACKBONES = ROOT / "docs" / "backbones.md"
 GUIDE = ROOT / "docs" / "add-a-controller.md"
+PATTERNS = ROOT / "docs" / "patterns.md"
 PLUGINS = ROOT / "examples" / "plugins"
 DLM = [sys.executable, "-m", "dlm_control"]
 
@@ -61,6 +62,16 @@ def test_a_backbone_of_ones_own_is_found_and_steered(tmp_path: Path) -> None:
     (package / "entry_points.txt").write_text(points)
     texts = run(sys.executable, "-c", use, cwd=tmp_path, path=tmp_path).splitlines()
     assert len(texts) == 3 and all("river" in text for text in texts)
+
+
+def test_the_page_on_patterns_works(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```(yaml|sh)(?: file=(\S+))?\n(.*?)^```", PATTERNS.read_text(encoding="utf-8"), re.M | re.S)
+    assert [kind for kind, _, _ in blocks] == ["yaml", "sh"]
+    (_, file, spec), (_, _, commands) = blocks
+    (tmp_path / file).write_text(spec, encoding="utf-8")
+    valid, generated = (run(*DLM, *line.split()[1:], cwd=tmp_path) for line in commands.splitlines())
+    assert valid == "pattern.yaml: ok\n"
+    assert "4 of 4 obey all controls" in generated
 
 
 def test_a_black_box_control_is_obeyed_by_particles() -> None:

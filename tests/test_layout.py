@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlm_control import Gap, Plan, UsageError
+from dlm_control.control.plan import Language
 from dlm_control.sampling.automata import feasible_lengths
 from dlm_control.sampling.layout import Layout, Layouts
+from dlm_control.text.pattern import WordPattern, classes_of
 from dlm_control.text.tokenizer import WordTokenizer
 
 A, B, C = 3, 4, 5  # behind UNK, PAD and END
@@ -60,7 +62,15 @@ def obeys(text: tuple[int, ...], plan: Plan) -> bool:
         and not plan.forbidden & set(text)
         and all(any(holds(text, phrase) for phrase in demand) for demand in plan.phrases)
         and (plan.template is None or fits(plan.template, text))
+        and (plan.language is None or plan.language.automaton.ends(plan.language.classes[word] for word in text)[-1])
     )
+
+
+def language(source: str) -> Language:
+    """Of a pattern of ale, bread and cheese."""
+    pattern = WordPattern.read(source)
+    classes, signatures = classes_of(["ale", "bread", "cheese"], pattern.sets)
+    return Language((-1, -1, -1, *classes), pattern.automaton(signatures))
 
 
 def allows(layout: Layout, text: tuple[int, ...]) -> bool:
@@ -76,6 +86,9 @@ some_phrase = st.lists(some_word, min_size=1, max_size=3).map(tuple)
 some_gap = st.builds(
     lambda least, more: Gap(least, None if more is None else least + more), st.integers(0, 2), st.none() | st.integers(0, 2)
 )
+some_language = st.sampled_from(
+    ["* ale * bread *", "(ale bread)+ ?", "!ale{2,4}", "ale (cheese|bread ?{2}|cheese cheese) *", "? ale|bread ale ?{3}"]
+).map(language)
 some_plan = st.builds(
     Plan,
     min_words=st.none() | st.integers(1, 5),
@@ -84,10 +97,11 @@ some_plan = st.builds(
     forbidden=st.frozensets(some_word, max_size=2),
     phrases=st.lists(st.lists(some_phrase, min_size=1, max_size=2).map(tuple), max_size=2).map(tuple),
     template=st.none() | st.lists(some_word | some_gap, min_size=1, max_size=4).map(tuple),
+    language=st.none() | some_language,
 )
 only = {  # one kind of constraint, so that many sets of plans are feasible
     name: some_plan.map(lambda plan, name=name: Plan(**{name: getattr(plan, name)}))  # type: ignore[misc]
-    for name in ("min_words", "max_words", "at", "forbidden", "phrases", "template")
+    for name in ("min_words", "max_words", "at", "forbidden", "phrases", "template", "language")
 }
 some_plans = st.lists(st.one_of(*only.values()), min_size=1, max_size=4) | st.lists(some_plan, min_size=1, max_size=2)
 
@@ -102,7 +116,7 @@ def test_feasible_lengths_are_those_of_brute_force(plans: list[Plan]) -> None:
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(some_plans)
 def test_draws_obey_the_plans_as_far_as_a_layout_can(plans: list[Plan]) -> None:
-    """Some text of every layout obeys everything; all texts of it obey all but the phrases."""
+    """Some text of every layout obeys everything; all texts of it obey all but the phrases and languages."""
     if not feasible_lengths(plans, MOST, frozenset(WORDS)):
         with pytest.raises(UsageError, match="controls that no text can obey"):
             layouts(*plans)
@@ -112,7 +126,7 @@ def test_draws_obey_the_plans_as_far_as_a_layout_can(plans: list[Plan]) -> None:
         assert any(all(obeys(text, plan) for plan in plans) for text in possible)
         for text in possible:
             assert layout.words == len(text)
-            assert all(obeys(text, replace(plan, phrases=())) for plan in plans)
+            assert all(obeys(text, replace(plan, phrases=(), language=None)) for plan in plans)
         assert not layout.allowed[:, 0].any()  # UNK
         assert layout.allowed.any(-1).all()
 

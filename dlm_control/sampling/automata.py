@@ -8,6 +8,7 @@ from itertools import product
 from typing import NamedTuple
 
 from dlm_control.control.plan import Gap, Plan
+from dlm_control.sampling.languages import Languages, States, Symbol
 
 Node = tuple[int, int]  # piece of a template, words that its gap has taken
 
@@ -111,38 +112,79 @@ def feasible_lengths(plans: Sequence[Plan], most: int, ordinary: frozenset[int])
     return [n for n in lengths if endings[n - 1]]
 
 
+def shortest_text(plans: Sequence[Plan], most: int, ordinary: frozenset[int]) -> list[int] | None:
+    """The words of a shortest text of 1 to `most` words that obeys all plans, or None. Arguments as `feasible_lengths`."""
+    lengths = feasible_lengths(plans, most, ordinary)
+    if not lengths:
+        return None
+    layers = list(_layers(plans, lengths[0], ordinary, lengths[0]))
+    state = next(state for state in layers[-1] if state.may_end)
+    words = []
+    for layer in reversed(layers):
+        state, word = layer[state]
+        words.append(word)
+    return words[::-1]
+
+
+class _State(NamedTuple):
+    """Where a text stands with all plans."""
+
+    nodes: tuple[Node, ...]  # of the templates
+    progress: Progress  # with the phrases
+    states: States  # of the languages
+    may_end: bool
+
+
 def _endings(plans: Sequence[Plan], most: int, ordinary: frozenset[int], words: int | None) -> list[bool]:
-    """May a text end after 1, 2, … `most` words? Walks all ways at once."""
+    """May a text end after 1, 2, … `most` words?"""
+    return [any(state.may_end for state in layer) for layer in _layers(plans, most, ordinary, words)]
+
+
+def _layers(
+    plans: Sequence[Plan], most: int, ordinary: frozenset[int], words: int | None
+) -> Iterator[dict[_State, tuple[_State, int]]]:
+    """Where texts may stand after 1, 2, … `most` words: each state with one that leads to it, and by which word.
+
+    Args:
+        plans: what the texts obey.
+        most: how many words.
+        ordinary: the words a text may hold.
+        words: the length of the texts, if it is known.
+    """
     templates = [Template(plan.template) for plan in plans if plan.template is not None]
     phrases = Phrases([alternatives for plan in plans for alternatives in plan.phrases])
+    languages = Languages(plans)
     usable = ordinary.difference(*(plan.forbidden for plan in plans))
-    states = {(tuple(template.start for template in templates), phrases.start)}
-    endings = []
+    layer = [_State(tuple(template.start for template in templates), phrases.start, languages.start, False)]
     for position in range(most):
         expected = wanted_at(plans, position, words)
         allowed = usable if expected is None else usable & expected
-        reached = set()
-        for nodes, progress in states:
-            telling = phrases.words(progress.unmet)
-            free: list[int | None] = [*(telling & allowed), *([None] if allowed - telling else [])]
-            for fixed, after in _steps(templates, nodes):
-                if fixed is None:
-                    reached |= {(after, phrases.after(progress, word)) for word in free}
-                elif fixed in allowed:
-                    reached.add((after, phrases.after(progress, fixed)))
-        states = _best(reached)
-        endings.append(any(not progress.unmet and _accept(templates, nodes) for nodes, progress in states))
-    return endings
+        reached: dict[_State, tuple[_State, int]] = {}
+        for state in layer:
+            telling = phrases.words(state.progress.unmet)
+            examples = languages.examples(allowed, telling)
+            free: list[tuple[int | None, Symbol, int]] = [(word, languages.symbol(word), word) for word in telling & allowed]
+            free += [(None, symbol, example) for symbol, example in examples.items()]
+            for fixed, nodes in _steps(templates, state.nodes):
+                given = [(fixed, languages.symbol(fixed), fixed)] if fixed in allowed else []
+                for word, symbol, example in free if fixed is None else given:
+                    states = languages.after(state.states, symbol)
+                    if states is not None:
+                        progress = phrases.after(state.progress, word)
+                        may_end = not progress.unmet and _accept(templates, nodes) and languages.accepts(states)
+                        reached.setdefault(_State(nodes, progress, states, may_end), (state, example))
+        layer = _best(reached)
+        yield {state: reached[state] for state in layer}
 
 
-def _best(states: Iterable[tuple[tuple[Node, ...], Progress]]) -> set[tuple[tuple[Node, ...], Progress]]:
+def _best(states: Iterable[_State]) -> list[_State]:
     """The states that no other one makes superfluous by having met more demands at the same place."""
-    best: dict[tuple[tuple[Node, ...], tuple[int, ...]], list[frozenset[int]]] = {}
-    for nodes, (unmet, recent) in sorted(states, key=lambda state: len(state[1].unmet)):
-        rivals = best.setdefault((nodes, recent), [])
-        if not any(rival <= unmet for rival in rivals):
-            rivals.append(unmet)
-    return {(nodes, Progress(unmet, recent)) for (nodes, recent), kept in best.items() for unmet in kept}
+    best: dict[tuple[tuple[Node, ...], tuple[int, ...], States], list[_State]] = {}
+    for state in sorted(states, key=lambda state: len(state.progress.unmet)):
+        rivals = best.setdefault((state.nodes, state.progress.recent, state.states), [])
+        if not any(rival.progress.unmet <= state.progress.unmet for rival in rivals):
+            rivals.append(state)
+    return [state for kept in best.values() for state in kept]
 
 
 def _steps(templates: Sequence[Template], nodes: tuple[Node, ...]) -> Iterator[tuple[int | None, tuple[Node, ...]]]:
@@ -157,28 +199,50 @@ def _accept(templates: Sequence[Template], nodes: tuple[Node, ...]) -> bool:
     return all(template.accepts(node) for template, node in zip(templates, nodes, strict=True))
 
 
+class Choice(NamedTuple):
+    """How far the gaps of a text are chosen: where its templates stand, and where its languages may stand."""
+
+    nodes: tuple[Node, ...]
+    living: frozenset[States]
+
+
 class GapChoices:
-    """Counts the choices of gap sizes that templates, `at` and `forbidden` leave to a text of n words."""
+    """Counts the choices of gap sizes that templates, `at`, `forbidden` and languages leave to a text of n words."""
 
     def __init__(self, plans: Sequence[Plan], words: int, ordinary: frozenset[int]) -> None:
         self._templates = [Template(plan.template) for plan in plans if plan.template is not None]
+        self._languages = Languages(plans)
         self._words = words
         usable = ordinary.difference(*(plan.forbidden for plan in plans))
         expected = [wanted_at(plans, position, words) for position in range(words)]
         self._allowed = [usable if these is None else usable & these for these in expected]
-        self.start = tuple(template.start for template in self._templates)
+        self.start = Choice(tuple(template.start for template in self._templates), frozenset({self._languages.start}))
         self.count = lru_cache(maxsize=None)(self._count)
 
-    def steps(self, position: int, nodes: tuple[Node, ...]) -> list[tuple[int | None, tuple[Node, ...]]]:
+    def steps(self, position: int, choice: Choice) -> list[tuple[int | None, Choice]]:
         """Ways on from a position: the word each fixes (None: free) and where it leads."""
-        allowed = self._allowed[position]
-        return [
-            (word, after)
-            for word, after in _steps(self._templates, nodes)
-            if (bool(allowed) if word is None else word in allowed)
-        ]
+        allowed, found = self._allowed[position], list[tuple[int | None, Choice]]()
+        for word, nodes in _steps(self._templates, choice.nodes):
+            symbols = (
+                self._languages.examples(allowed, frozenset())
+                if word is None
+                else [self._languages.symbol(word)]
+                if word in allowed
+                else []
+            )
+            reached = {self._languages.after(states, symbol) for states in choice.living for symbol in symbols}
+            living = frozenset(states for states in reached if states is not None)
+            if living:
+                found.append((word, Choice(nodes, living)))
+        return found
 
-    def _count(self, position: int, nodes: tuple[Node, ...]) -> int:
+    def possible(self, fixed: Sequence[int | None]) -> list[frozenset[int]]:
+        """The words that may stand at each position of a text with these words fixed."""
+        sets = [allowed if word is None else frozenset({word}) for word, allowed in zip(fixed, self._allowed, strict=True)]
+        return self._languages.possible(sets)
+
+    def _count(self, position: int, choice: Choice) -> int:
         if position == self._words:
-            return int(_accept(self._templates, nodes))
-        return sum(self.count(position + 1, after) for _, after in self.steps(position, nodes))
+            accepted = any(self._languages.accepts(states) for states in choice.living)
+            return int(accepted and _accept(self._templates, choice.nodes))
+        return sum(self.count(position + 1, after) for _, after in self.steps(position, choice))
