@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2ForTokenClassification, GPT2LMHeadModel, PreTrainedModel
 
+from dlm_control import UsageError
+from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
-from dlm_control.eval.baselines.generators import Baseline, Experts, Free, Fudge
+from dlm_control.eval.baselines.decode import Stream, generators, network, sample
+from dlm_control.eval.baselines.generators import Baseline, Experts, Finetuned, Free, Fudge, Reject
 from dlm_control.eval.baselines.prompts import TOKENS, place_ids
+from dlm_control.support.hub import file_digest
 from dlm_control.tasks.suite import read_suite
 from dlm_control.tasks.targets.target import Target
 from dlm_control.text.tokenizer import WordTokenizer
@@ -117,8 +122,8 @@ def beginnings(next_word: NextWord, top_k: int = SIZE) -> dict[Begun, float]:
     return found
 
 
-def written(generator: Baseline) -> dict[Begun, float]:
-    outputs = generator.texts(Target("toy", CONTROLS), range(TEXTS), seed=0)
+def written(generator: Baseline, target: Target = Target("toy", CONTROLS)) -> dict[Begun, float]:  # noqa: B008
+    outputs = generator.texts(target, range(TEXTS), seed=0)
     texts = [TOKENIZER.word_ids(output.text) for output in outputs]
     assert [output.calls % (len(text) + 1) for output, text in zip(outputs, texts, strict=True)] == [0] * TEXTS
     return {begun: count / TEXTS for begun, count in Counter(tuple(text[:2]) for text in texts).items()}
@@ -157,3 +162,69 @@ def test_calls_are_those_of_every_network(folder: Path) -> None:
     for generator, networks in ((Free, 1), (Experts, 2), (Fudge, 5)):
         [output] = generator(SUITE, str(folder)).texts(target, [0], seed=1)
         assert output.calls == networks * (len(TOKENIZER.word_ids(output.text)) + 1)
+
+
+def test_a_fine_tuned_model_writes_its_own_distribution(folder: Path) -> None:
+    target = Target("toy", CONTROLS[1:])
+    assert_like(written(Finetuned(SUITE, str(folder)), target), beginnings(reads(folder, "finetuned-length", ["#2"])))
+    one, *others = Finetuned(SUITE, str(folder), beams=3).texts(target, range(3), seed=0)
+    assert others == [one] * 2 and one.calls == 3 * (len(TOKENIZER.word_ids(one.text)) + 1)
+    assert one.text and not {"UNK", "PAD"} & set(one.text.split())
+
+
+def test_the_best_of_several_draws_has_the_highest_sum_of_checks_and_is_the_first_such(folder: Path) -> None:
+    target = Target("toy", [Length(2), Keyword("ale")])
+    outputs = Reject(SUITE, str(folder), draws=5).texts(target, range(6), seed=3)
+    for i, output in enumerate(outputs):
+        draws = []
+        for generator in generators(3, [i], 5):
+            stream = Stream(network(folder / "ar-lm"), [], 1)
+            [ids] = sample([stream], lambda stream=stream: stream.logits, [generator])
+            draws.append(TOKENIZER.join(TOKENIZER.convert_ids_to_tokens(ids)))
+        scores = [sum(control.check(text).score for control in target.controls) for text in draws]
+        assert output.text == draws[scores.index(max(scores))]
+        assert output.calls == sum(len(TOKENIZER.word_ids(text)) + 1 for text in draws)
+
+
+def test_a_text_has_at_most_95_words(folder: Path) -> None:
+    """An LM that cannot end: END costs everything."""
+    stream = Stream(network(folder / "ar-lm"), [], 2)
+    endless = torch.tensor([[0.0, 0, -torch.inf, 0, 0, 0]] * 2)
+    assert [len(words) for words in sample([stream], lambda: endless, generators(0, range(2)))] == [95, 95]
+
+
+def test_faults_of_baselines_are_told(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ar-lm: no such model; .*`dlm train configs/baselines/ar-lm.yaml --data DATA`"):
+        Free(SUITE, str(tmp_path))
+    (tmp_path / "ar-lm").mkdir()
+    (tmp_path / "ar-lm" / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"ar-lm: does not load: .+; `dlm train configs/baselines/ar-lm.yaml` makes it anew"):
+        Free(SUITE, str(tmp_path))
+    for maker, controls, told in (
+        (Finetuned, CONTROLS, "2 controls, expected one; `experts` takes several"),
+        (Experts, [], "0 controls, expected at least one"),
+        (Experts, [Length(96)], "a control asks for #96; expected texts of at most 95 words"),
+    ):
+        with pytest.raises(UsageError, match=f"baselines: {told}"):
+            maker(SUITE, str(folder)).texts(Target("toy", controls), [0], seed=0)
+    with pytest.raises(UsageError, match="a control asks for 97 words; expected texts of at most 95 words"):
+        Stream(network(folder / "finetuned-length"), ["tag:DET"] * 97, 1)
+    Stream(network(folder / "finetuned-length"), ["#95"], 1)
+
+
+@pytest.mark.parametrize(
+    ("maker", "settings", "beside"),
+    [
+        (Free, {}, set()),
+        (Reject, {"draws": 3}, set()),
+        (Finetuned, {"beams": 2}, {"finetuned-semantic", "finetuned-length"}),
+        (Experts, {}, {"finetuned-semantic", "finetuned-length"}),
+        (Fudge, {"strength": 2.0, "before": 4, "top_k": 1}, {"discriminator-semantic", "discriminator-length"}),
+    ],
+)
+def test_results_name_the_weights_and_settings_that_made_them(
+    maker: type[Baseline], settings: dict[str, Any], beside: set[str], folder: Path
+) -> None:
+    made = maker(SUITE, str(folder), **settings).provenance()
+    assert made["model"] == "ar-lm" and made["settings"] == settings and made["weights"].keys() == {"ar-lm", *beside}
+    assert made["weights"]["ar-lm"] == file_digest(folder / "ar-lm" / "model.safetensors")
