@@ -17,7 +17,7 @@ from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.eval.baselines.decode import Stream, generators, network, sample
-from dlm_control.eval.baselines.generators import Baseline, Experts, Finetuned, Free, Fudge, Reject
+from dlm_control.eval.baselines.generators import Baseline, Experts, Finetuned, Fudge, Reject, Unconditional
 from dlm_control.eval.baselines.prompts import TOKENS, place_ids
 from dlm_control.support.hub import file_digest
 from dlm_control.tasks.suite import read_suite
@@ -138,7 +138,7 @@ def assert_like(found: dict[Begun, float], expected: dict[Begun, float]) -> None
 
 
 def test_the_lm_alone_writes_its_own_distribution(folder: Path) -> None:
-    assert_like(written(Free(SUITE, str(folder))), beginnings(reads(folder, "ar-lm", [])))
+    assert_like(written(Unconditional(SUITE, str(folder))), beginnings(reads(folder, "ar-lm", [])))
 
 
 def test_fudge_writes_the_posterior_of_every_text(folder: Path) -> None:
@@ -159,7 +159,7 @@ def test_experts_write_their_geometric_mean(folder: Path) -> None:
 def test_calls_are_those_of_every_network(folder: Path) -> None:
     """FUDGE's discriminators read each word twice: as a candidate and in the text; END counts."""
     target = Target("toy", CONTROLS)
-    for generator, networks in ((Free, 1), (Experts, 2), (Fudge, 5)):
+    for generator, networks in ((Unconditional, 1), (Experts, 2), (Fudge, 5)):
         [output] = generator(SUITE, str(folder)).texts(target, [0], seed=1)
         assert output.calls == networks * (len(TOKENIZER.word_ids(output.text)) + 1)
 
@@ -195,11 +195,11 @@ def test_a_text_has_at_most_95_words(folder: Path) -> None:
 
 def test_faults_of_baselines_are_told(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"ar-lm: no such model; .*`dlm train configs/baselines/ar-lm.yaml --data DATA`"):
-        Free(SUITE, str(tmp_path))
+        Unconditional(SUITE, str(tmp_path))
     (tmp_path / "ar-lm").mkdir()
     (tmp_path / "ar-lm" / "config.json").write_text("{}")
     with pytest.raises(UsageError, match=r"ar-lm: does not load: .+; `dlm train configs/baselines/ar-lm.yaml` makes it anew"):
-        Free(SUITE, str(tmp_path))
+        Unconditional(SUITE, str(tmp_path))
     for maker, controls, told in (
         (Finetuned, CONTROLS, "2 controls, expected one; `experts` takes several"),
         (Experts, [], "0 controls, expected at least one"),
@@ -215,7 +215,7 @@ def test_faults_of_baselines_are_told(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("maker", "settings", "beside"),
     [
-        (Free, {}, set()),
+        (Unconditional, {}, set()),
         (Reject, {"draws": 3}, set()),
         (Finetuned, {"beams": 2}, {"finetuned-semantic", "finetuned-length"}),
         (Experts, {}, {"finetuned-semantic", "finetuned-length"}),

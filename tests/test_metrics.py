@@ -96,16 +96,16 @@ def test_the_human_ceiling_is_that_of_dev_sentences_that_mean_at_least_what_is_a
         '"food[French], area[riverside]",No Japanese place.\n'
     )
     (tmp_path / "mine.yaml").write_text(
-        "name: mine\nversion: 1\nsamples: 1\nmetrics: [substring, realised]\n"
+        "name: mine\nversion: 1\nsamples: 1\nmetrics: [substring, slot_accuracy]\n"
         "targets: {reader: attributes, file: targets.json}\n"
     )
     scores = run_suite(read_suite(str(tmp_path / "mine.yaml")), Echo(), tmp_path, tmp_path / "out")
     assert scores is not None
     assert (scores["substring_human"]["mean"], scores["substring_human"]["n"]) == (0.5, 1)
-    assert scores["realised_human"]["mean"] == 1
+    assert scores["slot_accuracy_human"]["mean"] == 1
 
 
-CHOSEN = dict.fromkeys(("tag_match", "spans_exact", "said", "exact_length"), "texts were chosen by this judge")
+CHOSEN = dict.fromkeys(("tag_match", "spans_exact", "phrase_match", "exact_length"), "texts were chosen by this judge")
 LEARNT = "another network than the guide, but the guide learnt from its labels of the training text"
 BY_GUIDE = {"tag_match": LEARNT, "spans_exact": LEARNT}
 
@@ -113,20 +113,20 @@ BY_GUIDE = {"tag_match": LEARNT, "spans_exact": LEARNT}
 @pytest.mark.parametrize(
     ("plan", "warnings"),
     [
-        ({"guides": "words"}, {**BY_GUIDE, "said": "guide and judge share their list of wordings"}),
+        ({"guides": "words"}, {**BY_GUIDE, "phrase_match": "guide and judge share their list of wordings"}),
         ({"guides": "classifier"}, BY_GUIDE),
         ({"generator": "reject"}, CHOSEN),
         ({"preset": {"select": "checks", "particles": 2}}, CHOSEN),
         ({"preset": {"select": "checks", "candidates": 1}}, BY_GUIDE),
         ({"preset": {"select": "energies", "candidates": 3}}, BY_GUIDE),
-        ({"generator": "free"}, {}),
+        ({"generator": "unconditional"}, {}),
         ({"controls": "none"}, {}),
     ],
 )
 def test_a_judge_that_shares_labels_with_what_steered_is_named(plan: dict[str, Any], warnings: dict[str, str]) -> None:
     judges = {
-        "tag_match": "spaCy en_core_web_sm", "spans_exact": "benepar-treebank", "said": "the control's own wordings",
-        "exact_length": "a count of words", "realised": "patterns of eval.slots", "words_kept": "the words themselves",
+        "tag_match": "spaCy en_core_web_sm", "spans_exact": "benepar-treebank", "phrase_match": "the control's own wordings",
+        "exact_length": "a count of words", "slot_accuracy": "patterns of eval.slots", "template_match": "the words themselves",
     }  # fmt: skip
     expected = {name: f"{judge}; {warnings[name]}" if name in warnings else judge for name, judge in judges.items()}
-    assert shared_labels(list(judges), plan) == expected
+    assert find_scorer_overlap(list(judges), plan) == expected

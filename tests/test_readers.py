@@ -18,13 +18,13 @@ from dlm_control.tasks.targets.readers import (
     attributes,
     combinations_of_controls,
     composed,
-    free,
     gaps,
     lengths,
     mixed,
     spaces,
     stories,
     trees,
+    unconditional,
     weighted_spans,
 )
 from dlm_control.tasks.targets.target import NOISE_AWARE, WORDS, Target
@@ -52,18 +52,18 @@ def guide_of(target: Target) -> list[Any]:
     return [getattr(control, "guide", None) for control in controls]
 
 
-def test_lengths_and_free_texts_are_counted(tmp_path: Path) -> None:
+def test_lengths_and_unconditional_texts_are_counted(tmp_path: Path) -> None:
     found = list(lengths(tmp_path, WORDS, 3, 5))
-    assert [(target.name, target.wanted) for target in found] == [(f"{n} words", {"words": n}) for n in (3, 4, 5)]
+    assert [(target.name, target.expected) for target in found] == [(f"{n} words", {"words": n}) for n in (3, 4, 5)]
     assert found[0].controls[0].check("One two three").passed
-    assert [(target.name, target.controls) for target in free(tmp_path, WORDS, 2)] == [("text 0", ()), ("text 1", ())]
+    assert [(target.name, target.controls) for target in unconditional(tmp_path, WORDS, 2)] == [("text 0", ()), ("text 1", ())]
 
 
 def test_attributes_are_parted_at_their_first_colon(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('["area", ":", "city", "centre"]\n["price", ":", "more", "than", "£", "30"]\n')
     area, price = attributes(tmp_path, NOISE_AWARE, "a.json")
-    assert (area.name, area.wanted) == ("area=city centre", {"value": "city centre", "fields": {"area": "city centre"}})
-    assert price.wanted == {"value": "more than £ 30", "fields": {"priceRange": "more than £30"}}
+    assert (area.name, area.expected) == ("area=city centre", {"value": "city centre", "fields": {"area": "city centre"}})
+    assert price.expected == {"value": "more than £ 30", "fields": {"priceRange": "more than £30"}}
     assert guide_of(area) == ["classifier"]
     (tmp_path / "b.json").write_text('["area", "city"]\n')
     with pytest.raises(UsageError, match=r"b\.json:1: expected a list of words with a colon, got"):
@@ -86,7 +86,7 @@ def test_gaps_leave_out_words_that_the_known_file_has_too_rarely_and_sentences_w
     sizes, starts = Counter[int](), Counter[int]()
     for seed in range(60):
         for target in gaps(tmp_path, WORDS, "dev.csv", "known.csv", count=3, low=2, high=4, seed=seed):
-            before, after = target.wanted["given"]
+            before, after = target.expected["given"]
             whole = split_words(str(target.reference))
             assert [*before, *after] == whole[: len(before)] + whole[len(whole) - len(after) :]
             sizes[len(whole) - len(before) - len(after)] += 1
@@ -103,7 +103,7 @@ def test_spans_for_tuning_are_asked_for_at_every_weight(data: Path) -> None:
     for target in found:
         [control] = target.controls
         assert isinstance(control, Control) and control.weight == float(target.group.split()[1]) and control.name == "span"
-        [span] = target.wanted["spans"]
+        [span] = target.expected["spans"]
         assert tuple(span) in constituents(tree_of(str(target.reference)))
         assert control.check(str(target.reference)).passed
     assert [target.reference for target in found[:2]] == [target.reference for target in found[2:]]
@@ -113,7 +113,7 @@ def test_trees_are_those_of_sentences_in_random_order(data: Path) -> None:
     found = list(trees(data, NOISE_AWARE, "dev.csv", count=2, seed=0))
     assert [target.name for target in found] == ["tree 1", "tree 2"] and guide_of(found[0]) == ["x_t"]
     for target in found:
-        assert target.wanted == {"tree": tree_of(str(target.reference))}
+        assert target.expected == {"tree": tree_of(str(target.reference))}
         assert target.controls[0].check(str(target.reference)).passed
         assert "Mill" not in str(target.controls[0]) and "NNP" not in str(target.controls[0])
     orders = {tuple(target.reference for target in trees(data, WORDS, "dev.csv", 3, seed)) for seed in range(6)}
@@ -134,10 +134,10 @@ def test_several_controls_come_from_one_sentence(data: Path) -> None:
     found = list(composed(data, NOISE_AWARE, "dev.csv", ["semantic", "length"], count=2, seed=0, fields=2))
     assert [target.name for target in found] == ["semantic+length 1", "semantic+length 2"]
     for target in found:
-        assert len(target.wanted["fields"]) == 2 and guide_of(target) == ["classifier", None]
+        assert len(target.expected["fields"]) == 2 and guide_of(target) == ["classifier", None]
         assert all(control.check(str(target.reference)).passed for control in target.controls)
     [one] = composed(data, WORDS, "dev.csv", ["semantic"], count=1, seed=0)
-    assert len(one.wanted["fields"]) == 1
+    assert len(one.expected["fields"]) == 1
 
 
 def test_mixed_groups_draw_sentences_of_their_own(data: Path) -> None:
@@ -158,7 +158,7 @@ def test_combinations_keep_to_sentences_of_12_to_24_words(data: Path) -> None:
     groups = [*kinds, *pairs, "pos + span + tree"]
     assert [(target.name, target.group) for target in found] == [(f"{group}: {n}", group) for group in groups for n in (1, 2)]
     assert all(len(target.controls) == len(target.group.split(" + ")) for target in found)
-    assert all(12 <= len(split_words(str(target.reference))) <= 24 and target.wanted == {} for target in found)
+    assert all(12 <= len(split_words(str(target.reference))) <= 24 and target.expected == {} for target in found)
 
 
 def test_stories_take_hypotheses_of_their_own_or_of_a_file(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_stories_take_hypotheses_of_their_own_or_of_a_file(tmp_path: Path) -> No
     (tmp_path / "human.json").write_text(json.dumps({"one": ["He left.", "She left."]}))
     one, two = stories(tmp_path, WORDS, "dev.json", "", 2, 3)
     assert (one.name, one.reference, one.references) == ("story one", "Ann had a pub. Nobody came. It closed.", ())
-    assert one.wanted == {"given": (["Ann", "had", "a", "pub", "."], ["It", "closed", "."])}
+    assert one.expected == {"given": (["Ann", "had", "a", "pub", "."], ["It", "closed", "."])}
     assert (two.reference, two.references) == (None, ())
     assert one.controls[0].check("Ann had a pub. He left. It closed.").passed
     assert not one.controls[0].check("Ann had a pub. He left for good. It closed.").passed

@@ -106,11 +106,11 @@ def test_the_2022_files_ask_for_the_words_and_tags_between_their_frames(tmp_path
     assert [target.reference for target in (tags, span, pair)] == ["The pub is cheap."] * 3
     assert [target.name for target in (tags, span, pair)] == ["tags 1", "span 1", "pair 1"]
     for target in (tags, pair):
-        assert target.wanted["tags"] == ("DET", "NOUN", "AUX", "ADJ", "PUNCT")
+        assert target.expected["tags"] == ("DET", "NOUN", "AUX", "ADJ", "PUNCT")
         assert target.controls[-1].check("The pub is cheap.").passed
-    assert span.wanted == {"spans": [(0, 1, "NP"), (2, 3, "VP")]}
+    assert span.expected == {"spans": [(0, 1, "NP"), (2, 3, "VP")]}
     assert span.controls[0].check("The pub is cheap.").passed
-    assert pair.wanted["value"] == "less than £ 20" and pair.wanted["fields"] == {"priceRange": "less than £20"}
+    assert pair.expected["value"] == "less than £ 20" and pair.expected["fields"] == {"priceRange": "less than £20"}
     assert pair.controls[0].check("It costs less than £20.").passed
     guides = [getattr(control, "guide") for target in (tags, span, pair) for control in target.controls]  # noqa: B009
     assert guides == ["x_t", "x_t", "classifier", "x_t"]
