@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import GPT2Config, GPT2ForTokenClassification, GPT2LMHeadModel, PreTrainedModel
+from transformers import GPT2Config, GPT2ForTokenClassification, GPT2LMHeadModel
 
 from dlm_control import UsageError
 from dlm_control.controllers.keyword import Keyword
@@ -50,13 +51,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def sizes(vocabulary: int, **more: int) -> GPT2Config:
+def sizes(vocabulary: int, **more: Any) -> GPT2Config:
     return GPT2Config(
         vocab_size=vocabulary, n_positions=128, n_embd=8, n_layer=1, n_head=2, bos_token_id=END, eos_token_id=END, **more
     )
 
 
-def save(model: PreTrainedModel, place: Path, spread: float) -> None:
+def save(model: Any, place: Path, spread: float) -> None:
     for weights in model.parameters():
         if weights.dim() > 1:
             torch.nn.init.normal_(weights, std=spread / 2)
@@ -115,7 +116,7 @@ def beginnings(next_word: NextWord, top_k: int = SIZE) -> dict[Begun, float]:
         kept = scores.argsort(descending=True)[:top_k]
         return torch.full_like(scores, -torch.inf).scatter(0, kept, scores[kept]).softmax(-1)
 
-    found = {}
+    found: dict[Begun, float] = {}
     for first, chance in enumerate(chances(()).tolist()):
         for second, then in enumerate(chances((first,)).tolist()) if chance else ():
             found[(first,) if second == END else (first, second)] = chance * then
@@ -179,7 +180,7 @@ def test_the_best_of_several_draws_has_the_highest_sum_of_checks_and_is_the_firs
         draws = []
         for generator in generators(3, [i], 5):
             stream = Stream(network(folder / "ar-lm"), [], 1)
-            [ids] = sample([stream], lambda stream=stream: stream.logits, [generator])
+            [ids] = sample([stream], partial(getattr, stream, "logits"), [generator])
             draws.append(TOKENIZER.join(TOKENIZER.convert_ids_to_tokens(ids)))
         scores = [sum(control.check(text).score for control in target.controls) for text in draws]
         assert output.text == draws[scores.index(max(scores))]
