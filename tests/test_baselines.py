@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import random
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,13 @@ from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
 from dlm_control.controllers.tree import SyntaxTree
-from dlm_control.eval.baselines.decode import Judge, Network, Stream, generators, network, sample
+from dlm_control.eval.baselines.decode import Judge, Stream, network
 from dlm_control.eval.baselines.generators import Baseline, Experts, Finetuned, Fudge, Reject, Unconditional
 from dlm_control.eval.baselines.pplm import PPLM
 from dlm_control.eval.baselines.prompts import KINDS, MEANINGS, TOKENS, drawn, place_ids, prompt_of, wrong
 from dlm_control.eval.run.generator import generator
 from dlm_control.tasks.suite import read_suite
 from dlm_control.tasks.targets.target import Target
-from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.trainer import TrainConfig, Trainer
 
 TREE = "(TOP (S (NP (DT The) (NN pub)) (VP (VBZ is) (ADJP (JJ cheap))) (. .)))"
@@ -96,46 +94,6 @@ def test_a_wrong_prompt_is_never_obeyed_and_can_always_be_read(kind: str) -> Non
         assert tuple(tokens) not in satisfied and set(tokens) <= set(TOKENS)
 
 
-def stub(logits: torch.Tensor, verdicts: torch.Tensor | None = None) -> Any:
-    """A network of one word: the same logits at every place, whatever was read."""
-
-    class Stub(Judge):
-        def __init__(self, read: Network, rows: int) -> None:
-            self.read = read
-            self.logits = logits.expand(rows, -1).clone()
-
-        def push(self, words: torch.Tensor) -> None:
-            pass
-
-        def verdicts(self, candidates: torch.Tensor) -> torch.Tensor:
-            assert verdicts is not None
-            return verdicts[candidates]
-
-    return Stub
-
-
-def test_words_are_drawn_from_the_product_of_the_lm_and_the_powers_of_verdicts() -> None:
-    """FUDGE's posterior over the first word, p(w)·p(c | w)^λ, is known here; END comes with a half."""
-    tokenizer = WordTokenizer.train(["one two three four"], min_count=1)
-    chances = torch.tensor([0.0, 0.0, 0.5, 0.2, 0.1, 0.1, 0.1]).clamp(min=1e-9)
-    obeys = torch.tensor([1.0, 1.0, 1.0, 0.1, 0.9, 0.5, 0.3]).log()
-    rows, power = 4000, 2.0
-    read = Network(None, tokenizer)
-    lm, judge = stub(chances.log())(read, rows), stub(chances.log(), obeys)(read, rows)
-
-    def combine() -> torch.Tensor:
-        likely, candidates = lm.logits.log_softmax(-1).topk(5)
-        return torch.full_like(lm.logits, -torch.inf).scatter(1, candidates, likely + power * judge.verdicts(candidates))
-
-    texts = sample([lm, judge], combine, generators(0, range(rows)))
-    expected = (chances * (power * obeys).exp())[3:]
-    expected = expected / expected.sum()
-    first = Counter(text[0] for text in texts)
-    found = torch.tensor([first[i] / rows for i in range(3, 7)])
-    assert torch.allclose(found, expected, atol=0.025)
-    assert all(text and not {0, 1, 2} & set(text) for text in texts)
-
-
 def test_a_text_is_the_same_alone_and_among_others(folder: Path) -> None:
     free = Unconditional(SUITE, str(folder))
     together = free.texts(Target("x"), range(4), seed=3)
@@ -156,13 +114,6 @@ def test_every_baseline_writes_for_every_kind(folder: Path, kind: str) -> None:
         assert "ar-lm" in maker.provenance()["weights"]
     assert f"finetuned-{kind}" in makers[0].provenance()["weights"]
     assert f"discriminator-{kind}" in makers[1].provenance()["weights"]
-
-
-def test_two_equal_experts_are_one(folder: Path) -> None:
-    expert = Experts(SUITE, str(folder))
-    alone = expert.texts(Target("x", [CONTROLS["pos"]]), range(3), seed=1)
-    twice = expert.texts(Target("x", [CONTROLS["pos"], CONTROLS["pos"]]), range(3), seed=1)
-    assert [a.text for a in alone] == [b.text for b in twice] and twice[0].calls == 2 * alone[0].calls
 
 
 def test_a_beam_finds_a_text_at_least_as_likely_as_the_greedy_one(folder: Path) -> None:

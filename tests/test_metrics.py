@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
+from test_harness import Echo
 
 from dlm_control import UsageError
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
+from dlm_control.eval.run.harness import run_suite
 from dlm_control.eval.score import scoring
 from dlm_control.eval.score.flaws import Flaws
 from dlm_control.eval.score.judges import check_judges
 from dlm_control.eval.score.metrics import METRICS, self_bleu
 from dlm_control.eval.score.overlap import overlap
+from dlm_control.eval.score.scorer_overlap import find_scorer_overlap
 from dlm_control.eval.score.slots import is_realised
+from dlm_control.tasks.suite import read_suite
 from dlm_control.tasks.targets.target import Target
 
 
@@ -78,3 +85,48 @@ def test_missing_judges_name_the_command_that_installs_them(monkeypatch: pytest.
         check_judges(["smollm2"])
     with pytest.raises(UsageError, match="unknown 'smollm', did you mean 'smollm2'"):
         check_judges(["smollm"])
+
+
+def test_the_human_ceiling_is_that_of_dev_sentences_that_mean_at_least_what_is_asked(tmp_path: Path) -> None:
+    """Of the two that say Japanese food, one has the word; the French one has it, too, and does not count. None is Chinese."""
+    (tmp_path / "targets.json").write_text('["food", ":", "Japanese"]\n["food", ":", "Chinese"]\n')
+    (tmp_path / "e2e").mkdir()
+    (tmp_path / "e2e" / "devset.csv").write_text(
+        'mr,ref\n"food[Japanese], area[riverside]",Japanese food by the river.\nfood[Japanese],They serve sushi.\n'
+        '"food[French], area[riverside]",No Japanese place.\n'
+    )
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\nversion: 1\nsamples: 1\nmetrics: [substring, slot_accuracy]\n"
+        "targets: {reader: attributes, file: targets.json}\n"
+    )
+    scores = run_suite(read_suite(str(tmp_path / "mine.yaml")), Echo(), tmp_path, tmp_path / "out")
+    assert scores is not None
+    assert (scores["substring_human"]["mean"], scores["substring_human"]["n"]) == (0.5, 1)
+    assert scores["slot_accuracy_human"]["mean"] == 1
+
+
+CHOSEN = dict.fromkeys(("tag_match", "spans_exact", "phrase_match", "exact_length"), "texts were chosen by this judge")
+LEARNT = "another network than the guide, but the guide learnt from its labels of the training text"
+BY_GUIDE = {"tag_match": LEARNT, "spans_exact": LEARNT}
+
+
+@pytest.mark.parametrize(
+    ("plan", "warnings"),
+    [
+        ({"guides": "words"}, {**BY_GUIDE, "phrase_match": "guide and judge share their list of wordings"}),
+        ({"guides": "classifier"}, BY_GUIDE),
+        ({"generator": "reject"}, CHOSEN),
+        ({"preset": {"select": "checks", "particles": 2}}, CHOSEN),
+        ({"preset": {"select": "checks", "candidates": 1}}, BY_GUIDE),
+        ({"preset": {"select": "energies", "candidates": 3}}, BY_GUIDE),
+        ({"generator": "unconditional"}, {}),
+        ({"controls": "none"}, {}),
+    ],
+)
+def test_a_judge_that_shares_labels_with_what_steered_is_named(plan: dict[str, Any], warnings: dict[str, str]) -> None:
+    judges = {
+        "tag_match": "spaCy en_core_web_sm", "spans_exact": "benepar-treebank", "phrase_match": "the control's own wordings",
+        "exact_length": "a count of words", "slot_accuracy": "patterns of eval.slots", "template_match": "the words themselves",
+    }  # fmt: skip
+    expected = {name: f"{judge}; {warnings[name]}" if name in warnings else judge for name, judge in judges.items()}
+    assert find_scorer_overlap(list(judges), plan) == expected

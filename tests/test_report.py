@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dlm_control import UsageError
+from dlm_control.eval.report.paper_results import TABLE_2, TABLE_4
 from dlm_control.eval.report.plots import curves
 from dlm_control.eval.report.report import read_runs, write_report
 from dlm_control.eval.score.scoring import SCORING
@@ -98,3 +99,31 @@ def test_without_matplotlib_a_curve_says_what_installs_it(monkeypatch: pytest.Mo
     monkeypatch.setattr("dlm_control.eval.report.plots.svg", missing)
     curve = curves({"title": "T", "caption": "", "command": "c", "series": {}, "x": "", "y": ""})
     assert curve["svg"] == "" and "pip install" in curve["missing"]
+
+
+# Li et al. 2022, "Diffusion-LM Improves Controllable Text Generation" (NeurIPS), table 2: success in % and lm-score.
+TABLE_2_OF_2022 = """
+method        semantic       pos            tree           spans          length
+PPLM          9.9  5.32
+FUDGE         69.9 2.83      27.0 7.96      17.9 3.39      54.2 4.03      46.9 3.11
+Diffusion-LM  81.2 2.55      90.0 5.16      86.0 3.71      93.8 2.53      99.9 2.16
+FT-sample     72.5 2.87      89.5 4.72      64.8 5.72      26.3 2.88      98.1 3.84
+FT-search     89.9 1.78      93.0 3.31      76.4 3.24      54.4 2.19      100.0 1.83
+"""
+# Table 4: success of semantic content and of syntax in %, and lm-score.
+TABLE_4_OF_2022 = """
+method        semantic+tree      semantic+pos
+FUDGE         61.7 15.4 3.52     64.5 24.1 3.52
+Diffusion-LM  69.8 74.8 5.92     63.7 69.1 3.46
+FT-PoE        61.7 29.2 2.77     29.4 10.5 2.97
+"""
+
+
+@pytest.mark.parametrize(("kept", "printed", "figures"), [(TABLE_2, TABLE_2_OF_2022, 2), (TABLE_4, TABLE_4_OF_2022, 3)])
+def test_figures_of_2022_are_those_printed(kept: dict[str, Any], printed: str, figures: int) -> None:
+    (_, *suites), *rows = (line.split() for line in printed.strip().splitlines())
+    expected: dict[str, dict[str, tuple[float, ...]]] = {suite: {} for suite in suites}
+    for method, *numbers in rows:
+        for i, suite in enumerate(suites[: len(numbers) // figures]):
+            expected[suite][method] = tuple(map(float, numbers[i * figures : (i + 1) * figures]))
+    assert kept == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from dlm_control import Control, LanguageModel, State
 from dlm_control.controllers.guides.lookup import use_guides
 from dlm_control.controllers.guides.structural import Structural
 from dlm_control.controllers.guides.structure_guide import NOTHING_ASKED, StructureGuide, StructureGuideConfig, structure_guide
+from dlm_control.controllers.guides.syntax_guide import SyntaxGuide, SyntaxGuideConfig
 from dlm_control.controllers.keyword import Keyword
-from dlm_control.controllers.linguistics.trees import UNIVERSAL
+from dlm_control.controllers.linguistics.trees import PENN, UNIVERSAL
 from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
 from dlm_control.controllers.tree import SyntaxTree
+from dlm_control.diffusion.backbone import CLEAN
 from dlm_control.diffusion.gaussian import GaussianBackbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
 from dlm_control.sampling.guidance import tilt
@@ -96,14 +99,92 @@ def test_the_energy_of_a_structure_is_that_of_every_text(kind: str, guided: tupl
     torch.testing.assert_close(energy, torch.tensor(expected), rtol=1e-3, atol=1e-4)
 
 
+TAGGED: dict[str, tuple[Structural, dict[int, tuple[str, int]], dict[tuple[int, int], int]]] = {  # tags, labels of the chart
+    "tags": (
+        PartsOfSpeech("DET ? NOUN"),
+        {0: ("universal", 1 + UNIVERSAL.index("DET")), 2: ("universal", 1 + UNIVERSAL.index("NOUN"))},
+        {},
+    ),
+    "penn tags": (
+        PartsOfSpeech("NN VBZ", position=1),
+        {1: ("penn", 1 + PENN.index("NN")), 2: ("penn", 1 + PENN.index("VBZ"))},
+        {},
+    ),
+    "spans": (
+        Span([[0, 1, "NP"], [0, 2, "PP"]]),
+        {},
+        {(0, 1): 1, (0, 2): 4},
+    ),  # PP is none of the guide's labels but the last, "*"
+    "tree": (
+        SyntaxTree("(S (NP ? ?) (VP ?))"),
+        {},
+        {(0, 1): 1, (2, 2): 2, (0, 2): 3, (0, 0): 0, (1, 1): 0, (1, 2): 0},
+    ),  # and no other phrase
+}
+
+
+@pytest.mark.parametrize("kind", TAGGED)
+def test_a_noise_aware_taggers_energy_is_minus_the_log_probability_of_every_label(kind: str, tmp_path: Path) -> None:
+    """From x_t at its noise level, or from x0 as if it were almost clean; the finished text is judged by x0."""
+    controller, tags, chart = TAGGED[kind]
+    lm = toy_lm()
+    torch.manual_seed(6)
+    sizes = {"dim": 4, "vocab_size": len(lm.tokenizer), "width": 8, "depth": 1, "heads": 1, "max_canvas": 8}
+    guide = SyntaxGuide(SyntaxGuideConfig(labels=["NP", "VP", "S", "*"], span_width=6, **sizes))
+    for parameter in guide.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    guide.eval().requires_grad_(False)
+    guide.config.fingerprint = lm.fingerprint
+    guide.save_pretrained(tmp_path)
+    use_guides(lm, syntax=tmp_path)
+    state = replace(noisy_state(lm), x0=torch.randn(2, CANVAS, 4, generator=torch.Generator().manual_seed(7)))
+
+    def expected(x: Tensor, levels: Tensor) -> Tensor:
+        reading = guide(x, lm.backbone.log_snr(levels))
+        of_tags = sum(getattr(reading, tagset)[:, place, tag] for place, (tagset, tag) in tags.items())
+        return -(of_tags + sum(reading.chart[:, first, last, label] for (first, last), label in chart.items()))
+
+    by_space = {"x_t": expected(state.x_t, state.t), "x0": expected(state.x0, torch.full((2,), CLEAN))}
+    for space, energy in by_space.items():
+        steering = copy(controller)
+        steering.guide = space
+        bound = replace(state, bound=steering.bind(lm.backbone))
+        torch.testing.assert_close(steering.energy(bound), energy)
+        torch.testing.assert_close(steering.final_energy(bound), by_space["x0"])
+
+
+def test_the_energy_by_counts_is_that_of_every_text(guided: tuple[LanguageModel, StructureGuide]) -> None:
+    """−log Σ over texts of p(text) · Π p(tag | word), for tags that are asked for."""
+    lm, guide = guided
+    table = torch.rand(guide.universal_of_word.shape, generator=torch.Generator().manual_seed(8))
+    guide.universal_of_word[:] = table
+    guide.penn_of_word[:] = 0.5
+    det, noun = (1 + UNIVERSAL.index(tag) for tag in ("DET", "NOUN"))
+    state = noisy_state(lm)
+    controller = PartsOfSpeech("DET ? NOUN", guide="counts")
+    expected = []
+    for p in state.log_probs.exp():
+        texts = itertools.product(range(len(lm.tokenizer)), repeat=3)
+        expected.append(
+            -math.log(sum(float(p[0, a] * p[1, b] * p[2, c] * table[a, det] * table[c, noun]) for a, b, c in texts))
+        )
+    energy = controller.energy(replace(state, bound=controller.bind(lm.backbone)))
+    torch.testing.assert_close(energy, torch.tensor(expected), rtol=1e-3, atol=1e-4)
+    by_penn = PartsOfSpeech("NN", guide="counts", position=1)
+    energy = by_penn.energy(replace(state, bound=by_penn.bind(lm.backbone)))
+    torch.testing.assert_close(energy, torch.full((2,), math.log(2.0)))
+
+
 def test_a_word_may_stand_for_a_tag_that_it_bears_once_in_ten_thousand(guided: tuple[LanguageModel, StructureGuide]) -> None:
     lm, guide = guided
     noun, verb = 1 + UNIVERSAL.index("NOUN"), 1 + UNIVERSAL.index("VERB")
-    for word, share in zip(range(FIRST, FIRST + 5), (0.9, 0.05, 2e-3, 1.1e-4, 0.9e-4), strict=True):
+    for word, share in zip(range(FIRST, FIRST + 5), (0.9, 0.05, 2e-3, 1e-4, 0.9e-4), strict=True):
         guide.universal_of_word[word, noun], guide.universal_of_word[word, verb] = share, 1 - share
     guide.universal_of_word[:FIRST, noun] = 1.0  # END and its like are no nouns, whatever the counts say
     plan = PartsOfSpeech("NOUN", position=2).plan(lm.backbone)
     assert plan.at == {2: frozenset(range(FIRST, FIRST + 4))}
+    guide.penn_of_word[FIRST + 4, 1 + PENN.index("NN")] = 1.0
+    assert PartsOfSpeech("NN", position=0).plan(lm.backbone).at == {0: frozenset({FIRST + 4})}
 
 
 # --- phrases that must not occur --------------------------------------------------------------------------------------------

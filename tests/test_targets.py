@@ -14,7 +14,7 @@ from dlm_control.eval.score.metrics import METRICS
 from dlm_control.eval.score.overlap import filled, overlap
 from dlm_control.tasks.suite import read_suite, read_suites
 from dlm_control.tasks.targets.file import make_targets
-from dlm_control.tasks.targets.readers import made, stories, tag_sequences
+from dlm_control.tasks.targets.readers import made, spans, stories, tag_sequences, tags_and_attributes
 from dlm_control.tasks.targets.target import NOISE_AWARE, WORDS
 
 SMOKE = "smoke"
@@ -90,7 +90,30 @@ def test_stories_ask_for_the_hypothesis_between_two_observations(tmp_path: Path)
     assert filled("Ann had a pub. She was bored. It closed.", *target.expected["given"]) == "She was bored."
     assert target.controls[0].check(target.reference).passed
     figures = overlap([(target.reference, target)])
-    assert figures["gap_words"] == 3 and (figures.get("bleu_4", 100) == 100)
+    assert figures["gap_words"] == 3 and figures["bleu_4"] == 100
+
+
+def test_the_2022_files_ask_for_the_words_and_tags_between_their_frames(tmp_path: Path) -> None:
+    """The tokens of 2022 begin with START and end with a newline and END, in words and tags alike."""
+    record = {
+        "words_": ["START", "The", "pub", "is", "cheap", ".", "\n", "END"],
+        "pos": ["START", "DET", "NOUN", "AUX", "ADJ", "PUNCT", "SPACE", "END"],
+        "spans": [[0, 1, "NP"], [2, 3, "VP"]],
+        "attr": ["price", ":", "less", "than", "£", "20"],
+    }
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    [tags], [span], [pair] = (read(tmp_path, NOISE_AWARE, "a.jsonl") for read in (tag_sequences, spans, tags_and_attributes))
+    assert [target.reference for target in (tags, span, pair)] == ["The pub is cheap."] * 3
+    assert [target.name for target in (tags, span, pair)] == ["tags 1", "span 1", "pair 1"]
+    for target in (tags, pair):
+        assert target.expected["tags"] == ("DET", "NOUN", "AUX", "ADJ", "PUNCT")
+        assert target.controls[-1].check("The pub is cheap.").passed
+    assert span.expected == {"spans": [(0, 1, "NP"), (2, 3, "VP")]}
+    assert span.controls[0].check("The pub is cheap.").passed
+    assert pair.expected["value"] == "less than £ 20" and pair.expected["fields"] == {"priceRange": "less than £20"}
+    assert pair.controls[0].check("It costs less than £20.").passed
+    guides = [getattr(control, "guide") for target in (tags, span, pair) for control in target.controls]  # noqa: B009
+    assert guides == ["x_t", "x_t", "classifier", "x_t"]
 
 
 def test_faults_of_including_suites_and_presets_come_together(tmp_path: Path) -> None:
