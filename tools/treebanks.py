@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from nltk import Tree
@@ -40,7 +39,7 @@ def _wh(phrase: Tree) -> Tree:
     first = phrase[0]
     if isinstance(first, str):
         return phrase
-    if phrase.label() == "NP" and (first.label() in _WH or first.label() == "NP" and _wh(first) is not first):
+    if phrase.label() == "NP" and (first.label() in _WH or (first.label() == "NP" and _wh(first) is not first)):
         return Tree("WHNP", [_wh(first), *phrase[1:]])
     if phrase.label() == "PP" and len(phrase) == 2 and _wh(phrase[1]).label() == "WHNP":
         return Tree("WHPP", [first, _wh(phrase[1])])
@@ -94,8 +93,8 @@ def _joined(tree: Tree, *, modifies: bool) -> Tree:
             at += 1
     if len(children) == 1 < len(tree) and tree.label() in ("ADJP", "NP", "QP", "NX") and modifies:
         return children[0]
-    parts = [_joined(child, modifies=_noun(following)) for child, following in zip(children, [*children[1:], None], strict=True)]
-    return Tree(tree.label(), parts)
+    following = [*children[1:], None]
+    return Tree(tree.label(), [_joined(child, modifies=_noun(after)) for child, after in zip(children, following, strict=True)])
 
 
 def _noun(tree: Tree | None) -> bool:
@@ -103,7 +102,7 @@ def _noun(tree: Tree | None) -> bool:
 
 
 def without_stop(tree: Tree) -> Tree:
-    """The tree without the full stop that ends it, if it has one below its root and other words; as texts are typed in haste."""
+    """The tree without the full stop that ends it, if it has one below its root and other words."""
     root = tree[0]
     if len(tree) == 1 and len(root) > 1 and isinstance(root[-1][0], str) and root[-1].label() == ".":
         return _without_chains(Tree("TOP", [Tree(root.label(), list(root[:-1]))]))
@@ -115,15 +114,14 @@ def key(tree: Tree) -> str:
     return re.sub(r"[^a-z0-9]", "", "".join(tree.leaves()).lower())
 
 
-def prepared(folder: Path, barred: Iterable[Tree] = ()) -> dict[str, list[tuple[Tree, str]]]:
+def prepared(folder: Path) -> dict[str, list[tuple[Tree, str]]]:
     """The parts `train`, `dev` and `test`: trees, each with the file it comes from.
 
-    dev and test are blocks of consecutive sentences of MASC's written part at equal distances, since its files no longer tell where a
-    document ends. A sentence of a held-out part, or a copy of one that came earlier, is not in train.
+    dev and test are blocks of consecutive sentences of MASC's written part at equal distances, since its file no longer tells
+    where a document ends. A sentence of a held-out part, or a copy of one that came earlier, is not in train.
 
     Args:
         folder: of the .mrg files.
-        barred: trees whose sentences train must not have: those of another test set.
 
     Raises:
         FileNotFoundError: the folder has no .mrg file of the held-out treebank.
@@ -141,7 +139,7 @@ def prepared(folder: Path, barred: Iterable[Tree] = ()) -> dict[str, list[tuple[
     for i, tree in enumerate(trees):
         if i in place:
             parts[place[i]].append((tree, source))
-    seen = {key(tree) for part in ("dev", "test") for tree, _ in parts[part]} | {key(tree) for tree in barred}
+    seen = {key(tree) for part in ("dev", "test") for tree, _ in parts[part]}
     for stem, bank in banks.items():
         for i, tree in enumerate(bank):
             if (stem == source and i in place) or key(tree) in seen:
