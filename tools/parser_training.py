@@ -310,7 +310,7 @@ def train(parser: Any, trees: Sequence[Tree], plan: Plan, folder: Path, minutes:
 
 
 def export(parser: Any, folder: Path) -> None:
-    """Write the folder that `benepar.Parser` loads and `tools/parser pack` packs; it never gives a tag that no control knows."""
+    """Write the folder that `benepar.Parser` loads and `tools/parser pack` packs; tags unknown to controls never come."""
     folder.mkdir(parents=True, exist_ok=True)
     parser.retokenizer.tokenizer.save_pretrained(folder)
     config = parser.pretrained_model.config
