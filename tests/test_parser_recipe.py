@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,11 +25,8 @@ NOUN = "(TOP (NP (DT A) (ADJP (NN family) (HYPH -) (JJ friendly)) (NN pub)))"
 def tools() -> Iterator[Any]:
     """The modules in tools/, which the scripts there import."""
     sys.path.insert(0, TOOLS)
-    import parser_training
-    import self_training
-    import treebanks
-
-    yield type("Tools", (), {"banks": treebanks, "own": self_training, "training": parser_training})
+    files = {"banks": "treebanks", "own": "self_training", "training": "parser_training"}
+    yield type("Tools", (), {name: importlib.import_module(file) for name, file in files.items()})
     sys.path.remove(TOOLS)
 
 
