@@ -94,10 +94,10 @@ def test_the_loss_is_benepars(tools: Any, encoder: str) -> None:
     words = sum(len(each.words) for each in examples)
     ((_, batch),) = parser.encode_and_collate_subbatches(examples, 1000)
     batch["batch_size"] = words / 20
-    wanted = torch.autograd.grad(parser.compute_loss(batch), list(parser.f_label.parameters()))
+    expected = torch.autograd.grad(parser.compute_loss(batch), list(parser.f_label.parameters()))
     loss = tools.training.loss_of(parser, examples)
     assert loss.item() == pytest.approx(parser.compute_loss(batch).item(), rel=1e-5)
-    for ours, theirs in zip(torch.autograd.grad(loss, list(parser.f_label.parameters())), wanted, strict=True):
+    for ours, theirs in zip(torch.autograd.grad(loss, list(parser.f_label.parameters())), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     blind = [tools.training.example(tree, blind=True) for tree in taught]
     found = tools.training.trees_of(parser, [each.words for each in examples])

@@ -64,9 +64,9 @@ def _drawn(all_: list[Sentence], most: int, seed: int) -> list[Sentence]:
 
 def _replaced(words: tuple[str, ...], name: tuple[str, ...], stand_in: str) -> tuple[tuple[str, ...], int]:
     made: list[str] = []
-    lowered, wanted, at, times = [w.lower() for w in words], [w.lower() for w in name], 0, 0
+    lowered, expected, at, times = [w.lower() for w in words], [w.lower() for w in name], 0, 0
     while at < len(words):
-        if lowered[at : at + len(name)] == wanted:
+        if lowered[at : at + len(name)] == expected:
             made.append(stand_in)
             at, times = at + len(name), times + 1
         else:
