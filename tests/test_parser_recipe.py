@@ -13,7 +13,9 @@ import pytest
 import torch
 from nltk import Tree
 
-from dlm_control.controllers.linguistics.parser_bundle import parser_folder
+from dlm_control.controllers.linguistics.parser_bundle import NAME, described, parser_folder
+from dlm_control.controllers.linguistics.trees import LABELS
+from dlm_control.support.hub import bundled
 
 TOOLS = str(Path(__file__).resolve().parent.parent / "tools")
 PUB = "(TOP (S (NP (DT The) (NN pub)) (VP (VBZ is) (ADJP (NN family) (HYPH -) (JJ friendly))) (. .)))"
@@ -166,3 +168,9 @@ def test_an_epoch_varies_the_same_way_each_time(tools: Any) -> None:
     taught = trees(PUB, SHOP, NOUN)
     first, second = (tools.training.batches(taught, random.Random("1 0")) for _ in range(2))
     assert [[flat(tree) for tree in batch] for batch in first] == [[flat(tree) for tree in batch] for batch in second]
+
+
+def test_the_bundled_parser_is_small_and_gives_labels_that_controls_know() -> None:
+    folder = bundled()[NAME]
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 25e6
+    assert set(described(folder).split(", ")) <= set(LABELS)
