@@ -76,12 +76,12 @@ def test_hyphens_are_joined_as_the_penn_treebank_does(tools: Any) -> None:
 
 
 def test_held_out_sentences_are_not_trained_on(tools: Any, tmp_path: Path) -> None:
-    lines = [f"(TOP (NP (NN pub{i})))" for i in range(500)]
+    lines = [f"(TOP (NP (NN pub{i})))" for i in range(1000)]
     (tmp_path / "masc1_written_x.mrg").write_text("\n".join(lines))
     (tmp_path / "gum_y.mrg").write_text("\n".join([*lines, PUB, PUB]))
     parts = tools.banks.prepared(tmp_path)
     keys = {name: [tools.banks.key(tree) for tree, _ in part] for name, part in parts.items()}
-    assert {name: len(part) for name, part in keys.items()} == {"train": 500 - 450 + 1, "dev": 150, "test": 300}
+    assert {name: len(part) for name, part in keys.items()} == {"train": 1000 - 450 + 1, "dev": 150, "test": 300}
     assert not set(keys["train"]) & {*keys["dev"], *keys["test"]}
     assert keys == {name: [tools.banks.key(tree) for tree, _ in part] for name, part in tools.banks.prepared(tmp_path).items()}
     (tmp_path / "masc1_written_x.mrg").unlink()
