@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
@@ -83,6 +84,33 @@ class Phrases:
         return Progress(unmet, next((text[i:] for i in range(len(text)) if text[i:] in begun), ()))
 
 
+@dataclass(frozen=True)
+class Words:
+    """The words that may stand at a place. None of the sets is listed or copied: vocabularies are large, and plans name few words.
+
+    Attributes:
+        expected: they are among these; None: among all.
+        excluded: they are none of these.
+        size: of the vocabulary.
+    """
+
+    expected: frozenset[int] | None
+    excluded: frozenset[int]
+    size: int
+
+    def __contains__(self, word: int) -> bool:
+        return word not in self.excluded and (self.expected is None or word in self.expected)
+
+    def beyond(self, words: frozenset[int]) -> bool:
+        """Is there one that is none of these?"""
+        if self.expected is None:
+            return len(self.excluded | words) < self.size
+        return any(word not in words and word not in self.excluded for word in self.expected)
+
+    def __bool__(self) -> bool:
+        return self.beyond(frozenset())
+
+
 def wanted_at(plans: Sequence[Plan], position: int, words: int | None) -> frozenset[int] | None:
     """The words that `at` allows at a position of a text of so many words (None: unknown); None: any."""
     places = (position,) if words is None else (position, position - words)
@@ -90,11 +118,21 @@ def wanted_at(plans: Sequence[Plan], position: int, words: int | None) -> frozen
     return frozenset.intersection(*expected) if expected else None
 
 
-def feasible_lengths(plans: Sequence[Plan], most: int, ordinary: frozenset[int]) -> list[int]:
+def allowed_at(plans: Sequence[Plan], ordinary: Words, words: int | None) -> Callable[[int], Words]:
+    """What may stand at each position of a text of so many words (None: unknown).
+
+    Args:
+        ordinary: the words that any text may hold.
+    """
+    usable = replace(ordinary, excluded=ordinary.excluded.union(*(plan.forbidden for plan in plans)))
+    return lambda position: replace(usable, expected=wanted_at(plans, position, words))
+
+
+def feasible_lengths(plans: Sequence[Plan], most: int, ordinary: Words) -> list[int]:
     """The numbers of words, 1 to `most`, of the texts that obey all plans.
 
     Args:
-        ordinary: the words a text may hold: all but UNK, PAD and END.
+        ordinary: the words that any text may hold: all but UNK, PAD, END and their like.
     """
     positions = [position for plan in plans for position in plan.at]
     lengths = [
@@ -105,34 +143,51 @@ def feasible_lengths(plans: Sequence[Plan], most: int, ordinary: frozenset[int])
     ]
     if not lengths:
         return []
-    if any(position < 0 for position in positions):
-        return [n for n in lengths if _endings(plans, n, ordinary, n)[-1]]
-    endings = _endings(plans, lengths[-1], ordinary, None)
-    return [n for n in lengths if endings[n - 1]]
+    walk = _Walk(plans, ordinary)
+    ending = -min([0, *positions])  # so many last words have a say in which position is meant
+    begun = [walk.start]
+    for position in range(lengths[-1] - ending):
+        begun.append(walk.onward(begun[-1], position, None))
+    feasible = []
+    for n in lengths:
+        states = begun[n - ending]
+        for position in range(n - ending, n):
+            states = walk.onward(states, position, n)
+        if walk.accepts(states):
+            feasible.append(n)
+    return feasible
 
 
-def _endings(plans: Sequence[Plan], most: int, ordinary: frozenset[int], words: int | None) -> list[bool]:
-    """May a text end after 1, 2, … `most` words? Walks all ways at once."""
-    templates = [Template(plan.template) for plan in plans if plan.template is not None]
-    phrases = Phrases([alternatives for plan in plans for alternatives in plan.phrases])
-    usable = ordinary.difference(*(plan.forbidden for plan in plans))
-    states = {(tuple(template.start for template in templates), phrases.start)}
-    endings = []
-    for position in range(most):
-        expected = wanted_at(plans, position, words)
-        allowed = usable if expected is None else usable & expected
+_State = tuple[tuple[Node, ...], Progress]
+
+
+class _Walk:
+    """All ways through the templates and phrases of several plans at once."""
+
+    def __init__(self, plans: Sequence[Plan], ordinary: Words) -> None:
+        self._plans, self._ordinary = plans, ordinary
+        self._templates = [Template(plan.template) for plan in plans if plan.template is not None]
+        self._phrases = Phrases([alternatives for plan in plans for alternatives in plan.phrases])
+        self.start = {(tuple(template.start for template in self._templates), self._phrases.start)}
+
+    def onward(self, states: set[_State], position: int, words: int | None) -> set[_State]:
+        """Where the word at a position of a text of so many words (None: unknown) may lead."""
+        allowed, phrases = allowed_at(self._plans, self._ordinary, words)(position), self._phrases
         reached = set()
         for nodes, progress in states:
             telling = phrases.words(progress.unmet)
-            free: list[int | None] = [*(telling & allowed), *([None] if allowed - telling else [])]
-            for fixed, after in _steps(templates, nodes):
+            free: list[int | None] = [word for word in telling if word in allowed]
+            free += [None] if allowed.beyond(telling) else []
+            for fixed, after in _steps(self._templates, nodes):
                 if fixed is None:
                     reached |= {(after, phrases.after(progress, word)) for word in free}
                 elif fixed in allowed:
                     reached.add((after, phrases.after(progress, fixed)))
-        states = _best(reached)
-        endings.append(any(not progress.unmet and _accept(templates, nodes) for nodes, progress in states))
-    return endings
+        return _best(reached)
+
+    def accepts(self, states: set[_State]) -> bool:
+        """May a text end here?"""
+        return any(not progress.unmet and _accept(self._templates, nodes) for nodes, progress in states)
 
 
 def _best(states: Iterable[tuple[tuple[Node, ...], Progress]]) -> set[tuple[tuple[Node, ...], Progress]]:
@@ -160,14 +215,12 @@ def _accept(templates: Sequence[Template], nodes: tuple[Node, ...]) -> bool:
 class GapChoices:
     """Counts the choices of gap sizes that templates, `at` and `forbidden` leave to a text of n words."""
 
-    def __init__(self, plans: Sequence[Plan], words: int, ordinary: frozenset[int]) -> None:
+    def __init__(self, plans: Sequence[Plan], words: int, ordinary: Words) -> None:
         self._templates = [Template(plan.template) for plan in plans if plan.template is not None]
-        self._words = words
-        usable = ordinary.difference(*(plan.forbidden for plan in plans))
-        expected = [wanted_at(plans, position, words) for position in range(words)]
-        self._allowed = [usable if these is None else usable & these for these in expected]
+        allowed = allowed_at(plans, ordinary, words)
+        self._allowed = [allowed(position) for position in range(words)]
         self.start = tuple(template.start for template in self._templates)
-        self.count = lru_cache(maxsize=None)(self._count)
+        self._counts = self._counted(words)
 
     def steps(self, position: int, nodes: tuple[Node, ...]) -> list[tuple[int | None, tuple[Node, ...]]]:
         """Ways on from a position: the word each fixes (None: free) and where it leads."""
@@ -178,7 +231,18 @@ class GapChoices:
             if (bool(allowed) if word is None else word in allowed)
         ]
 
-    def _count(self, position: int, nodes: tuple[Node, ...]) -> int:
-        if position == self._words:
-            return int(_accept(self._templates, nodes))
-        return sum(self.count(position + 1, after) for _, after in self.steps(position, nodes))
+    def count(self, position: int, nodes: tuple[Node, ...]) -> int:
+        """The choices that are left at a node before a position; it can be reached from the start."""
+        return self._counts[position][nodes]
+
+    def _counted(self, words: int) -> list[dict[tuple[Node, ...], int]]:
+        """The counts of the nodes before each position, and at the end."""
+        ways = [{self.start: list[tuple[Node, ...]]()}]
+        for position in range(words):
+            for nodes, onward in ways[-1].items():
+                onward += [after for _, after in self.steps(position, nodes)]
+            ways.append({after: [] for onward in ways[-1].values() for after in onward})
+        counts = [{nodes: int(_accept(self._templates, nodes)) for nodes in ways.pop()}]
+        for each in reversed(ways):
+            counts.append({nodes: sum(counts[-1][after] for after in onward) for nodes, onward in each.items()})
+        return counts[::-1]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dlm_control.control.plan import Gap, Plan
 from dlm_control.diffusion.seq_len import seq_len_of
-from dlm_control.sampling.automata import GapChoices, feasible_lengths, wanted_at
+from dlm_control.sampling.automata import GapChoices, Words, feasible_lengths, wanted_at
 from dlm_control.support.errors import ErrorCollector
 from dlm_control.text.tokenizer import WordTokenizer
 
@@ -23,12 +23,19 @@ class Layout:
     Attributes:
         words: length of its text.
         seq_len: positions, END and PADs included.
-        allowed: (seq_len, vocab) bool, the words that may stand at each position.
+        chosen: the words of templates, by position.
+        layouts: that it is one of.
     """
 
     words: int
     seq_len: int
-    allowed: Tensor
+    chosen: Mapping[int, int]
+    layouts: Layouts = field(repr=False, compare=False)
+
+    @property
+    def allowed(self) -> Tensor:
+        """(seq_len, vocab) bool, the words that may stand at each position. It is large, and made anew when asked for."""
+        return self.layouts.allowed(self)
 
 
 class Layouts:
@@ -48,7 +55,7 @@ class Layouts:
         self, plans: Sequence[tuple[str, Plan]], tokenizer: WordTokenizer, length_counts: Sequence[int], max_seq_len: int
     ) -> None:
         self._plans, self._tokenizer, self._max_seq_len = plans, tokenizer, max_seq_len
-        self._ordinary = frozenset(range(len(tokenizer))).difference(tokenizer.all_special_ids)
+        self._ordinary = Words(None, frozenset(tokenizer.all_special_ids), len(tokenizer))
         self._merged = [plan for _, plan in plans]
         feasible = feasible_lengths(self._merged, max_seq_len - 1, self._ordinary)
         if not feasible:
@@ -59,39 +66,41 @@ class Layouts:
     def draw(self, generator: torch.Generator) -> Layout:
         """One layout: a length as frequent as in training, then gap sizes, all choices alike."""
         words = self._lengths[int(torch.multinomial(self._weights, 1, generator=generator))]
-        seq_len = seq_len_of(words, self._max_seq_len)
-        return Layout(words, seq_len, self._allowed(seq_len, words, self._path(words, generator)))
+        return Layout(words, seq_len_of(words, self._max_seq_len), self._path(words, generator), self)
 
-    def _path(self, words: int, generator: torch.Generator) -> list[int | None]:
-        """The words that the templates fix, position by position, in a random choice of gap sizes with room for all phrases."""
+    def _path(self, words: int, generator: torch.Generator) -> dict[int, int]:
+        """The words that the templates fix, by position, in a random choice of gap sizes with room for all phrases."""
+        if all(plan.template is None for plan in self._merged):
+            return {}
         choices = GapChoices(self._merged, words, self._ordinary)
         while True:
-            nodes, fixed = choices.start, list[int | None]()
+            nodes, fixed = choices.start, dict[int, int]()
             for position in range(words):
                 options = choices.steps(position, nodes)
                 counts = torch.tensor([float(choices.count(position + 1, after)) for _, after in options], dtype=torch.float64)
                 word, nodes = options[int(torch.multinomial(counts, 1, generator=generator))]
-                fixed.append(word)
-            if all(word is None for word in fixed) or not any(plan.phrases for plan in self._merged):
+                if word is not None:
+                    fixed[position] = word
+            if not fixed or not any(plan.phrases for plan in self._merged):
                 return fixed
-            chosen = Plan(template=tuple(Gap(1, 1) if word is None else word for word in fixed))
+            chosen = Plan(template=tuple(fixed.get(position, Gap(1, 1)) for position in range(words)))
             if words in feasible_lengths([*self._merged, chosen], words, self._ordinary):
                 return fixed
 
-    def _allowed(self, seq_len: int, words: int, fixed: list[int | None]) -> Tensor:
-        pad, end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
-        allowed = torch.ones(seq_len, len(self._tokenizer), dtype=torch.bool)
-        allowed[:, sorted(frozenset(self._tokenizer.all_special_ids).union(*(plan.forbidden for plan in self._merged)))] = False
+    def allowed(self, layout: Layout) -> Tensor:
+        """(seq_len, vocab) bool, the words that may stand at each position of one of these layouts."""
+        pad, end, words = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id, layout.words
+        allowed = torch.ones(layout.seq_len, len(self._tokenizer), dtype=torch.bool)
+        allowed[:, sorted(self._ordinary.excluded.union(*(plan.forbidden for plan in self._merged)))] = False
         allowed[words:] = False
         allowed[words, end] = True
         allowed[words + 1 :, pad] = True
-        for position, word in enumerate(fixed):
-            expected = wanted_at(self._merged, position, words)
-            if word is not None:
-                expected = frozenset({word})
+        for position in range(words):
+            chosen = layout.chosen.get(position)
+            expected = wanted_at(self._merged, position, words) if chosen is None else frozenset({chosen})
             if expected is not None:
                 row = torch.zeros(len(self._tokenizer), dtype=torch.bool)
-                row[sorted(expected)] = True
+                row[list(expected)] = True
                 allowed[position] &= row
         return allowed
 
