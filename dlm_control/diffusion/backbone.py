@@ -125,8 +125,9 @@ class Process(ABC):
 
 def normalise(logits: Tensor, allowed: Tensor) -> Tensor:
     """Log-probabilities (batch, seq_len, vocab) over the allowed words."""
-    log_probs = logits.masked_fill(~allowed, NEVER).log_softmax(-1)
-    return torch.where(allowed, log_probs.clamp(min=FLOOR), NEVER)
+    closed = ~allowed
+    log_probs = logits.masked_fill(closed, NEVER).log_softmax(-1)
+    return log_probs.clamp(min=FLOOR).masked_fill_(closed, NEVER)
 
 
 class Backbone(ABC):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from dlm_control.control.columns import Columns, covariance
 from dlm_control.control.controller import State
 from dlm_control.control.use import BoundControl
 from dlm_control.diffusion.backbone import CLEAN, FLOOR, Backbone, Draws, Latents, Prediction, Process, normalise
@@ -18,6 +19,7 @@ from dlm_control.support.errors import UsageError
 
 SATISFIED = 0.05  # nats: p(control | state) above 95 %
 MOST_MULTIPLIER = 10.0
+LEAST_RATIO = 1e-9  # to which a control may lower a word's probability
 LEAST_RMS = 0.05  # of a push: a weaker one is not blown up to unit size
 
 
@@ -118,22 +120,24 @@ class TiltGuidance(Guidance):
         self, group: Group, acting: Sequence[BoundControl], said: Prediction, latents: Latents, t: float
     ) -> tuple[Tensor, Latents]:
         """Log-probabilities of words with the pushes of a group's controls, not normalised; and the latents afterwards."""
-        state, probs = state_of(self.lm, said, latents, t), said.log_probs.exp()
-        pushes, energies = dict[str, Tensor](), dict[str, Tensor]()
+        state, tilted = state_of(self.lm, said, latents, t), said.log_probs.clone()
+        pushes, energies = dict[str, Columns](), dict[str, Tensor]()
         for control in acting:
-            change, energy = tilt(control, state)
+            push, energies[control.name] = tilt(control, state)
             if self.scale == "rms":
-                change = unit_rms(change, probs, state.length)
-            strength, latents = self._multiplier(control.name, energy, latents)
-            strength = control.weight_at(t) * strength
-            energies[control.name], pushes[control.name] = energy, strength[:, None, None] * change
+                push = unit_rms(push, state.probs, state.length)
+            strength, latents = self._multiplier(control.name, energies[control.name], latents)
+            push = push.times(control.weight_at(t) * strength)
+            if self.conflict == "project" or self.trace is not None:
+                pushes[control.name] = push
+            else:  # one at a time: memory does not grow with the number of controls
+                tilted = push.added_to(tilted)
         if self.conflict == "project":
-            pushes = dict(zip(pushes, without_conflict(list(pushes.values()), probs), strict=True))
+            pushes = dict(zip(pushes, without_conflict(list(pushes.values()), state.probs), strict=True))
         if self.trace is not None:
             self.trace.record(t, group.indices, said.log_probs, energies, pushes)
-        tilted = said.log_probs
         for push in pushes.values():
-            tilted = tilted + push
+            tilted = push.added_to(tilted)
         return tilted, latents
 
     def _multiplier(self, name: str, energy: Tensor, latents: Latents) -> tuple[Tensor, Latents]:
@@ -167,60 +171,55 @@ def rows_of(said: Prediction, rows: Tensor) -> Prediction:
     return Prediction(*(part[rows] for part in said))
 
 
-def inner(a: Tensor, b: Tensor, probs: Tensor) -> Tensor:
-    """(batch,), Σ p·a·b over positions and words."""
-    return (probs * a * b).sum((1, 2))
+def unit_rms(push: Columns, probs: Tensor, words: Tensor) -> Columns:
+    """A push at root mean square 1 an item, over its words and under p."""
+    rms = (covariance(push, push, probs).clamp(min=0) / words).sqrt()
+    return push.times(1 / rms.clamp(min=LEAST_RMS))
 
 
-def unit_rms(change: Tensor, probs: Tensor, words: Tensor) -> Tensor:
-    """A change (batch, seq_len, vocab) of log-probabilities at root mean square 1 an item, over its words and under p."""
-    centred = change - (probs * change).sum(-1, keepdim=True)
-    rms = (inner(centred, centred, probs) / words).sqrt()
-    return centred / rms.clamp(min=LEAST_RMS)[:, None, None]
-
-
-def without_conflict(pushes: Sequence[Tensor], probs: Tensor) -> list[Tensor]:
-    """Each push without its part against any other, (batch, seq_len, vocab) each."""
-    centred = [push - (probs * push).sum(-1, keepdim=True) for push in pushes]
+def without_conflict(pushes: Sequence[Columns], probs: Tensor) -> list[Columns]:
+    """Each push without its part against any other."""
     projected = []
-    for i, push in enumerate(centred):
-        for j, other in enumerate(centred):
+    for i, push in enumerate(pushes):
+        for j, other in enumerate(pushes):
             if i != j:
-                along = inner(push, other, probs) / inner(other, other, probs).clamp(min=1e-12)
-                push = push - along.clamp(max=0)[:, None, None] * other
+                along = covariance(push, other, probs) / covariance(other, other, probs).clamp(min=1e-12)
+                push = push.plus(other.times(-along.clamp(max=0)))
         projected.append(push)
     return projected
 
 
-def tilt(control: BoundControl, state: State) -> tuple[Tensor, Tensor]:
+def tilt(control: BoundControl, state: State) -> tuple[Columns, Tensor]:
     """How one control changes the log-probabilities of words.
 
     `log_probs`: the energy is −log E_p[f(words)] with p a product over positions. Then −∂energy/∂log p(w at i), plus what the
     terms that leave position i free keep of p, is exactly the conditional marginal p(w at i | c); the tilt is its log-ratio
-    to p.
+    to p. Words that the energy does not name share one ratio, and normalising takes away what all words share: only the named
+    words' columns are changed.
 
     `x0`, `x_t`: to first order a word w at position i changes the energy by ⟨∂energy/∂x_i, E_w⟩ (times α for x_t; Vignac et
     al. 2023, DiGress eq. 9). Only the direction is kept: the tilt is scaled so that the divergence KL(p' ‖ p) it causes is, to
     second order, the energy itself, in nats. A satisfied control stops pushing, and no classifier is louder than another.
 
     Returns:
-        (batch, seq_len, vocab), added to the log-probabilities at weight 1; (batch,), the energy before.
+        Of (batch, seq_len, vocab), added to the log-probabilities at weight 1; (batch,), the energy before.
     """
-    assert control.controller.reads is not None
-    probs = state.log_probs.exp()
-    if control.controller.reads == "log_probs":
-        energy, gradient = control.gradient(state, "log_probs")
-        kept = (1 + gradient.sum(-1, keepdim=True)).clamp(min=0)
-        ratio = -gradient / probs.clamp(min=1e-30) + kept
-        return torch.where(probs > 0, ratio.clamp(min=1e-9).log(), 0.0), energy
-    energy, gradient = control.gradient(state, control.controller.reads)
-    if control.controller.reads == "x_t":
-        gradient = state.lm.signal(state.t)[:, None, None] * gradient
-    change = -gradient @ state.lm.embeddings.T
-    change = change - (probs * change).sum(-1, keepdim=True)
-    fisher = (probs * change.square()).sum((1, 2))  # (batch,): 2·KL to second order
+    space = control.controller.reads
+    assert space is not None
+    energy, gradient = control.gradient(state, space)
+    if space == "log_probs":
+        probs = gradient.of(state.log_probs).exp()
+        kept = (1 + gradient.values.sum(-1, keepdim=True)).clamp(min=0)
+        change = (gradient.values / -probs.clamp(min=1e-30)).add_(kept).clamp_(min=LEAST_RATIO).log_()
+        if gradient.words is not None:
+            change -= kept.clamp(min=LEAST_RATIO).log()
+        return replace(gradient, values=change.masked_fill_(probs == 0, 0.0)), energy
+    push = gradient.values if space == "x0" else state.lm.signal(state.t)[:, None, None] * gradient.values
+    change = -push @ state.lm.embeddings.T
+    change = change - (state.probs * change).sum(-1, keepdim=True)
+    fisher = (state.probs * change.square()).sum((1, 2))  # (batch,): 2·KL to second order
     scale = (2 * energy.clamp(min=0) / fisher.clamp(min=1e-12)).sqrt().clamp(max=1e3)
-    return scale[:, None, None] * change, energy
+    return Columns(scale[:, None, None] * change), energy
 
 
 class PaperGuidance(Guidance):
