@@ -44,9 +44,11 @@ class Columns:
             return self.values if words is None else self.values[..., words]
         return self.values @ (self.words[:, None] == words).to(self.values.dtype)
 
-    def added_to(self, table: Tensor) -> Tensor:
-        """A table (batch, seq_len, vocab) with these numbers added to it, in place."""
-        return table.add_(self.values) if self.words is None else table.index_add_(-1, self.words, self.values)
+    def added_to(self, table: Tensor, factor: Tensor | None = None) -> Tensor:
+        """A table (batch, seq_len, vocab) with these numbers, times each item's factor (batch,), added to it in place."""
+        if self.words is None:
+            return table.add_(self.values) if factor is None else table.addcmul_(self.values, factor[:, None, None])
+        return table.index_add_(-1, self.words, self.values if factor is None else self.times(factor).values)
 
     def mean(self, probs: Tensor) -> Tensor:
         """(batch, seq_len, 1), the mean under word distributions (batch, seq_len, vocab)."""

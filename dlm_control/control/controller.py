@@ -54,7 +54,7 @@ class State:
             update asks an energy of x_t alone. `log_probs_of` reads some words.
         length: (batch,), how many words each text will have.
         lm: the frozen language model: vocabulary, embedding table, guides.
-        bound: what the controller's `bind` made of its target for this model.
+        bound: what the controller's `bind` made of its target for this model; of a type that the controller alone knows.
         columns: the engine's, for `log_probs_of`.
     """
 
@@ -108,7 +108,7 @@ class Controller(ABC):
         super().__init_subclass__(**options)
         check_constructor(cls)
 
-    def bind(self, lm: Backbone) -> Any:
+    def bind(self, lm: Backbone) -> object:
         """What the energy needs of this model and does not change from step to step: word ids, a guide, constant tensors on the
         model's device. Asked for once, and then found in `state.bound`; None by default.
 

@@ -120,7 +120,7 @@ class BoundControl:
 
     control: Control
     plan: Plan
-    bound: Any
+    bound: object
 
     @property
     def name(self) -> str:
@@ -193,9 +193,9 @@ class BoundControl:
             gradient = reader.gradient(energy)
         if gradient is None:
             raise UsageError(f"{self.control.place}.energy does not depend on state.{space}, which it says it reads")
-        finite = torch.isfinite(gradient.values)
-        if not finite.all():
-            row = int((~finite).nonzero()[0][0])
+        ends = torch.stack(gradient.values.aminmax()) if gradient.values.numel() else gradient.values
+        if not torch.isfinite(ends).all():
+            row = int((~torch.isfinite(gradient.values)).nonzero()[0][0])
             raise UsageError(
                 f"{self.control.place}.energy has a gradient that is not finite at t = {float(state.t[row]):.3f}, item {row}"
             )

@@ -65,6 +65,20 @@ class Latents:
         """With these in memory, in place of what bore the same names."""
         return replace(self, memory={**self.memory, **values})
 
+    def remember_for(self, rows: Tensor, values: Mapping[str, Tensor], default: float) -> Latents:
+        """With these in memory for some rows.
+
+        Args:
+            rows: which.
+            values: (as many or more, …) each; row i of them is for rows[i].
+            default: what the other rows have where the name is new.
+        """
+        merged = {}
+        for name, each in values.items():
+            before = self.memory.get(name, each.new_full((len(self.z), *each.shape[1:]), default))
+            merged[name] = before.index_copy(0, rows, each[: len(rows)])
+        return self.remember(**merged)
+
 
 class Draws(ABC):
     """Random numbers of a batch; each row has a stream of its own."""

@@ -95,24 +95,20 @@ class TiltGuidance(Guidance):
     @torch.no_grad()
     def predict(self, latents: Latents, t: float) -> tuple[Prediction, Latents]:
         said = self.process.predict(latents, t)
+        acting_by_group = [(group, [control for control in group.controls if control.acts_at(t)]) for group in self.groups]
+        acting_by_group = [(group, acting) for group, acting in acting_by_group if acting]
+        if not acting_by_group:
+            return said, latents
         tilted = said.log_probs
-        for group in self.groups:
-            acting = [control for control in group.controls if control.acts_at(t)]
-            if not acting:
-                continue
+        for group, acting in acting_by_group:
             if len(self.groups) == 1:
                 tilted, latents = self._tilted(group, acting, said, latents, t)
                 continue
             rows, own = group.filled(len(tilted), tilted.device), torch.tensor(group.rows, device=tilted.device)
-            theirs, memory = self._tilted(group, acting, rows_of(said, rows), latents.rows(rows), t)
+            theirs, after = self._tilted(group, acting, rows_of(said, rows), latents.rows(rows), t)
             tilted = tilted.index_copy(0, own, theirs[: len(own)])
-            kept = {name: values[: len(own)] for name, values in memory.memory.items() if name.startswith(_MULTIPLIER)}
-            latents = latents.remember(
-                **{
-                    name: latents.memory.get(name, torch.ones(len(tilted), device=own.device)).index_copy(0, own, values)
-                    for name, values in kept.items()
-                }
-            )
+            multipliers = {name: values for name, values in after.memory.items() if name.startswith(_MULTIPLIER)}
+            latents = latents.remember_for(own, multipliers, default=1.0)
         log_probs = normalise(tilted, latents.allowed)
         return said._replace(log_probs=log_probs, x0=self.process.embed(log_probs)), latents
 
@@ -127,17 +123,18 @@ class TiltGuidance(Guidance):
             if self.scale == "rms":
                 push = unit_rms(push, state.probs, state.length)
             strength, latents = self._multiplier(control.name, energies[control.name], latents)
-            push = push.times(control.weight_at(t) * strength)
+            strength = control.weight_at(t) * strength
             if self.conflict == "project" or self.trace is not None:
-                pushes[control.name] = push
+                pushes[control.name] = push.times(strength)
             else:  # one at a time: memory does not grow with the number of controls
-                tilted = push.added_to(tilted)
+                push.added_to(tilted, strength)
+            del push
         if self.conflict == "project":
             pushes = dict(zip(pushes, without_conflict(list(pushes.values()), state.probs), strict=True))
         if self.trace is not None:
             self.trace.record(t, group.indices, said.log_probs, energies, pushes)
         for push in pushes.values():
-            tilted = push.added_to(tilted)
+            push.added_to(tilted)
         return tilted, latents
 
     def _multiplier(self, name: str, energy: Tensor, latents: Latents) -> tuple[Tensor, Latents]:
@@ -209,11 +206,13 @@ def tilt(control: BoundControl, state: State) -> tuple[Columns, Tensor]:
     energy, gradient = control.gradient(state, space)
     if space == "log_probs":
         probs = gradient.of(state.log_probs).exp()
+        never = probs == 0
         kept = (1 + gradient.values.sum(-1, keepdim=True)).clamp(min=0)
-        change = (gradient.values / -probs.clamp(min=1e-30)).add_(kept).clamp_(min=LEAST_RATIO).log_()
+        change = gradient.values / probs.clamp_(min=1e-30)  # from here in place: these are large
+        change.neg_().add_(kept).clamp_(min=LEAST_RATIO).log_()
         if gradient.words is not None:
             change -= kept.clamp(min=LEAST_RATIO).log()
-        return replace(gradient, values=change.masked_fill_(probs == 0, 0.0)), energy
+        return replace(gradient, values=change.masked_fill_(never, 0.0)), energy
     push = gradient.values if space == "x0" else state.lm.signal(state.t)[:, None, None] * gradient.values
     change = -push @ state.lm.embeddings.T
     change = change - (state.probs * change).sum(-1, keepdim=True)

@@ -20,7 +20,7 @@ from dlm_control.control.use import BoundControl, with_unique_names
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
-from dlm_control.diffusion.backbone import Backbone, Draws, Latents
+from dlm_control.diffusion.backbone import Backbone, Draws, Latents, Process
 from dlm_control.diffusion.gaussian import GaussianBackbone
 from dlm_control.diffusion.masked import MaskedBackbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
@@ -30,14 +30,14 @@ from dlm_control.support.errors import UsageError
 from dlm_control.support.seeds import seeded
 from dlm_control.text.tokenizer import WordTokenizer
 
-ROWS = 4  # of a network call: what `batch_size` is on a CPU
+ROWS = 2  # of a network call
 LEVEL, NEXT = 0.5, 0.45  # the noise levels between which a step is measured
 TAGS = 12
 
 
 @dataclass(frozen=True)
 class Size:
-    """A vocabulary, a canvas, and a network of about 10 million parameters, embeddings included."""
+    """A vocabulary, a number of positions, and a network of about 10 million parameters, embeddings included."""
 
     words: int
     positions: int
@@ -48,11 +48,11 @@ class Size:
 SIZES = (Size(11_000, 64, 256, 9), Size(50_000, 256, 128, 14))
 
 
-def measure(sizes: Sequence[Size] = SIZES, repeats: int = 3, seed: int = 0) -> list[dict[str, Any]]:
+def measure(sizes: Sequence[Size] = SIZES, repeats: int = 2, seed: int = 0) -> list[dict[str, Any]]:
     """A record for each kind of model and each size: what a network call costs, and a guided step under each set of controls.
 
     Args:
-        sizes: of vocabulary, canvas and network.
+        sizes: of vocabulary, texts and network.
         repeats: timings of each point; the median counts.
         seed: of weights and noise.
 
@@ -69,7 +69,7 @@ def gaussian(size: Size, seed: int) -> Backbone:
     torch.manual_seed(seed)
     tokenizer = vocabulary(size.words, mask=False)
     config = DiffusionLMConfig(
-        vocab_size=len(tokenizer), width=size.width, depth=size.depth, heads=8, max_canvas=size.positions
+        vocab_size=len(tokenizer), width=size.width, depth=size.depth, heads=8, max_seq_len=size.positions
     )
     return GaussianBackbone(DiffusionLM(config), tokenizer, "random")
 
@@ -96,21 +96,20 @@ def vocabulary(size: int, mask: bool) -> WordTokenizer:
 class Tags(Controller):
     """A tag for every position, by p(tag | word) from invented counts: it speaks of every word, as a guide's control does."""
 
-    reads = "logits"
+    reads = "log_probs"
 
     def plan(self, lm: Backbone) -> Plan:
         words = [frozenset(range(tag, len(lm.tokenizer), TAGS)) for tag in range(TAGS)]
-        return Plan(at={place: words[place % TAGS] for place in range(lm.max_canvas // 2)})
+        return Plan(at={place: words[place % TAGS] for place in range(lm.max_seq_len // 2)})
 
     def bind(self, lm: Backbone) -> Tensor:
         """(positions, vocab), log p(the position's tag | word)."""
         tags = torch.arange(len(lm.tokenizer), device=lm.device) % TAGS
-        places = torch.arange(lm.max_canvas // 2, device=lm.device) % TAGS
+        places = torch.arange(lm.max_seq_len // 2, device=lm.device) % TAGS
         return torch.where(tags == places[:, None], 0.0, -9.0)
 
     def energy(self, state: State) -> Tensor:
-        assert state.logits is not None
-        energy: Tensor = -(state.logits[:, : len(state.bound)] + state.bound).logsumexp(-1).sum(-1)
+        energy: Tensor = -(state.log_probs[:, : len(state.bound)] + state.bound).logsumexp(-1).sum(-1)
         return energy
 
     def check(self, text: str) -> Check:
@@ -130,7 +129,7 @@ def control_sets(positions: int) -> dict[str, list[Controller]]:
 
 def _measured(lm: Backbone, size: Size, repeats: int, seed: int) -> dict[str, Any]:
     """Figures of one model: CPU seconds and MB; a guided step is predict, tilt and step."""
-    usual = {"gaussian": {"temperature": 0.9, "clamp": "soft", "evidence": 0.7}}.get(lm.kind, {})
+    usual = {"gaussian": {"temperature": 0.9, "clamp": "soft", "local_likelihood_weight": 0.7}}.get(lm.kind, {})
     process = lm.process(20, **usual)
     draws = _Draws(seed, lm.device)
     points: list[dict[str, Any]] = []
@@ -143,12 +142,12 @@ def _measured(lm: Backbone, size: Size, repeats: int, seed: int) -> dict[str, An
         guidance = TiltGuidance(lm, process, [Group(controls, range(ROWS))])
         if network is None:
             network = costs(lambda: _call(lm, latents), repeats)
-        seconds, megabytes = costs(lambda: _step(guidance, latents, draws), repeats)
+        step = (lambda: _step(guidance, latents, draws)) if controls else (lambda: _unguided_step(process, latents, draws))
+        seconds, megabytes = costs(step, repeats)
         points.append(
             {
                 "controls": name, "planned_s": round(planned, 3), "step_s": round(seconds, 3), "step_mb": round(megabytes),
                 "guidance_in_calls": round((seconds - points[0]["step_s"]) / network[0], 2) if points else 0.0,
-                "step_in_calls": round(seconds / network[0], 2),
             }
         )  # fmt: skip
     started = time.process_time()
@@ -164,12 +163,12 @@ def _measured(lm: Backbone, size: Size, repeats: int, seed: int) -> dict[str, An
 
 
 def _layouts(lm: Backbone, controls: Sequence[BoundControl]) -> Layouts:
-    counts = [0] * (lm.max_canvas - 2) + [10**9]  # all texts as long as they can be
-    return Layouts([(control.name, control.plan) for control in controls], lm.tokenizer, counts, lm.max_canvas)
+    counts = [0] * (lm.max_seq_len - 2) + [10**9]  # all texts as long as they can be
+    return Layouts([(control.name, control.plan) for control in controls], lm.tokenizer, counts, lm.max_seq_len)
 
 
 def _texts(lm: Backbone, controls: Sequence[BoundControl], seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Texts that a step starts from: words (rows, canvas), what may stand where, and lengths."""
+    """Texts that a step starts from: words (rows, seq_len), what may stand where, and lengths."""
     layouts = _layouts(lm, controls)
     drawn = [layouts.draw(seeded(seed, row, "layout")) for row in range(ROWS)]
     allowed = torch.stack([layout.allowed for layout in drawn]).to(lm.device)
@@ -188,6 +187,11 @@ def _call(lm: Backbone, latents: Latents) -> None:
 def _step(guidance: Guidance, latents: Latents, draws: Draws) -> None:
     guided, after = guidance.predict(latents, LEVEL)
     guidance.step(after, guided, LEVEL, NEXT, draws)
+
+
+@torch.no_grad()
+def _unguided_step(process: Process, latents: Latents, draws: Draws) -> None:
+    process.step(latents, process.predict(latents, LEVEL), LEVEL, NEXT, draws)
 
 
 class _Draws(Draws):
