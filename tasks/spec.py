@@ -124,7 +124,8 @@ def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[s
     included = _include(_value("include", given, [], problems), folder, problems)
     entries = _controls(given, problems)
     canonical = {
-        "model": model, "preset": {kind: asdict(sampling.of(kind)) for kind in PRESETS}, "num_samples": num_samples, "seed": seed, "include": included,
+        "model": model, "preset": {kind: asdict(sampling.of(kind)) for kind in PRESETS}, "num_samples": num_samples,
+        "seed": seed, "include": included,
         "on_error": on_error, "controls": [entry.canonical for entry in entries.values()],
     }  # fmt: skip
     text = json.dumps(_with_text_keys(canonical), sort_keys=True, ensure_ascii=False, default=repr)

@@ -188,8 +188,8 @@ class BoundControl:
         """
         reader = ColumnReader(getattr(state, space))
         with torch.enable_grad():
-            columns = reader if space == "log_probs" else None
-            energy = self.energy(replace(state, columns=columns, **{space: reader.table}))
+            given: dict[str, Any] = {space: reader.table, "columns": reader if space == "log_probs" else None}
+            energy = self.energy(replace(state, **given))
             gradient = reader.gradient(energy)
         if gradient is None:
             raise UsageError(f"{self.control.place}.energy does not depend on state.{space}, which it says it reads")

@@ -86,7 +86,7 @@ class Phrases:
 
 @dataclass(frozen=True)
 class Words:
-    """The words that may stand at a place. None of the sets is listed or copied: vocabularies are large, and plans name few words.
+    """The words that may stand at a place. The set is never listed: vocabularies are large, and plans name few words.
 
     Attributes:
         expected: they are among these; None: among all.

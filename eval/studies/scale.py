@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -141,8 +142,8 @@ def _measured(lm: Backbone, size: Size, repeats: int, seed: int) -> dict[str, An
         planned = time.process_time() - started
         guidance = TiltGuidance(lm, process, [Group(controls, range(ROWS))])
         if network is None:
-            network = costs(lambda: _call(lm, latents), repeats)
-        step = (lambda: _step(guidance, latents, draws)) if controls else (lambda: _unguided_step(process, latents, draws))
+            network = costs(partial(_call, lm, latents), repeats)
+        step = partial(_step, guidance, latents, draws) if controls else partial(_unguided_step, process, latents, draws)
         seconds, megabytes = costs(step, repeats)
         points.append(
             {
@@ -156,7 +157,8 @@ def _measured(lm: Backbone, size: Size, repeats: int, seed: int) -> dict[str, An
     at_the_end = time.process_time() - started
     assert network is not None
     return {
-        "kind": lm.kind, "words": size.words, "positions": size.positions, "parameters": lm.model.num_parameters(), "rows": ROWS,
+        "kind": lm.kind, "words": size.words, "positions": size.positions, "parameters": lm.model.num_parameters(),
+        "rows": ROWS,
         "network_s": round(network[0], 3), "network_mb": round(network[1]), "last_word_planned_s": round(at_the_end, 3),
         "steps": points,
     }  # fmt: skip
