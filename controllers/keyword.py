@@ -58,7 +58,7 @@ class Keyword(Controller):
         return lm.ids(self.words, "keyword")
 
     def energy(self, state: State) -> Tensor:
-        return -(log_prob_any if self.present else log_prob_none)(state.log_probs, [state.bound])
+        return -(log_prob_any if self.present else log_prob_none)(state, [state.bound])
 
     def check(self, text: str) -> Check:
         words = split_words(text)

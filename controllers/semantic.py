@@ -108,10 +108,10 @@ class Semantic(Controller):
             seq_len = state.log_probs.shape[1]
             longer = [phrase for phrase in known if 1 < len(phrase) <= seq_len]  # single words are forbidden by the plan
             if value != ABSENT:
-                terms.append(-log_prob_any(state.log_probs, known))
+                terms.append(-log_prob_any(state, known))
             elif longer:
-                terms.append(-log_prob_none(state.log_probs, longer))
-        return sum_of(terms) if terms else state.log_probs.sum((1, 2)) * 0
+                terms.append(-log_prob_none(state, longer))
+        return sum_of(terms) if terms else state.log_probs_of(()).sum((1, 2))  # 0
 
     def check(self, text: str) -> Check:
         words = [word.lower() for word in split_words(text)]

@@ -83,7 +83,7 @@ class LanguageModel:
             controls: controllers, or Controls where a weight, an interval or a name is wanted.
             num_samples: how many texts.
             seed: text i is a function of (controls, preset, seed, i) alone.
-            preset: a name, or a Preset.
+            preset: a name, whose values are those for this kind of model, or a Preset.
             indices: the i of each text, 0 … num_samples − 1 by default.
             on_error: `skip` lets the other items live when a control fails for one: that one's sample says how, in `error`.
             trace: is told what every control does at every step.
@@ -93,7 +93,7 @@ class LanguageModel:
             UsageError: controls that contradict each other or the vocabulary, or a preset that cannot be.
         """
         expected = tuple(range(num_samples)) if indices is None else tuple(indices)
-        return self._generate([Request(controls, expected, seed)], _preset(preset, changes), on_error, trace)[0]
+        return self._generate([Request(controls, expected, seed)], self._preset(preset, changes), on_error, trace)[0]
 
     def generate_many(
         self,
@@ -111,7 +111,12 @@ class LanguageModel:
         Raises:
             UsageError: as `generate`.
         """
-        return self._generate(requests, _preset(preset, changes), on_error, None)
+        return self._generate(requests, self._preset(preset, changes), on_error, None)
+
+    def _preset(self, given: Preset | str, changes: dict[str, Any]) -> Preset:
+        if isinstance(given, str):
+            return preset(given, self.backbone.kind, **changes)
+        return preset("default", **{**vars(given), **changes})
 
     def _generate(self, requests: Sequence[Request], chosen: Preset, on_error: str, trace: Trace | None) -> list[list[Sample]]:
         if trace is not None and chosen.guidance != "tilt":
@@ -139,9 +144,3 @@ def load(source: str | Path = "e2e", device: Any = "cpu", dtype: Any = "float32"
     from dlm_control.diffusion.loading import load_backbone
 
     return LanguageModel(load_backbone(source, device, dtype))
-
-
-def _preset(given: Preset | str, changes: dict[str, Any]) -> Preset:
-    if isinstance(given, str):
-        return preset(given, **changes)
-    return preset("default", **{**vars(given), **changes})

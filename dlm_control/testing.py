@@ -139,7 +139,9 @@ class Case:
     def gradient(self, state: State) -> tuple[Tensor, Tensor]:
         """Energy and gradient in the space it reads."""
         assert self.controller.reads is not None
-        return self.bound.gradient(state, self.controller.reads)
+        space = self.controller.reads
+        energy, gradient = self.bound.gradient(state, space)
+        return energy, gradient.added_to(torch.zeros_like(getattr(state, space)))
 
     def text_state(self, text: str) -> State:
         """The state of a finished text."""

@@ -53,7 +53,7 @@ def generate(
         writable(out, force)  # a refusal should not wait for the model
     lm = loaded(expected.model, guide, device, dtype)
     started = time.perf_counter()
-    trace = Trace() if expected.preset.guidance == "tilt" else None
+    trace = Trace() if expected.preset.of(lm.backbone.kind).guidance == "tilt" else None
     samples = run_spec(expected, lm, out, force, trace)
     show(samples, time.perf_counter() - started, out)
     show_warnings(warnings(expected.controls, trace, samples) if trace else [])

@@ -56,12 +56,14 @@ def _models() -> Iterator[Line]:
 
 def _presets() -> Iterator[Line]:
     plain = Preset()
-    for name, preset in PRESETS.items():
-        own = {key: value for key, value in vars(preset).items() if value is not None}
-        if name != "default":
-            own = {key: value for key, value in own.items() if value != getattr(plain, key)}
-        takes = ", ".join(f"{key}={list(value) if isinstance(value, tuple) else value}" for key, value in own.items())
-        yield Line(name, "", f"{takes}{'' if name == 'default' else '; the rest as in default'}", "")
+    for kind, presets in PRESETS.items():
+        for name, preset in presets.items():
+            own = {key: value for key, value in vars(preset).items() if value is not None}
+            if preset != plain:
+                own = {key: value for key, value in own.items() if value != getattr(plain, key)}
+            takes = ", ".join(f"{key}={list(value) if isinstance(value, tuple) else value}" for key, value in own.items())
+            rest = "" if preset == plain else "; the rest as in default of gaussian models"
+            yield Line(name, f"for {kind} models", f"{takes}{rest}", "")
 
 
 def _samplers() -> Iterator[Line]:

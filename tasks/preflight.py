@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.layout import Layouts
-from dlm_control.sampling.presets import check_kind, preset
+from dlm_control.sampling.presets import check_kind
 from dlm_control.sampling.trace import Trace
 from dlm_control.support.errors import ErrorCollector, UsageError
 from dlm_control.tasks.explain import warnings
@@ -32,8 +32,7 @@ def preflight(spec: Spec, lm: LanguageModel, problems: ErrorCollector | None = N
     """
     problems = problems or ErrorCollector(spec.source, spec.lines)
     try:
-        preset("default", **vars(spec.preset))
-        check_kind(spec.preset, lm.backbone.kind, lm.backbone.settings)
+        check_kind(spec.preset.of(lm.backbone.kind), lm.backbone.kind, lm.backbone.settings)
     except UsageError as error:
         problems.extend("preset", error)
     plans = []
@@ -59,10 +58,11 @@ def unlikely(spec: Spec, lm: LanguageModel) -> list[str]:
     Raises:
         UsageError: a control fails.
     """
-    if spec.preset.guidance != "tilt":
+    chosen = spec.preset.of(lm.backbone.kind)
+    if chosen.guidance != "tilt":
         return []
     trace = Trace()
-    samples = lm.generate(spec.controls, PROBES, spec.seed, spec.preset, on_error=spec.on_error, trace=trace)
+    samples = lm.generate(spec.controls, PROBES, spec.seed, chosen, on_error=spec.on_error, trace=trace)
     return warnings(spec.controls, trace, samples)
 
 

@@ -42,7 +42,8 @@ def run_spec(
     file = None if out is None else writable(out, force)
     preflight(spec, lm)
     started = time.perf_counter()
-    samples = lm.generate(spec.controls, spec.num_samples, spec.seed, spec.preset, on_error=spec.on_error, trace=trace)
+    chosen = spec.preset.of(lm.backbone.kind)
+    samples = lm.generate(spec.controls, spec.num_samples, spec.seed, chosen, on_error=spec.on_error, trace=trace)
     if file is not None:
         lines = "".join(json.dumps(record(sample), ensure_ascii=False) + "\n" for sample in samples)
         manifest = _manifest(spec, lm, samples, lines, time.perf_counter() - started)

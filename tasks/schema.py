@@ -9,7 +9,7 @@ from typing import Any
 
 from dlm_control.control.registry import controllers, parameters
 from dlm_control.control.use import Control
-from dlm_control.sampling.presets import PRESETS, Preset
+from dlm_control.sampling.presets import NAMES, Preset
 from dlm_control.support.errors import UsageError, suggestion
 from dlm_control.support.json_schema import DRAFT, Schema, object_schema, schema_of
 from dlm_control.tasks.spec import KEYS, TYPES
@@ -40,8 +40,8 @@ def _spec() -> Schema:
 
 
 def _preset() -> Schema:
-    named = {"name": {"enum": list(PRESETS), "default": "default"}}
-    return {"anyOf": [object_schema(Preset, more=named), {"type": "string", "description": f"{', '.join(PRESETS)}, or a file"}]}
+    named = {"name": {"enum": list(NAMES), "default": "default"}}
+    return {"anyOf": [object_schema(Preset, more=named), {"type": "string", "description": f"{', '.join(NAMES)}, or a file"}]}
 
 
 def _control(name: str) -> Schema:

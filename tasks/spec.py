@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from dlm_control.control.registry import include
 from dlm_control.control.use import Control, with_unique_names
-from dlm_control.sampling.presets import PRESETS, Preset, named_preset, preset
+from dlm_control.sampling.presets import NAMES, PRESETS, PresetChoice, named_preset
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, suggestion
 from dlm_control.support.values import Between, Fits, MisfitError, Seed, fitted
 from dlm_control.support.yaml_file import read_yaml
@@ -39,7 +39,7 @@ class Spec:
 
     Attributes:
         model: bundled name, folder or hub id.
-        preset: how to sample.
+        preset: how to sample, whatever the kind of the model.
         num_samples, seed: of the texts; text i is a function of the controls, the preset, the seed and i.
         controls: what the texts must obey, with unique names.
         on_error: `raise`, or `skip`: a control that fails costs one text, not all.
@@ -49,7 +49,7 @@ class Spec:
     """
 
     model: str
-    preset: Preset
+    preset: PresetChoice
     num_samples: int
     seed: int
     controls: tuple[Control, ...] = field(compare=False)
@@ -124,7 +124,8 @@ def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[s
     included = _include(_value("include", given, [], problems), folder, problems)
     entries = _controls(given, problems)
     canonical = {
-        "model": model, "preset": asdict(sampling), "num_samples": num_samples, "seed": seed, "include": included,
+        "model": model, "preset": {kind: asdict(sampling.of(kind)) for kind in PRESETS}, "num_samples": num_samples,
+        "seed": seed, "include": included,
         "on_error": on_error, "controls": [entry.canonical for entry in entries.values()],
     }  # fmt: skip
     text = json.dumps(_with_text_keys(canonical), sort_keys=True, ensure_ascii=False, default=repr)
@@ -148,8 +149,8 @@ def _with_text_keys(value: object) -> object:
     return [_with_text_keys(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _preset(given: object, folder: Path, problems: ErrorCollector) -> Preset:
-    if isinstance(given, str) and given not in PRESETS and os.path.isfile(folder / given):
+def _preset(given: object, folder: Path, problems: ErrorCollector) -> PresetChoice:
+    if isinstance(given, str) and given not in NAMES and os.path.isfile(folder / given):
         given = str(folder / given)
     try:
         changes = (
@@ -157,20 +158,23 @@ def _preset(given: object, folder: Path, problems: ErrorCollector) -> Preset:
         )
     except UsageError as error:
         problems.extend("preset", error)
-        return Preset()
+        return PresetChoice()
     name = changes.pop("name", "default")
     if not isinstance(name, str) or not all(isinstance(key, str) for key in changes):
-        names = ", ".join(PRESETS)
+        names = ", ".join(NAMES)
         problems.add(
             "preset",
             f"expected one of {names}, a preset file, or a mapping such as {{name: fast, steps: 30}}, got {short_repr(given)}",
         )
-        return Preset()
+        return PresetChoice()
     try:
-        return preset(name, **changes)
+        choice = PresetChoice(name, changes)
+        for kind in PRESETS:
+            choice.of(kind)
+        return choice
     except UsageError as error:
         problems.extend("preset", error)
-        return Preset()
+        return PresetChoice()
 
 
 def _include(given: list[str], folder: Path, problems: ErrorCollector) -> list[str]:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from dlm_control import Check, Control, Controller, LanguageModel, Plan, State, UsageError
+from dlm_control.control.columns import Columns, covariance
 from dlm_control.control.use import SCHEDULES
 from dlm_control.controllers.length import Length
 from dlm_control.diffusion.backbone import Latents, Process
-from dlm_control.sampling.guidance import Group, TiltGuidance, inner, state_of, tilt, unit_rms, without_conflict
+from dlm_control.sampling.guidance import Group, TiltGuidance, state_of, tilt, unit_rms, without_conflict
 from dlm_control.sampling.layout import Layouts
 from dlm_control.sampling.trace import Trace
 from dlm_control.tasks.explain import draw, rows, sentence, thinned, warnings
@@ -75,8 +76,8 @@ def test_unit_rms_makes_every_control_push_equally_hard(at: tuple[Process, Laten
     state = state_of(tiny_lm.backbone, process.predict(noise, 0.5), noise, 0.5)
     probs = state.log_probs.exp()
     for toy in (wants(0, 7), wants(3, 9), stretched(0.1), stretched(1e3)):
-        change = unit_rms(tilt(Control("toy", toy).bind(tiny_lm.backbone), state)[0], probs, state.length)
-        rms = (inner(change, change, probs) / state.length).sqrt()
+        push = unit_rms(tilt(Control("toy", toy).bind(tiny_lm.backbone), state)[0], probs, state.length)
+        rms = (covariance(push, push, probs) / state.length).sqrt()
         torch.testing.assert_close(rms, torch.ones(3), atol=1e-4, rtol=1e-4)
 
 
@@ -105,16 +106,14 @@ def test_projection_takes_away_only_what_pulls_against_the_other() -> None:
     generator = torch.Generator().manual_seed(0)
     probs = torch.randn(4, 5, 6, generator=generator).softmax(-1)
     a, b = torch.randn(2, 4, 5, 6, generator=generator)
-    a, b = (v - (probs * v).sum(-1, keepdim=True) for v in (a, b))
-    opposed = b - 2 * a
-    first, second = without_conflict([a, opposed], probs)
-    assert (inner(a, opposed, probs) < 0).all()
-    torch.testing.assert_close(inner(first, opposed, probs), torch.zeros(4), atol=1e-4, rtol=0)
-    torch.testing.assert_close(inner(second, a, probs), torch.zeros(4), atol=1e-4, rtol=0)
-    agreeing = b + 9 * a
-    kept = without_conflict([a, agreeing], probs)
-    torch.testing.assert_close(kept[0], a)
-    torch.testing.assert_close(kept[1], agreeing)
+    pushed, opposed, agreeing = Columns(a), Columns(b - 2 * a), Columns(b + 9 * a)
+    first, second = without_conflict([pushed, opposed], probs)
+    assert (covariance(pushed, opposed, probs) < 0).all()
+    torch.testing.assert_close(covariance(first, opposed, probs), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(covariance(second, pushed, probs), torch.zeros(4), atol=1e-4, rtol=0)
+    kept = without_conflict([pushed, agreeing], probs)
+    torch.testing.assert_close(kept[0].values, pushed.values)
+    torch.testing.assert_close(kept[1].values, agreeing.values)
 
 
 # --- multipliers and schedules ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from dlm_control import Check, Control, Controller, LanguageModel, Plan, Preset,
 from dlm_control.diffusion.backbone import Backbone
 from dlm_control.diffusion.samplers import CLAMPS, SAMPLERS, SPACINGS
 from dlm_control.sampling.generate import Request
-from dlm_control.sampling.presets import GUIDANCES, PRESETS, preset
+from dlm_control.sampling.presets import GUIDANCES, NAMES, preset
 from dlm_control.sampling.selection import resampled, select
 
 FAST = preset("fast", steps=5, select="checks")
@@ -98,7 +98,7 @@ def test_every_sampler_runs_under_every_guidance(tiny_lm: LanguageModel, name: s
 
 @pytest.mark.parametrize("clamp", CLAMPS)
 @pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_preset_takes_every_clamp_and_spacing(tiny_lm: LanguageModel, name: str, clamp: str, spacing: str) -> None:
     for select_by in ("checks", "likelihood"):
         samples = tiny_lm.generate([Words(4, 4)], 2, preset=name, clamp=clamp, spacing=spacing, steps=6, select=select_by)

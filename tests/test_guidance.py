@@ -120,14 +120,14 @@ def test_tilt_of_word_distributions_is_the_exact_conditional_marginal(case: str)
     for text, mass in zip(TEXTS, (joint / joint.sum(1, keepdim=True)).unbind(1), strict=True):
         for i, w in enumerate(text):
             marginals[:, i, w] += mass
-    torch.testing.assert_close(p * change.exp(), marginals, atol=1e-8, rtol=1e-6)
+    torch.testing.assert_close(p * change.values.exp(), marginals, atol=1e-8, rtol=1e-6)
 
 
 def test_tilt_leaves_words_alone_that_a_layout_forbids() -> None:
     state = random_state()
     state.log_probs[:, 0, A] = -1e4
     change, _ = tilt(bound(control(lambda s: -(1 - (1 - s.log_probs.exp()[:, :, A]).prod(-1)).log())), state)
-    assert (change[:, 0, A] == 0).all() and change.isfinite().all()
+    assert (change.values[:, 0, A] == 0).all() and change.values.isfinite().all()
 
 
 # --- by sampling: a model whose words are independent, so its denoiser is exact ---------------------------------------------
@@ -279,7 +279,8 @@ def test_first_order_tilts_cost_their_energy_whatever_their_scale(exact_lm: Lang
         moved = (direction * (getattr(s, reads) - x)).sum((1, 2))  # zero, with a gradient of any size
         return nats - loudness * moved
 
-    change, energies = tilt(bound(control(energy, reads)), state)
+    push, energies = tilt(bound(control(energy, reads)), state)
+    change = push.values
     torch.testing.assert_close(energies, nats)
     torch.testing.assert_close(divergence(logits + change, logits), nats, rtol=0.15, atol=2e-6)
     assert (change[0] == 0).all()  # a satisfied control stops pushing

@@ -17,6 +17,7 @@ from dlm_control import Gap, Plan, UsageError
 from dlm_control.control.plan import Language
 from dlm_control.sampling.automata import feasible_lengths
 from dlm_control.sampling.layout import Layout, Layouts
+from dlm_control.sampling.word_sets import Words
 from dlm_control.text.pattern import WordPattern, classes_of
 from dlm_control.text.tokenizer import WordTokenizer
 
@@ -24,6 +25,7 @@ A, B, C = 3, 4, 5  # behind UNK, PAD and END
 WORDS = (A, B, C)
 TOKENIZER = WordTokenizer.train(["ale bread cheese"], min_count=1)
 PAD, END = TOKENIZER.pad_token_id, TOKENIZER.eos_token_id
+ORDINARY = Words(None, frozenset(range(A)), len(TOKENIZER))
 COUNTS = [0, 5, 4, 3, 2, 1]
 MOST = 5  # words
 
@@ -110,14 +112,14 @@ some_plans = st.lists(st.one_of(*only.values()), min_size=1, max_size=4) | st.li
 @given(some_plans)
 def test_feasible_lengths_are_those_of_brute_force(plans: list[Plan]) -> None:
     expected = {len(text) for text in texts() if all(obeys(text, plan) for plan in plans)}
-    assert set(feasible_lengths(plans, MOST, frozenset(WORDS))) == expected
+    assert set(feasible_lengths(plans, MOST, ORDINARY)) == expected
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(some_plans)
 def test_draws_obey_the_plans_as_far_as_a_layout_can(plans: list[Plan]) -> None:
     """Some text of every layout obeys everything; all texts of it obey all but the phrases and languages."""
-    if not feasible_lengths(plans, MOST, frozenset(WORDS)):
+    if not feasible_lengths(plans, MOST, ORDINARY):
         with pytest.raises(UsageError, match="controls that no text can obey"):
             layouts(*plans)
         return
@@ -138,7 +140,7 @@ def test_a_place_may_serve_either_demand_until_another_decides(last: int) -> Non
         Plan(at={0: frozenset({A, B}), 1: frozenset({C}), 2: frozenset({last})}),
         Plan(phrases=(((A,),), ((B,),)), max_words=3),
     ]
-    assert feasible_lengths(plans, MOST, frozenset(WORDS)) == [3]
+    assert feasible_lengths(plans, MOST, ORDINARY) == [3]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from dlm_control.diffusion.masked import MaskedBackbone
 from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.generate import Request
+from dlm_control.sampling.presets import check_kind, preset
 from dlm_control.sampling.trace import Trace
 from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.recipe import recipe
@@ -370,6 +371,21 @@ def test_what_a_masked_model_lacks_is_refused_before_sampling(lm: LanguageModel,
         lm.generate(order="rndom")
     with pytest.raises(UsageError, match="order: 'random' is nothing that a gaussian model can use"):
         tiny_lm.generate(order="random")
+
+
+def test_a_preset_s_name_stands_for_values_that_suit_the_kind(lm: LanguageModel, folder: Path, tmp_path: Path) -> None:
+    """Words settle at the first call already, so controls act there unless the user says otherwise."""
+    for name in ("default", "sound", "fast", "single"):
+        chosen = preset(name, lm.backbone.kind)
+        check_kind(chosen, lm.backbone.kind, lm.backbone.settings)
+        assert chosen.interval == (0.0, 1.0)
+    for settings, first in (({}, 1.0), ({"interval": (0.0, 0.95)}, 0.75)):
+        trace = Trace()
+        lm.generate([Keyword("Thai")], trace=trace, steps=4, candidates=1, **settings)
+        assert trace.moments[0].t == first
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("preset: {name: single, steps: 4}\ncontrols: [length: 8]\n")
+    assert dlm("validate", spec, "--model", folder).exit_code == 0
 
 
 def test_a_spec_for_another_kind_of_model_is_refused_when_it_is_validated(folder: Path, tmp_path: Path) -> None:

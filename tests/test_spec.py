@@ -79,7 +79,7 @@ controls:
         )
     )
     assert (spec.model, spec.num_samples, spec.seed) == ("some/folder", 8, 3)
-    assert (spec.preset.steps, spec.preset.temperature) == (20, 0.8)
+    assert (spec.preset.of("gaussian").steps, spec.preset.of("gaussian").temperature) == (20, 0.8)
     assert [(c.name, c.weight, c.interval) for c in spec.controls] == [
         ("semantic", 1.0, (0.0, 1.0)), ("length", 1.0, (0.0, 1.0)), ("river", 2.0, (0.1, 1.0)),
     ]  # fmt: skip
@@ -88,7 +88,7 @@ controls:
 
 def test_defaults() -> None:
     spec = Spec.from_mapping(LENGTH)
-    assert (spec.model, spec.num_samples, spec.seed, spec.preset.steps) == ("e2e", 1, 0, 16)
+    assert (spec.model, spec.num_samples, spec.seed, spec.preset.of("gaussian").steps) == ("e2e", 1, 0, 16)
 
 
 def test_equal_specs_have_equal_digests_however_they_are_written(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_includes_are_looked_up_beside_the_spec(tmp_path: Path, monkeypatch: pyt
 def test_a_preset_may_be_a_file_beside_the_spec(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("name: fast\nsteps: 7\n")
     path = write(tmp_path, "preset: mine.yaml\ncontrols: [length: 12]")
-    assert read_spec(path).preset == preset("fast", steps=7)
+    assert read_spec(path).preset.of("gaussian") == preset("fast", steps=7)
     (tmp_path / "mine.yaml").write_text("name: fast\nstepps: 7\n")
     with pytest.raises(UsageError, match=r"preset\.stepps: unknown key, did you mean 'steps'"):
         read_spec(path)

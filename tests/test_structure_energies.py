@@ -216,7 +216,7 @@ def test_a_phrase_that_must_not_occur_is_pushed_away(kind: str) -> None:
     assert controller.reads == "log_probs"
     change, energy = tilt(Control("absent", controller).bind(lm.backbone), state)
     assert float(energy) == pytest.approx(-math.log(0.28), rel=1e-4)
-    after = (state.log_probs + change).exp()
+    after = change.added_to(state.log_probs.clone()).softmax(-1)
     coffee, shop = (lm.tokenizer.get_vocab()[word] for word in ("coffee", "shop"))
     assert float(after[0, 0, coffee]) == pytest.approx(0.9 * 0.2 / 0.28, rel=1e-4)
     assert float(after[0, 1, shop]) == pytest.approx(0.8 * 0.1 / 0.28, rel=1e-4)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from dlm_control.control.plan import Plan
@@ -12,6 +14,7 @@ from dlm_control.support.validation import checked_constructor
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dlm_control.control.columns import ColumnReader
     from dlm_control.diffusion.backbone import Backbone
 
 Space = Literal["x_t", "x0", "log_probs"]
@@ -48,10 +51,11 @@ class State:
         t: (batch,), noise level in [0, 1].
         x0: (batch, seq_len, dim), the denoiser's clean embeddings.
         log_probs: (batch, seq_len, vocab), log-probabilities of the words; (batch, seq_len, 0) where the 2022
-            update asks an energy of x_t alone.
+            update asks an energy of x_t alone. `log_probs_of` reads some words.
         length: (batch,), how many words each text will have.
         lm: the frozen language model: vocabulary, embedding table, guides.
-        bound: what the controller's `bind` made of its target for this model.
+        bound: what the controller's `bind` made of its target for this model; of a type that the controller alone knows.
+        columns: the engine's, for `log_probs_of`.
     """
 
     x_t: Tensor
@@ -61,11 +65,25 @@ class State:
     length: Tensor
     lm: Backbone
     bound: Any = None
+    columns: ColumnReader | None = None
+
+    @cached_property
+    def probs(self) -> Tensor:
+        """(batch, seq_len, vocab), probabilities of the words."""
+        return self.log_probs.exp()
 
     def rows(self, index: Tensor) -> State:
         """Some items of the batch."""
         parts = {name: getattr(self, name) for name in ("x_t", "t", "x0", "log_probs", "length")}
         return replace(self, **{name: part[index] for name, part in parts.items() if part is not None})
+
+    def log_probs_of(self, words: Sequence[int]) -> Tensor:
+        """(batch, seq_len, words), log-probabilities of distinct words.
+
+        An energy that names few words reads them here: then its gradient is of their columns alone, however large the
+        vocabulary.
+        """
+        return self.log_probs[..., list(words)] if self.columns is None else self.columns(words)
 
 
 class Controller(ABC):
@@ -90,7 +108,7 @@ class Controller(ABC):
         super().__init_subclass__(**options)
         check_constructor(cls)
 
-    def bind(self, lm: Backbone) -> Any:
+    def bind(self, lm: Backbone) -> object:
         """What the energy needs of this model and does not change from step to step: word ids, a guide, constant tensors on the
         model's device. Asked for once, and then found in `state.bound`; None by default.
 

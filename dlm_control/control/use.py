@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import torch
 from torch import Tensor
 
+from dlm_control.control.columns import ColumnReader, Columns
 from dlm_control.control.controller import Check, Controller, Space, State
 from dlm_control.control.plan import Plan
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, suggestion
@@ -119,7 +120,7 @@ class BoundControl:
 
     control: Control
     plan: Plan
-    bound: Any
+    bound: object
 
     @property
     def name(self) -> str:
@@ -179,20 +180,22 @@ class BoundControl:
             raise UsageError(f"{self.control.place}.{method} is {value} at t = {float(state.t[row]):.3f}, item {row}")
         return energy
 
-    def gradient(self, state: State, space: str) -> tuple[Tensor, Tensor]:
+    def gradient(self, state: State, space: Space) -> tuple[Tensor, Columns]:
         """Energy (batch,) and its gradient with respect to a field of the state, of that field's shape.
 
         Raises:
             UsageError: the energy does not depend on the field, or its gradient is not finite.
         """
-        leaf = getattr(state, space).detach().requires_grad_()
+        reader = ColumnReader(getattr(state, space))
         with torch.enable_grad():
-            energy = self.energy(replace(state, **{space: leaf}))
-            gradient = torch.autograd.grad(energy.sum(), leaf, allow_unused=True)[0] if energy.requires_grad else None
+            given: dict[str, Any] = {space: reader.table, "columns": reader if space == "log_probs" else None}
+            energy = self.energy(replace(state, **given))
+            gradient = reader.gradient(energy)
         if gradient is None:
             raise UsageError(f"{self.control.place}.energy does not depend on state.{space}, which it says it reads")
-        if not torch.isfinite(gradient).all():
-            row = int((~torch.isfinite(gradient)).nonzero()[0][0])
+        ends = torch.stack(gradient.values.aminmax()) if gradient.values.numel() else gradient.values
+        if not torch.isfinite(ends).all():
+            row = int((~torch.isfinite(gradient.values)).nonzero()[0][0])
             raise UsageError(
                 f"{self.control.place}.energy has a gradient that is not finite at t = {float(state.t[row]):.3f}, item {row}"
             )

@@ -65,6 +65,20 @@ class Latents:
         """With these in memory, in place of what bore the same names."""
         return replace(self, memory={**self.memory, **values})
 
+    def remember_for(self, rows: Tensor, values: Mapping[str, Tensor], default: float) -> Latents:
+        """With these in memory for some rows.
+
+        Args:
+            rows: which.
+            values: (as many or more, …) each; row i of them is for rows[i].
+            default: what the other rows have where the name is new.
+        """
+        merged = {}
+        for name, each in values.items():
+            before = self.memory.get(name, each.new_full((len(self.z), *each.shape[1:]), default))
+            merged[name] = before.index_copy(0, rows, each[: len(rows)])
+        return self.remember(**merged)
+
 
 class Draws(ABC):
     """Random numbers of a batch; each row has a stream of its own."""
@@ -125,8 +139,9 @@ class Process(ABC):
 
 def normalise(logits: Tensor, allowed: Tensor) -> Tensor:
     """Log-probabilities (batch, seq_len, vocab) over the allowed words."""
-    log_probs = logits.masked_fill(~allowed, NEVER).log_softmax(-1)
-    return torch.where(allowed, log_probs.clamp(min=FLOOR), NEVER)
+    closed = ~allowed
+    log_probs = logits.masked_fill(closed, NEVER).log_softmax(-1)
+    return log_probs.clamp(min=FLOOR).masked_fill_(closed, NEVER)
 
 
 class Backbone(ABC):

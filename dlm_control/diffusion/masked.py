@@ -82,7 +82,9 @@ class MaskedBackbone(Backbone):
         return -torch.logit(t.clamp(CLEAN, 1 - CLEAN))
 
     def local_likelihood(self, x_t: Tensor, t: Tensor) -> Tensor:
-        stands = (x_t[..., None, :] == self.embeddings).all(-1)
+        stands = torch.ones(*x_t.shape[:-1], len(self.embeddings), dtype=torch.bool, device=x_t.device)
+        for feature, column in zip(x_t.unbind(-1), self.embeddings.unbind(-1), strict=True):  # one at a time, for memory
+            stands &= feature[..., None] == column
         return SETTLED * stands.to(x_t.dtype)
 
     @torch.no_grad()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
 from dlm_control.control.plan import Gap, Plan
 from dlm_control.sampling.languages import Languages, States, Symbol
+from dlm_control.sampling.word_sets import Words
 
 Node = tuple[int, int]  # piece of a template, words that its gap has taken
 
@@ -91,11 +93,21 @@ def wanted_at(plans: Sequence[Plan], position: int, words: int | None) -> frozen
     return frozenset.intersection(*expected) if expected else None
 
 
-def feasible_lengths(plans: Sequence[Plan], most: int, ordinary: frozenset[int]) -> list[int]:
+def allowed_at(plans: Sequence[Plan], ordinary: Words, words: int | None) -> Callable[[int], Words]:
+    """What may stand at each position of a text of so many words (None: unknown).
+
+    Args:
+        ordinary: the words that any text may hold.
+    """
+    usable = replace(ordinary, excluded=ordinary.excluded.union(*(plan.forbidden for plan in plans)))
+    return lambda position: replace(usable, expected=wanted_at(plans, position, words))
+
+
+def feasible_lengths(plans: Sequence[Plan], most: int, ordinary: Words) -> list[int]:
     """The numbers of words, 1 to `most`, of the texts that obey all plans.
 
     Args:
-        ordinary: the words a text may hold: all but UNK, PAD and END.
+        ordinary: the words that any text may hold: all but UNK, PAD, END and their like.
     """
     positions = [position for plan in plans for position in plan.at]
     lengths = [
@@ -106,22 +118,35 @@ def feasible_lengths(plans: Sequence[Plan], most: int, ordinary: frozenset[int])
     ]
     if not lengths:
         return []
-    if any(position < 0 for position in positions):
-        return [n for n in lengths if _endings(plans, n, ordinary, n)[-1]]
-    endings = _endings(plans, lengths[-1], ordinary, None)
-    return [n for n in lengths if endings[n - 1]]
+    walk = _Walk(plans, ordinary)
+    ending = -min([0, *positions])  # so many last words have a say in which position is meant
+    begun: list[Iterable[_State]] = [[walk.start]]
+    for position in range(lengths[-1] - ending):
+        begun.append(walk.onward(begun[-1], position, None))
+    feasible = []
+    for n in lengths:
+        states = begun[n - ending]
+        for position in range(n - ending, n):
+            states = walk.onward(states, position, n)
+        if any(map(walk.accepts, states)):
+            feasible.append(n)
+    return feasible
 
 
-def shortest_text(plans: Sequence[Plan], most: int, ordinary: frozenset[int]) -> list[int] | None:
+def shortest_text(plans: Sequence[Plan], most: int, ordinary: Words) -> list[int] | None:
     """The words of a shortest text of 1 to `most` words that obeys all plans, or None. Arguments as `feasible_lengths`."""
     lengths = feasible_lengths(plans, most, ordinary)
     if not lengths:
         return None
-    layers = list(_layers(plans, lengths[0], ordinary, lengths[0]))
-    state = next(state for state in layers[-1] if state.may_end)
+    walk, ways = _Walk(plans, ordinary), list[dict[_State, tuple[_State, int]]]()
+    states: Iterable[_State] = [walk.start]
+    for position in range(lengths[0]):
+        ways.append(walk.onward(states, position, lengths[0]))
+        states = ways[-1]
+    state = next(state for state in states if walk.accepts(state))
     words = []
-    for layer in reversed(layers):
-        state, word = layer[state]
+    for way in reversed(ways):
+        state, word = way[state]
         words.append(word)
     return words[::-1]
 
@@ -132,49 +157,45 @@ class _State(NamedTuple):
     nodes: tuple[Node, ...]  # of the templates
     progress: Progress  # with the phrases
     states: States  # of the languages
-    may_end: bool
 
 
-def _endings(plans: Sequence[Plan], most: int, ordinary: frozenset[int], words: int | None) -> list[bool]:
-    """May a text end after 1, 2, … `most` words?"""
-    return [any(state.may_end for state in layer) for layer in _layers(plans, most, ordinary, words)]
+class _Walk:
+    """All ways through the templates, phrases and languages of several plans at once."""
 
+    def __init__(self, plans: Sequence[Plan], ordinary: Words) -> None:
+        self._plans, self._ordinary = plans, ordinary
+        self._templates = [Template(plan.template) for plan in plans if plan.template is not None]
+        self._phrases = Phrases([alternatives for plan in plans for alternatives in plan.phrases])
+        self._languages = Languages(plans)
+        nodes = tuple(template.start for template in self._templates)
+        self.start = _State(nodes, self._phrases.start, self._languages.start)
 
-def _layers(
-    plans: Sequence[Plan], most: int, ordinary: frozenset[int], words: int | None
-) -> Iterator[dict[_State, tuple[_State, int]]]:
-    """Where texts may stand after 1, 2, … `most` words: each state with one that leads to it, and by which word.
+    def onward(self, states: Iterable[_State], position: int, words: int | None) -> dict[_State, tuple[_State, int]]:
+        """Where the word at a position of a text of so many words (None: unknown) may lead.
 
-    Args:
-        plans: what the texts obey.
-        most: how many words.
-        ordinary: the words a text may hold.
-        words: the length of the texts, if it is known.
-    """
-    templates = [Template(plan.template) for plan in plans if plan.template is not None]
-    phrases = Phrases([alternatives for plan in plans for alternatives in plan.phrases])
-    languages = Languages(plans)
-    usable = ordinary.difference(*(plan.forbidden for plan in plans))
-    layer = [_State(tuple(template.start for template in templates), phrases.start, languages.start, False)]
-    for position in range(most):
-        expected = wanted_at(plans, position, words)
-        allowed = usable if expected is None else usable & expected
+        Returns:
+            Each state that may be reached, with one that leads to it, and by which word.
+        """
+        allowed, phrases, languages = allowed_at(self._plans, self._ordinary, words)(position), self._phrases, self._languages
         reached: dict[_State, tuple[_State, int]] = {}
-        for state in layer:
+        for state in states:
             telling = phrases.words(state.progress.unmet)
-            examples = languages.examples(allowed, telling)
-            free: list[tuple[int | None, Symbol, int]] = [(word, languages.symbol(word), word) for word in telling & allowed]
-            free += [(None, symbol, example) for symbol, example in examples.items()]
-            for fixed, nodes in _steps(templates, state.nodes):
-                given = [(fixed, languages.symbol(fixed), fixed)] if fixed in allowed else []
+            free: list[tuple[int | None, Symbol, int]] = []  # the word, as far as phrases tell it; its symbol; an example
+            free += [(word, languages.symbol(word), word) for word in telling if word in allowed]
+            free += [(None, symbol, example) for symbol, example in languages.examples(allowed, telling).items()]
+            for fixed, nodes in _steps(self._templates, state.nodes):
+                given = [(fixed, languages.symbol(fixed), fixed)] if fixed is not None and fixed in allowed else []
                 for word, symbol, example in free if fixed is None else given:
-                    states = languages.after(state.states, symbol)
-                    if states is not None:
-                        progress = phrases.after(state.progress, word)
-                        may_end = not progress.unmet and _accept(templates, nodes) and languages.accepts(states)
-                        reached.setdefault(_State(nodes, progress, states, may_end), (state, example))
-        layer = _best(reached)
-        yield {state: reached[state] for state in layer}
+                    after = languages.after(state.states, symbol)
+                    if after is not None:
+                        following = _State(nodes, phrases.after(state.progress, word), after)
+                        reached.setdefault(following, (state, example))
+        return {state: reached[state] for state in _best(reached)}
+
+    def accepts(self, state: _State) -> bool:
+        """May a text end here?"""
+        met = not state.progress.unmet and self._languages.accepts(state.states)
+        return met and _accept(self._templates, state.nodes)
 
 
 def _best(states: Iterable[_State]) -> list[_State]:
@@ -209,40 +230,50 @@ class Choice(NamedTuple):
 class GapChoices:
     """Counts the choices of gap sizes that templates, `at`, `forbidden` and languages leave to a text of n words."""
 
-    def __init__(self, plans: Sequence[Plan], words: int, ordinary: frozenset[int]) -> None:
+    def __init__(self, plans: Sequence[Plan], words: int, ordinary: Words) -> None:
         self._templates = [Template(plan.template) for plan in plans if plan.template is not None]
         self._languages = Languages(plans)
-        self._words = words
-        usable = ordinary.difference(*(plan.forbidden for plan in plans))
-        expected = [wanted_at(plans, position, words) for position in range(words)]
-        self._allowed = [usable if these is None else usable & these for these in expected]
+        allowed = allowed_at(plans, ordinary, words)
+        self._allowed = [allowed(position) for position in range(words)]
         self.start = Choice(tuple(template.start for template in self._templates), frozenset({self._languages.start}))
-        self.count = lru_cache(maxsize=None)(self._count)
+        self._counts = self._counted(words)
 
     def steps(self, position: int, choice: Choice) -> list[tuple[int | None, Choice]]:
         """Ways on from a position: the word each fixes (None: free) and where it leads."""
-        allowed, found = self._allowed[position], list[tuple[int | None, Choice]]()
+        allowed, languages, found = self._allowed[position], self._languages, list[tuple[int | None, Choice]]()
         for word, nodes in _steps(self._templates, choice.nodes):
-            symbols = (
-                self._languages.examples(allowed, frozenset())
-                if word is None
-                else [self._languages.symbol(word)]
-                if word in allowed
-                else []
-            )
-            reached = {self._languages.after(states, symbol) for states in choice.living for symbol in symbols}
+            symbols: Iterable[Symbol] = [languages.symbol(word)] if word is not None and word in allowed else []
+            if word is None:
+                symbols = languages.examples(allowed, frozenset())
+            reached = {languages.after(states, symbol) for states in choice.living for symbol in symbols}
             living = frozenset(states for states in reached if states is not None)
             if living:
                 found.append((word, Choice(nodes, living)))
         return found
 
-    def possible(self, fixed: Sequence[int | None]) -> list[frozenset[int]]:
-        """The words that may stand at each position of a text with these words fixed."""
-        sets = [allowed if word is None else frozenset({word}) for word, allowed in zip(fixed, self._allowed, strict=True)]
+    def possible(self, chosen: Mapping[int, int]) -> list[frozenset[int] | None]:
+        """What the languages leave to each position of a text with these words chosen; None: all that plans allow there."""
+        sets = [
+            replace(allowed, expected=frozenset({chosen[position]})) if position in chosen else allowed
+            for position, allowed in enumerate(self._allowed)
+        ]
         return self._languages.possible(sets)
 
-    def _count(self, position: int, choice: Choice) -> int:
-        if position == self._words:
-            accepted = any(self._languages.accepts(states) for states in choice.living)
-            return int(accepted and _accept(self._templates, choice.nodes))
-        return sum(self.count(position + 1, after) for _, after in self.steps(position, choice))
+    def count(self, position: int, choice: Choice) -> int:
+        """The choices that are left before a position; `choice` can be reached from the start."""
+        return self._counts[position][choice]
+
+    def _counted(self, words: int) -> list[dict[Choice, int]]:
+        """The counts of what can be reached before each position, and at the end."""
+        ways = [{self.start: list[Choice]()}]
+        for position in range(words):
+            for choice, onward in ways[-1].items():
+                onward += [after for _, after in self.steps(position, choice)]
+            ways.append({after: [] for onward in ways[-1].values() for after in onward})
+        counts = [{choice: int(self._accepts(choice)) for choice in ways.pop()}]
+        for each in reversed(ways):
+            counts.append({choice: sum(counts[-1][after] for after in onward) for choice, onward in each.items()})
+        return counts[::-1]
+
+    def _accepts(self, choice: Choice) -> bool:
+        return any(map(self._languages.accepts, choice.living)) and _accept(self._templates, choice.nodes)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from dlm_control.control.columns import Columns, covariance
 from dlm_control.control.controller import State
 from dlm_control.control.use import BoundControl
 from dlm_control.diffusion.backbone import CLEAN, FLOOR, Backbone, Draws, Latents, Prediction, Process, normalise
@@ -18,6 +19,7 @@ from dlm_control.support.errors import UsageError
 
 SATISFIED = 0.05  # nats: p(control | state) above 95 %
 MOST_MULTIPLIER = 10.0
+LEAST_RATIO = 1e-9  # to which a control may lower a word's probability
 LEAST_RMS = 0.05  # of a push: a weaker one is not blown up to unit size
 
 
@@ -93,24 +95,20 @@ class TiltGuidance(Guidance):
     @torch.no_grad()
     def predict(self, latents: Latents, t: float) -> tuple[Prediction, Latents]:
         said = self.process.predict(latents, t)
+        acting_by_group = [(group, [control for control in group.controls if control.acts_at(t)]) for group in self.groups]
+        acting_by_group = [(group, acting) for group, acting in acting_by_group if acting]
+        if not acting_by_group:
+            return said, latents
         tilted = said.log_probs
-        for group in self.groups:
-            acting = [control for control in group.controls if control.acts_at(t)]
-            if not acting:
-                continue
+        for group, acting in acting_by_group:
             if len(self.groups) == 1:
                 tilted, latents = self._tilted(group, acting, said, latents, t)
                 continue
             rows, own = group.filled(len(tilted), tilted.device), torch.tensor(group.rows, device=tilted.device)
-            theirs, memory = self._tilted(group, acting, rows_of(said, rows), latents.rows(rows), t)
+            theirs, after = self._tilted(group, acting, rows_of(said, rows), latents.rows(rows), t)
             tilted = tilted.index_copy(0, own, theirs[: len(own)])
-            kept = {name: values[: len(own)] for name, values in memory.memory.items() if name.startswith(_MULTIPLIER)}
-            latents = latents.remember(
-                **{
-                    name: latents.memory.get(name, torch.ones(len(tilted), device=own.device)).index_copy(0, own, values)
-                    for name, values in kept.items()
-                }
-            )
+            multipliers = {name: values for name, values in after.memory.items() if name.startswith(_MULTIPLIER)}
+            latents = latents.remember_for(own, multipliers, default=1.0)
         log_probs = normalise(tilted, latents.allowed)
         return said._replace(log_probs=log_probs, x0=self.process.embed(log_probs)), latents
 
@@ -118,22 +116,25 @@ class TiltGuidance(Guidance):
         self, group: Group, acting: Sequence[BoundControl], said: Prediction, latents: Latents, t: float
     ) -> tuple[Tensor, Latents]:
         """Log-probabilities of words with the pushes of a group's controls, not normalised; and the latents afterwards."""
-        state, probs = state_of(self.lm, said, latents, t), said.log_probs.exp()
-        pushes, energies = dict[str, Tensor](), dict[str, Tensor]()
+        state, tilted = state_of(self.lm, said, latents, t), said.log_probs.clone()
+        pushes, energies = dict[str, Columns](), dict[str, Tensor]()
         for control in acting:
-            change, energy = tilt(control, state)
+            push, energies[control.name] = tilt(control, state)
             if self.scale == "rms":
-                change = unit_rms(change, probs, state.length)
-            strength, latents = self._multiplier(control.name, energy, latents)
+                push = unit_rms(push, state.probs, state.length)
+            strength, latents = self._multiplier(control.name, energies[control.name], latents)
             strength = control.weight_at(t) * strength
-            energies[control.name], pushes[control.name] = energy, strength[:, None, None] * change
+            if self.conflict == "project" or self.trace is not None:
+                pushes[control.name] = push.times(strength)
+            else:  # one at a time: memory does not grow with the number of controls
+                push.added_to(tilted, strength)
+            del push
         if self.conflict == "project":
-            pushes = dict(zip(pushes, without_conflict(list(pushes.values()), probs), strict=True))
+            pushes = dict(zip(pushes, without_conflict(list(pushes.values()), state.probs), strict=True))
         if self.trace is not None:
             self.trace.record(t, group.indices, said.log_probs, energies, pushes)
-        tilted = said.log_probs
         for push in pushes.values():
-            tilted = tilted + push
+            push.added_to(tilted)
         return tilted, latents
 
     def _multiplier(self, name: str, energy: Tensor, latents: Latents) -> tuple[Tensor, Latents]:
@@ -167,60 +168,57 @@ def rows_of(said: Prediction, rows: Tensor) -> Prediction:
     return Prediction(*(part[rows] for part in said))
 
 
-def inner(a: Tensor, b: Tensor, probs: Tensor) -> Tensor:
-    """(batch,), Σ p·a·b over positions and words."""
-    return (probs * a * b).sum((1, 2))
+def unit_rms(push: Columns, probs: Tensor, words: Tensor) -> Columns:
+    """A push at root mean square 1 an item, over its words and under p."""
+    rms = (covariance(push, push, probs).clamp(min=0) / words).sqrt()
+    return push.times(1 / rms.clamp(min=LEAST_RMS))
 
 
-def unit_rms(change: Tensor, probs: Tensor, words: Tensor) -> Tensor:
-    """A change (batch, seq_len, vocab) of log-probabilities at root mean square 1 an item, over its words and under p."""
-    centred = change - (probs * change).sum(-1, keepdim=True)
-    rms = (inner(centred, centred, probs) / words).sqrt()
-    return centred / rms.clamp(min=LEAST_RMS)[:, None, None]
-
-
-def without_conflict(pushes: Sequence[Tensor], probs: Tensor) -> list[Tensor]:
-    """Each push without its part against any other, (batch, seq_len, vocab) each."""
-    centred = [push - (probs * push).sum(-1, keepdim=True) for push in pushes]
+def without_conflict(pushes: Sequence[Columns], probs: Tensor) -> list[Columns]:
+    """Each push without its part against any other."""
     projected = []
-    for i, push in enumerate(centred):
-        for j, other in enumerate(centred):
+    for i, push in enumerate(pushes):
+        for j, other in enumerate(pushes):
             if i != j:
-                along = inner(push, other, probs) / inner(other, other, probs).clamp(min=1e-12)
-                push = push - along.clamp(max=0)[:, None, None] * other
+                along = covariance(push, other, probs) / covariance(other, other, probs).clamp(min=1e-12)
+                push = push.plus(other.times(-along.clamp(max=0)))
         projected.append(push)
     return projected
 
 
-def tilt(control: BoundControl, state: State) -> tuple[Tensor, Tensor]:
+def tilt(control: BoundControl, state: State) -> tuple[Columns, Tensor]:
     """How one control changes the log-probabilities of words.
 
     `log_probs`: the energy is −log E_p[f(words)] with p a product over positions. Then −∂energy/∂log p(w at i), plus what the
     terms that leave position i free keep of p, is exactly the conditional marginal p(w at i | c); the tilt is its log-ratio
-    to p.
+    to p. Words that the energy does not name share one ratio, and normalising takes away what all words share: only the named
+    words' columns are changed.
 
     `x0`, `x_t`: to first order a word w at position i changes the energy by ⟨∂energy/∂x_i, E_w⟩ (times α for x_t; Vignac et
     al. 2023, DiGress eq. 9). Only the direction is kept: the tilt is scaled so that the divergence KL(p' ‖ p) it causes is, to
     second order, the energy itself, in nats. A satisfied control stops pushing, and no classifier is louder than another.
 
     Returns:
-        (batch, seq_len, vocab), added to the log-probabilities at weight 1; (batch,), the energy before.
+        Of (batch, seq_len, vocab), added to the log-probabilities at weight 1; (batch,), the energy before.
     """
-    assert control.controller.reads is not None
-    probs = state.log_probs.exp()
-    if control.controller.reads == "log_probs":
-        energy, gradient = control.gradient(state, "log_probs")
-        kept = (1 + gradient.sum(-1, keepdim=True)).clamp(min=0)
-        ratio = -gradient / probs.clamp(min=1e-30) + kept
-        return torch.where(probs > 0, ratio.clamp(min=1e-9).log(), 0.0), energy
-    energy, gradient = control.gradient(state, control.controller.reads)
-    if control.controller.reads == "x_t":
-        gradient = state.lm.signal(state.t)[:, None, None] * gradient
-    change = -gradient @ state.lm.embeddings.T
-    change = change - (probs * change).sum(-1, keepdim=True)
-    fisher = (probs * change.square()).sum((1, 2))  # (batch,): 2·KL to second order
+    space = control.controller.reads
+    assert space is not None
+    energy, gradient = control.gradient(state, space)
+    if space == "log_probs":
+        probs = gradient.of(state.log_probs).exp()
+        never = probs == 0
+        kept = (1 + gradient.values.sum(-1, keepdim=True)).clamp(min=0)
+        change = gradient.values / probs.clamp_(min=1e-30)  # from here in place: these are large
+        change.neg_().add_(kept).clamp_(min=LEAST_RATIO).log_()
+        if gradient.words is not None:
+            change -= kept.clamp(min=LEAST_RATIO).log()
+        return replace(gradient, values=change.masked_fill_(never, 0.0)), energy
+    push = gradient.values if space == "x0" else state.lm.signal(state.t)[:, None, None] * gradient.values
+    change = -push @ state.lm.embeddings.T
+    change = change - (state.probs * change).sum(-1, keepdim=True)
+    fisher = (state.probs * change.square()).sum((1, 2))  # (batch,): 2·KL to second order
     scale = (2 * energy.clamp(min=0) / fisher.clamp(min=1e-12)).sqrt().clamp(max=1e3)
-    return scale[:, None, None] * change, energy
+    return Columns(scale[:, None, None] * change), energy
 
 
 class PaperGuidance(Guidance):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from dlm_control.control.plan import Language, Plan
+from dlm_control.sampling.word_sets import Words
 
 States = tuple[int, ...]  # of the automata of all languages
 Symbol = tuple[int, ...]  # the classes of a word in all languages
@@ -43,29 +44,30 @@ class Languages:
         """May a text end here?"""
         return all(language.automaton.accepting[state] for language, state in zip(self._languages, states, strict=True))
 
-    def _examples(self, words: frozenset[int], without: frozenset[int]) -> dict[Symbol, int]:
-        """What the automata may read of words, and the first word of each kind."""
-        left = words - without
+    def _examples(self, words: Words, without: frozenset[int]) -> dict[Symbol, int]:
+        """What the automata may read of words but some, and the first word of each kind."""
+        left = (word for word in words if word not in without)
         if not self._languages:
-            return {(): min(left)} if left else {}
+            first = next(left, None)
+            return {} if first is None else {(): first}
         found: dict[Symbol, int] = {}
-        for word in sorted(left):
+        for word in left:
             found.setdefault(self._symbols[word], word)
         return found
 
-    def possible(self, allowed: Sequence[frozenset[int]]) -> list[frozenset[int]]:
-        """The words that stand at each position in some text of all languages, of the words allowed at each."""
+    def possible(self, allowed: Sequence[Words]) -> list[frozenset[int] | None]:
+        """The words that stand at each position in some text of all languages; None: all of those allowed there."""
         if not self._languages:
-            return list(allowed)
+            return [None] * len(allowed)
         kinds = [self.examples(words, frozenset()) for words in allowed]
         reached = [{self.start}]
         for symbols in kinds:
             following = (self.after(states, symbol) for states in reached[-1] for symbol in symbols)
             reached.append({states for states in following if states is not None})
-        living, possible = {states for states in reached[-1] if self.accepts(states)}, list[frozenset[int]]()
+        living, possible = {states for states in reached[-1] if self.accepts(states)}, list[frozenset[int] | None]()
         for words, before, symbols in zip(allowed[::-1], reached[-2::-1], kinds[::-1], strict=True):
             ways = [(states, symbol) for states in before for symbol in symbols if self.after(states, symbol) in living]
             living, kept = {states for states, _ in ways}, {symbol for _, symbol in ways}
             everything = len(kept) == len(symbols)
-            possible.append(words if everything else frozenset(word for word in words if self._symbols[word] in kept))
+            possible.append(None if everything else frozenset(word for word in words if self._symbols[word] in kept))
         return possible[::-1]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dlm_control.control.plan import Gap, Plan
 from dlm_control.diffusion.seq_len import seq_len_of
-from dlm_control.sampling.automata import GapChoices, feasible_lengths, shortest_text
+from dlm_control.sampling.automata import GapChoices, feasible_lengths, shortest_text, wanted_at
+from dlm_control.sampling.word_sets import Words
 from dlm_control.support.errors import ErrorCollector
 from dlm_control.text.tokenizer import WordTokenizer
 
@@ -24,12 +25,19 @@ class Layout:
     Attributes:
         words: length of its text.
         seq_len: positions, END and PADs included.
-        allowed: (seq_len, vocab) bool, the words that may stand at each position.
+        chosen: the words of templates, by position.
+        layouts: that it is one of.
     """
 
     words: int
     seq_len: int
-    allowed: Tensor
+    chosen: Mapping[int, int]
+    layouts: Layouts = field(repr=False, compare=False)
+
+    @property
+    def allowed(self) -> Tensor:
+        """(seq_len, vocab) bool, the words that may stand at each position. It is large, and made anew when asked for."""
+        return self.layouts.allowed(self)
 
 
 class Layouts:
@@ -49,7 +57,7 @@ class Layouts:
         self, plans: Sequence[tuple[str, Plan]], tokenizer: WordTokenizer, length_counts: Sequence[int], max_seq_len: int
     ) -> None:
         self._plans, self._tokenizer, self._max_seq_len = plans, tokenizer, max_seq_len
-        self._ordinary = frozenset(range(len(tokenizer))).difference(tokenizer.all_special_ids)
+        self._ordinary = Words(None, frozenset(tokenizer.all_special_ids), len(tokenizer))
         self._merged = [plan for _, plan in plans]
         feasible = feasible_lengths(self._merged, max_seq_len - 1, self._ordinary)
         if not feasible:
@@ -57,42 +65,55 @@ class Layouts:
         weights = [length_counts[n] + 0.01 if n < len(length_counts) else 0.01 for n in feasible]
         self._lengths, self._weights = feasible, torch.tensor(weights, dtype=torch.float64)
         self._choices = lru_cache(maxsize=8)(lambda words: GapChoices(self._merged, words, self._ordinary))
-        self._allowed = lru_cache(maxsize=8)(self._make_allowed)
+        self._possible = lru_cache(maxsize=8)(self._make_possible)
 
     def draw(self, generator: torch.Generator) -> Layout:
         """One layout: a length as frequent as in training, then gap sizes, all choices alike."""
         words = self._lengths[int(torch.multinomial(self._weights, 1, generator=generator))]
-        seq_len = seq_len_of(words, self._max_seq_len)
-        return Layout(words, seq_len, self._allowed(seq_len, tuple(self._path(words, generator))))
+        return Layout(words, seq_len_of(words, self._max_seq_len), self._path(words, generator), self)
 
-    def _path(self, words: int, generator: torch.Generator) -> list[int | None]:
-        """The words that the templates fix, position by position, in a random choice of gap sizes with room for all phrases."""
+    def _path(self, words: int, generator: torch.Generator) -> dict[int, int]:
+        """The words that the templates fix, by position, in a random choice of gap sizes with room for all phrases."""
+        if all(plan.template is None for plan in self._merged):
+            return {}
         choices = self._choices(words)
         while True:
-            at, fixed = choices.start, list[int | None]()
+            choice, fixed = choices.start, dict[int, int]()
             for position in range(words):
-                options = choices.steps(position, at)
+                options = choices.steps(position, choice)
                 counts = torch.tensor([float(choices.count(position + 1, after)) for _, after in options], dtype=torch.float64)
-                word, at = options[int(torch.multinomial(counts, 1, generator=generator))]
-                fixed.append(word)
-            if all(word is None for word in fixed) or not any(plan.phrases for plan in self._merged):
+                word, choice = options[int(torch.multinomial(counts, 1, generator=generator))]
+                if word is not None:
+                    fixed[position] = word
+            if not fixed or not any(plan.phrases for plan in self._merged):
                 return fixed
-            chosen = Plan(template=tuple(Gap(1, 1) if word is None else word for word in fixed))
+            chosen = Plan(template=tuple(fixed.get(position, Gap(1, 1)) for position in range(words)))
             if words in feasible_lengths([*self._merged, chosen], words, self._ordinary):
                 return fixed
 
-    def _make_allowed(self, seq_len: int, fixed: tuple[int | None, ...]) -> Tensor:
-        pad, end, words = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id, len(fixed)
-        usable = torch.zeros(len(self._tokenizer), dtype=torch.bool)
-        usable[sorted(self._ordinary.difference(*(plan.forbidden for plan in self._merged)))] = True
-        allowed = torch.zeros(seq_len, len(self._tokenizer), dtype=torch.bool)
-        allowed[:words] = usable
+    def _make_possible(self, words: int, chosen: tuple[tuple[int, int], ...]) -> list[frozenset[int] | None]:
+        """What the languages leave to each position; None: all that the plans allow there."""
+        if all(plan.language is None for plan in self._merged):
+            return [None] * words
+        return self._choices(words).possible(dict(chosen))
+
+    def allowed(self, layout: Layout) -> Tensor:
+        """(seq_len, vocab) bool, the words that may stand at each position of one of these layouts."""
+        pad, end, words = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id, layout.words
+        allowed = torch.ones(layout.seq_len, len(self._tokenizer), dtype=torch.bool)
+        allowed[:, sorted(self._ordinary.excluded.union(*(plan.forbidden for plan in self._merged)))] = False
+        allowed[words:] = False
         allowed[words, end] = True
         allowed[words + 1 :, pad] = True
-        for position, possible in enumerate(self._choices(words).possible(fixed)):
-            if len(possible) < int(usable.sum()):
-                allowed[position] = False
-                allowed[position, sorted(possible)] = True
+        possible = self._possible(words, tuple(layout.chosen.items()))
+        for position in range(words):
+            chosen = layout.chosen.get(position)
+            expected = wanted_at(self._merged, position, words) if chosen is None else frozenset({chosen})
+            for these in (expected, possible[position]):
+                if these is not None:
+                    row = torch.zeros(len(self._tokenizer), dtype=torch.bool)
+                    row[list(these)] = True
+                    allowed[position] &= row
         return allowed
 
     def _explain(self) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,18 +82,54 @@ class Preset:
         return self.steps * self.candidates * self.particles
 
 
-# `default` is what `dlm tune` chose on targets of training sentences: results/tuning/default.yaml. `sound` costs twice as
-# much, and fewer of its texts are broken.
-PRESETS = {
-    "default": Preset(),
-    "sound": Preset(candidates=6, select="likelihood"),
-    "fast": Preset(steps=20, candidates=1),
-    "single": Preset(steps=50, temperature=1.2, local_likelihood_weight=0.85, candidates=1, interval=(0.0, 1.0)),
-    "paper": Preset(
-        steps=200, sampler="ddim-eta1", temperature=1.0, clamp="hard", local_likelihood_weight=1.0, guidance="paper",
-        candidates=1, select="checks", interval=(0.0, 1.0),
-    ),
+# A name says what a preset is for; each kind of model has its own values for it. For a Gaussian model `default` is what
+# `dlm tune` chose on targets of training sentences: results/tuning/default.yaml. `sound` costs twice as much, and fewer of its
+# texts are broken. A masked model settles words at the first call already, so controls steer it at all noise levels.
+PRESETS: dict[str, dict[str, Preset]] = {
+    "gaussian": {
+        "default": Preset(),
+        "sound": Preset(candidates=6, select="likelihood"),
+        "fast": Preset(steps=20, candidates=1),
+        "single": Preset(steps=50, temperature=1.2, local_likelihood_weight=0.85, candidates=1, interval=(0.0, 1.0)),
+        "paper": Preset(
+            steps=200, sampler="ddim-eta1", temperature=1.0, clamp="hard", local_likelihood_weight=1.0, guidance="paper",
+            candidates=1, select="checks", interval=(0.0, 1.0),
+        ),
+    },
+    "masked": {
+        "default": Preset(interval=(0.0, 1.0)),
+        "sound": Preset(candidates=6, select="likelihood", interval=(0.0, 1.0)),
+        "fast": Preset(steps=20, candidates=1, interval=(0.0, 1.0)),
+        "single": Preset(steps=50, temperature=1.0, candidates=1, interval=(0.0, 1.0)),
+    },
 }  # fmt: skip
+NAMES = tuple(dict.fromkeys(name for presets in PRESETS.values() for name in presets))
+
+
+def presets_of(kind: str) -> dict[str, Preset]:
+    """The presets of a kind of model, by name; where it has no own values for a name, those of Gaussian models."""
+    return {**PRESETS["gaussian"], **PRESETS.get(kind, {})}
+
+
+@dataclass(frozen=True)
+class PresetChoice:
+    """A preset as users choose one, before it is known for which kind of model.
+
+    Attributes:
+        name: of the preset.
+        changes: values that replace its own.
+    """
+
+    name: str = "default"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, kind: str) -> Preset:
+        """The preset for models of that kind.
+
+        Raises:
+            UsageError: as `preset`.
+        """
+        return preset(self.name, kind, **self.changes)
 
 
 def named_preset(source: str) -> dict[str, Any]:
@@ -107,25 +143,30 @@ def named_preset(source: str) -> dict[str, Any]:
     """
     from dlm_control.support.yaml_file import read_yaml
 
-    if source in PRESETS or not os.path.isfile(source):
+    if source in NAMES or not os.path.isfile(source):
         return {"name": source}
     return {"name": "default", **read_yaml(Path(source)).content}
 
 
-def preset(name: str, /, **changes: Any) -> Preset:
+def preset(name: str, kind: str = "gaussian", /, **changes: Any) -> Preset:
     """The named preset with some of its values replaced.
+
+    Args:
+        name: of the preset.
+        kind: of the model it is for.
+        **changes: values that replace its own.
 
     Raises:
         UsageError: unknown name or key, or values that cannot be; all in one report.
     """
     problems = ErrorCollector(f"preset {name!r}")
-    if name not in PRESETS:
-        problems.add("", f"unknown{suggestion(name, PRESETS)}; there are: {', '.join(PRESETS)}")
+    if name not in NAMES:
+        problems.add("", f"unknown{suggestion(name, NAMES)}; there are: {', '.join(NAMES)}")
     found = check_arguments(problems, "", Preset, changes)
     problems.raise_if_any()
     if "resample_at" in found:
         found["resample_at"] = tuple(sorted(found["resample_at"], reverse=True))
-    made = replace(PRESETS[name], **found)
+    made = replace(presets_of(kind)[name], **found)
     if made.particles > 1 and not SAMPLERS[made.sampler]().stochastic:
         stochastic = ", ".join(s for s in SAMPLERS if SAMPLERS[s]().stochastic)
         problems.add("sampler", f"{made.sampler!r} is deterministic: copies of a particle would never part; use {stochastic}")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from dlm_control.control.columns import Columns, covariance
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -40,27 +42,26 @@ class Trace:
         self,
         t: float,
         indices: Sequence[int],
-        logits: Tensor,
+        log_probs: Tensor,
         energies: Mapping[str, Tensor],
-        pushes: Mapping[str, Tensor],
+        pushes: Mapping[str, Columns],
     ) -> None:
         """Note one step.
 
         Args:
             t: noise level.
             indices: of the items in the first rows of the batch; the others are not noted.
-            logits: (batch, seq_len, vocab), log-probabilities of words before the pushes.
+            log_probs: (batch, seq_len, vocab), log-probabilities of words before the pushes.
             energies: (batch,) by control.
-            pushes: (batch, seq_len, vocab) by control.
+            pushes: of (batch, seq_len, vocab) by control.
         """
-        probs, likeliest = logits.exp(), logits.argmax(-1)
-        centred = {name: push - (probs * push).sum(-1, keepdim=True) for name, push in pushes.items()}
-        lengths = {name: (probs * push.square()).sum((1, 2)).sqrt() for name, push in centred.items()}
-        total = sum(lengths.values(), torch.zeros(len(logits), device=logits.device)).clamp(min=1e-12)
+        probs, likeliest = log_probs.exp(), log_probs.argmax(-1)
+        lengths = {name: covariance(push, push, probs).clamp(min=0).sqrt() for name, push in pushes.items()}
+        total = sum(lengths.values(), torch.zeros(len(log_probs), device=log_probs.device)).clamp(min=1e-12)
         for name, push in pushes.items():
-            changed = ((logits + push).argmax(-1) != likeliest).sum(-1)
+            changed = (push.added_to(log_probs.clone()).argmax(-1) != likeliest).sum(-1)
             cosines = {
-                other: (probs * centred[name] * centred[other]).sum((1, 2)) / (lengths[name] * lengths[other])
+                other: covariance(push, pushes[other], probs) / (lengths[name] * lengths[other])
                 for other in pushes
                 if other != name
             }

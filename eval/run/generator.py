@@ -87,7 +87,7 @@ class Diffusion(Generator):
         self.lm = model if isinstance(model, LanguageModel) else _loaded(model or "e2e")
         self.home = home_of(self.lm.backbone)
         self.unconditional, self.together = unconditional, 16
-        self.preset = chosen_preset(preset, changes, suite.presets)
+        self.preset = chosen_preset(preset, changes, suite.presets, self.lm.backbone.kind)
         check_kind(self.preset, self.lm.backbone.kind, self.lm.backbone.settings)
         if self.preset.guidance == "paper":
             self.guides = NOISE_AWARE
@@ -114,7 +114,10 @@ class Diffusion(Generator):
 
 
 def chosen_preset(
-    source: str, changes: Mapping[str, Any], suites: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    source: str,
+    changes: Mapping[str, Any],
+    suites: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    kind: str = "gaussian",
 ) -> Preset:
     """A named preset or one of a file, changed: by the suite, over that by the file, over that by the caller.
 
@@ -122,13 +125,14 @@ def chosen_preset(
         source: a name, or a file.
         changes: the caller's.
         suites: what the suite changes, by the name of a preset.
+        kind: of the model.
 
     Raises:
         UsageError: neither, or faulty values.
     """
     given = named_preset(source)
     name = str(given.pop("name"))
-    return preset(name, **{**suites.get(name, {}), **given, **changes})
+    return preset(name, kind, **{**suites.get(name, {}), **given, **changes})
 
 
 def generator(name: str, suite: Suite, model: Any, settings: dict[str, Any]) -> Generator:

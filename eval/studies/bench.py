@@ -23,6 +23,7 @@ _Model = Annotated[str, typer.Option(help="Bundled name, folder or hub id.")]
 _Limit = Annotated[int, typer.Option(min=1, help="First targets only.")]
 _Runs = Annotated[Path, typer.Option(help="Folder of the texts; a run that is there goes on.")]
 _Repeats = Annotated[int, typer.Option(min=1, help="Timings of each point; the median counts.")]
+_Samples = Annotated[int, typer.Option(min=1, help="Texts of each target.")]
 
 
 @bench.command()
@@ -82,6 +83,52 @@ def controls(out: _Out, model: _Model = "e2e", repeats: _Repeats = 5) -> None:
         {"default": points},
         {"ratio": round(ratio, 3)},
     )
+
+
+@bench.command()
+def pooling(out: _Out, model: _Model = "e2e", repeats: _Repeats = 3, samples: _Samples = 1) -> None:
+    """Texts a second of sixteen targets that share network calls, against one target at a time, of free and of fixed length."""
+    from dlm_control.eval.studies.pooling import measure
+    from dlm_control.pipeline import load
+
+    lm = load(model)
+    found = measure(lm, repeats, samples)
+    series = {
+        way: [
+            {"x": x, "y": round(1 / each["cpu_seconds_a_text"][way], 2), "label": name}
+            for x, (name, each) in enumerate(found.items())
+        ]
+        for way in ("alone", "together")
+    }
+    gains = " and ".join(f"{each['gain']:.2f} times as many where targets have {name}" for name, each in found.items())
+    told = f"Sixteen targets, default preset. Together they give {gains}."
+    figures = {"weights": lm.weights_digest, "found": found}
+    _write(out, "pooling", "Sharing network calls", told, "", "texts a CPU second", series, figures, joined=False)
+
+
+@bench.command()
+def scale(
+    out: _Out,
+    repeats: Annotated[int, typer.Option(min=1, help="Timings of each point; the median counts.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and noise.")] = 0,
+) -> None:
+    """Cost of a guided step on large vocabularies, in network calls of random models of 10 million parameters: minutes."""
+    from dlm_control.eval.studies.scale import measure
+
+    found = measure(repeats=repeats, seed=seed)
+    series = {
+        f"{each['kind']}, {each['words']:,} words, {each['positions']} positions": [
+            {"x": x, "y": point["guidance_in_calls"], "label": point["controls"]} for x, point in enumerate(each["steps"])
+        ]
+        for each in found
+    }
+    most = max(points[2]["y"] for points in series.values())
+    tags = max(points[3]["y"] for points in series.values())
+    told = (
+        f"Two texts at a time. Keyword, length and infill together cost at most {most:.2f} network calls a step; with tags, "
+        f"which speak of every word, in place of infill, {tags:.2f}."
+    )
+    _write(out, "scale", "Cost of guidance", told, "sets of controls", "network calls", series, {"seed": seed, "found": found})
 
 
 @bench.command()

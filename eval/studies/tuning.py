@@ -18,7 +18,7 @@ import yaml
 from dlm_control.eval.score.metrics import METRICS
 from dlm_control.eval.score.teacher import Teacher, teacher_of, train_a_teacher
 from dlm_control.pipeline import LanguageModel, load
-from dlm_control.sampling.presets import LEAST_FOR_MBR, PRESETS, preset
+from dlm_control.sampling.presets import LEAST_FOR_MBR, preset
 from dlm_control.support.errors import ErrorCollector, UsageError
 from dlm_control.support.hub import model_folder
 from dlm_control.support.progress import progress
@@ -199,7 +199,7 @@ def _drawn(space: dict[str, list[Any]], trials: int, calls: int, seed: int) -> l
 
 def _whole(changes: dict[str, Any], calls: int) -> dict[str, Any] | None:
     """Changes with as many steps as the calls allow; None where they allow none."""
-    default = PRESETS["default"]
+    default = preset("default")
     if not changes and default.calls() <= calls:
         return {}
     candidates = changes.get("candidates", default.candidates)
