@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -49,17 +48,16 @@ def spec(folder: Path, text: str = SPEC, name: str = "coffee.yaml") -> Path:
 @pytest.mark.parametrize("arguments", [["--help"], ["ls"], ["generate", "--help"]])
 def test_help_and_ls_import_nothing_heavy_and_answer_at_once(arguments: list[str]) -> None:
     code = (
-        "import sys; from dlm_control import cli\n"
+        "import sys, time; from dlm_control import cli\n"
         f"sys.argv = ['dlm', *{arguments!r}]\n"
         "try: cli.main()\n"
         "except SystemExit as done: assert not done.code, done.code\n"
         "heavy = {'torch', 'transformers', 'datasets', 'accelerate', 'numpy'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "assert not heavy, heavy\n"
+        "assert time.process_time() < 4, time.process_time()"  # CPU time; 0.5 s on an idle machine
     )
-    started = time.perf_counter()
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert time.perf_counter() - started < 5  # under 1 s on an idle machine; test machines are not
 
 
 def test_help_names_the_commands() -> None:

@@ -29,7 +29,7 @@ class Toy(Controller):
         self, function: Callable[[State], Tensor], reads: str = "log_probs", check: Callable[[str], float] = lambda text: 1.0
     ) -> None:
         self._function, self._check = function, check
-        self.reads = reads  # type: ignore[assignment,misc]
+        self.reads = reads  # type: ignore[assignment]
 
     def energy(self, state: State) -> Tensor:
         return self._function(state)

@@ -45,7 +45,7 @@ CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
     "span x0": (Span([3, 5, "NP"], guide="x0"), PUB, TALL, lambda: Span("NP")),
     "tree": (SyntaxTree(TREE), PUB, TALL, lambda: SyntaxTree("(S (NP")),
     "tree x0": (SyntaxTree(TREE, guide="x0"), PUB, TALL, lambda: SyntaxTree("(NOWN ?)")),
-    "tree partial": (SyntaxTree("(S ? ? ? (NP ? ? ?) ? ? ? ?)", partial=True), PUB, TALL, lambda: SyntaxTree(7)),  # type: ignore[arg-type]
+    "tree partial": (SyntaxTree("(S ? ? ? (NP ? ? ?) ? ? ? ?)", partial=True), PUB, TALL, lambda: SyntaxTree(7)),
 }  # fmt: skip
 
 

@@ -247,7 +247,7 @@ def test_a_training_step_stays_on_the_device(case: str, tiny_folder: Path, tmp_p
 
 def test_a_teacher_reads_on_its_device() -> None:
     teacher = Teacher("e2e-teacher")
-    teacher.model.to("meta")  # type: ignore[arg-type]
+    teacher.model.to("meta")
     with OneDevice(), pytest.raises((NotImplementedError, RuntimeError), match="meta") as caught:  # at the figures themselves
         teacher.word_nll(["The Mill is a pub ."])
     assert not isinstance(caught.value, MixedDevicesError)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import EntryPoint, version
+from importlib.metadata import EntryPoint, distributions, version
 from typing import Any
 
 import pytest
@@ -35,7 +35,7 @@ def test_a_plugin_that_does_not_import_is_broken(monkeypatch: pytest.MonkeyPatch
         name, version = "dlm-control-odd", "0.3"
         entry_points = (EntryPoint("odd", "no_such_module:Odd", "dlm_control.controllers"),)
 
-    known = doctor.distributions
+    known = distributions
 
     def with_plugin(*arguments: Any) -> Any:
         return [*known(*arguments), Plugin()]

@@ -37,7 +37,7 @@ class Prefers(Controller):
 
     def __init__(self, words: tuple[str, ...], reads: str | None = "log_probs") -> None:
         self.words = words
-        self.reads = reads  # type: ignore[assignment,misc]
+        self.reads = reads  # type: ignore[assignment]
 
     def bind(self, lm: Backbone) -> list[int]:
         return [lm.ids(word, "prefers")[0] for word in self.words]
@@ -45,7 +45,8 @@ class Prefers(Controller):
     def energy(self, state: State) -> torch.Tensor:
         if self.reads == "log_probs":
             return -state.log_probs[:, :, state.bound].logsumexp(-1).mean(-1)
-        return (getattr(state, self.reads or "") - state.lm.embeddings[state.bound[0]]).square().mean((1, 2))
+        field: torch.Tensor = getattr(state, self.reads or "")
+        return (field - state.lm.embeddings[state.bound[0]]).square().mean((1, 2))
 
     def check(self, text: str) -> Check:
         words = text.split()

@@ -32,7 +32,7 @@ class Energy(Controller):
 
     def __init__(self, function: Callable[[State], Any], reads: str | None = "log_probs", plan: Plan | None = None) -> None:
         self._function, self._plan = function, plan or Plan()
-        self.reads = reads  # type: ignore[assignment,misc]
+        self.reads = reads  # type: ignore[assignment]
 
     def energy(self, state: State) -> Any:
         return self._function(state)
@@ -276,7 +276,7 @@ def test_first_order_tilts_cost_their_energy_whatever_their_scale(exact_lm: Lang
     nats = torch.tensor([0.0, 1e-4, 1e-3, 5e-3, 1e-2])
 
     def energy(s: State) -> Tensor:
-        moved = (direction * (getattr(s, reads) - x)).sum((1, 2))  # zero, with a gradient of any size
+        moved: Tensor = (direction * (getattr(s, reads) - x)).sum((1, 2))  # zero, with a gradient of any size
         return nats - loudness * moved
 
     push, energies = tilt(bound(control(energy, reads)), state)

@@ -288,8 +288,8 @@ def test_a_text_alone_is_the_text_in_company(lm: LanguageModel) -> None:
         changes: dict[str, Any] = {"order": order, "steps": 5, "candidates": 2}
         one, other = (lm.generate(controls, 5, seed=3, **changes) for controls in (near, fox))
         assert lm.generate(near, indices=[4], seed=3, **changes)[0] == one[4]
-        requests = [Request(fox, (2, 1), 3), Request(near, (4, 0, 3), 3)]  # type: ignore[arg-type]
-        requests = [Request([Control(type(c).__name__.lower(), c) for c in r.controls], r.indices, 3) for r in requests]  # type: ignore[arg-type,attr-defined]
+        named = [Control("keyword", near[0]), Control("length", near[1])]
+        requests = [Request([Control("infill", fox[0])], (2, 1), 3), Request(named, (4, 0, 3), 3)]
         together = lm.generate_many(requests, **changes)
         assert [s.text for s in together[0]] == [other[2].text, other[1].text]
         assert [s.text for s in together[1]] == [one[4].text, one[0].text, one[3].text]

@@ -18,7 +18,7 @@ class Wish(Controller):
     """Wants one word at one position, with soft evidence; keeps the noise levels at which it was asked."""
 
     def __init__(self, reads: str = "log_probs") -> None:
-        self.reads = reads  # type: ignore[assignment,misc]
+        self.reads = reads  # type: ignore[assignment]
         self._asked: list[float] = []
 
     def plan(self, lm: Backbone) -> Plan:

@@ -44,7 +44,3 @@ def hush() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    if not sys.stderr.isatty():
-        import datasets
-
-        datasets.disable_progress_bars()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -35,6 +36,8 @@ def read_split(source: str, split: str, columns: Sequence[str]) -> Dataset:
     import datasets
 
     hush()
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
     path = Path(source).expanduser()
     if source == "e2e" and not path.exists():
         data = datasets.load_dataset("csv", data_files=f"{E2E_URL}/{E2E_FILES[split]}", split="train")
