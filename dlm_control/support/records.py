@@ -32,7 +32,7 @@ class Record:
         Raises:
             MisfitError: keys are missing or unknown, or values do not fit.
         """
-        types, others = _fields(cls)
+        types, others = _fields(cls)  # type: ignore[arg-type]  # mypy: a class is hashable
         issues: list[Issue] = []
         if others:
             given = {key: given[key] for key in given if key in types} | {

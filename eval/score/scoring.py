@@ -299,7 +299,7 @@ def _text_record(written: Written, i: int, metrics: Mapping[str, float]) -> Text
     )
 
 
-def _saying(data: Path, fields: dict[str, str]) -> list[str]:
+def _saying(data: Path, fields: Mapping[str, str]) -> list[str]:
     """The dev sentences whose meaning has these values."""
     sentences = rows(data / _DEV, ["ref", "mr"])
     return [row["ref"] for row in sentences if fields.items() <= fields_of(row["mr"]).items()]
