@@ -6,11 +6,14 @@ import json
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dlm_control.support.errors import UsageError
+
+if TYPE_CHECKING:
+    from dlm_control.eval.records import Scores
 
 _DATA = typer.Option(exists=True, file_okay=False, help="Folder with e2e/ and control_targets/, where a suite needs them.")
 _DIR = typer.Argument(metavar="DIR", help="Folder of a run, as `dlm eval` leaves it.")
@@ -101,11 +104,12 @@ def score(
 def _score_texts(files: Sequence[Path], human: Path | None, teacher: str | None) -> None:
     from dlm_control.eval.score.teacher import Teacher
     from dlm_control.eval.score.text_file import read_texts, score_texts
+    from dlm_control.support.records import Record
 
     sides, judge = [(file, read_texts(file)) for file in files], Teacher(teacher or "e2e-teacher")
     theirs = [] if human is None else read_texts(human)
     for file, given in sides:
-        typer.echo(json.dumps({"file": str(file), **score_texts(given, theirs, teacher=judge)}))
+        typer.echo(json.dumps({"file": str(file), **score_texts(given, theirs, teacher=judge)}, default=Record.to_json))
 
 
 def calibrate(
@@ -114,7 +118,7 @@ def calibrate(
     fields: Annotated[bool, typer.Option(help="Texts say the fields of restaurants, which can contradict each other.")] = False,
 ) -> None:
     """Write flaws.json beside a teacher: how many nats a word costs that human training texts hardly ever hold."""
-    from dlm_control.eval.run.log import write_json
+    from dlm_control.eval.records import write_record
     from dlm_control.eval.score.flaws import FILE
     from dlm_control.eval.score.flaws import calibrate as threshold
     from dlm_control.eval.score.teacher import Teacher
@@ -122,24 +126,24 @@ def calibrate(
 
     read, texts = Teacher(teacher), read_texts(corpus)
     found = threshold(read, texts, corpus, fields)
-    write_json(read.folder / FILE, found)
-    typer.echo(f"{read.folder / FILE}: a word is hard above {found['hard_nats']:g} nats")
+    write_record(read.folder / FILE, found)
+    typer.echo(f"{read.folder / FILE}: a word is hard above {found.hard_nats:g} nats")
 
 
-def _print(title: str, scores: dict[str, Any]) -> None:
-    typer.echo(f"{title}: {scores['targets']} targets, {scores['texts']} texts, {scores['calls_per_text']:g} calls a text")
-    for target, error in scores["failed_targets"].items():
+def _print(title: str, scores: Scores) -> None:
+    typer.echo(f"{title}: {scores.targets} targets, {scores.texts} texts, {scores.calls_per_text:g} calls a text")
+    for target, error in scores.failed_targets.items():
         typer.echo(f"  {target}: failed, counted as 0: {error.splitlines()[-1].removeprefix('  - ')}")
-    for name, value in scores.items():
-        if isinstance(value, dict) and "low" in value:
-            typer.echo(f"  {name:32} {value['mean']:.4f}  [{value['low']:.4f}, {value['high']:.4f}]  n={value['n']}")
-        elif isinstance(value, float):
-            typer.echo(f"  {name:32} {value:.4f}")
-    for group, figures in scores.get("groups", {}).items():
-        typer.echo(f"  {group:32} {' '.join(f'{k} {v:.3f}' for k, v in figures.items())}")
-    if "no_teacher" in scores:
-        typer.echo(f"  {scores['no_teacher']}")
-    for name, judged in scores["scorer_overlap"].items():
+    for name, value in scores.figures.items():
+        typer.echo(f"  {name:32} {value.mean:.4f}  [{value.low:.4f}, {value.high:.4f}]  n={value.n}")
+    for name, number in scores.numbers.items():
+        typer.echo(f"  {name:32} {number:.4f}")
+    for title, group in (scores.groups or {}).items():
+        means = " ".join(f"{name} {mean:.3f}" for name, mean in group.means.items())
+        typer.echo(f"  {title:32} {means} texts {group.texts}")
+    if "no_teacher" in scores.findings:
+        typer.echo(f"  {scores.findings['no_teacher']}")
+    for name, judged in scores.scorer_overlap.items():
         typer.echo(f"  {name} is judged by {judged}")
 
 

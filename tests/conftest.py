@@ -13,6 +13,7 @@ import torch
 from dlm_control.control import registry
 from dlm_control.diffusion.gaussian import GaussianBackbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
+from dlm_control.eval.records import Manifest
 from dlm_control.pipeline import LanguageModel
 from dlm_control.tasks.suite import Suite, read_suite
 from dlm_control.text.tokenizer import WordTokenizer
@@ -46,6 +47,16 @@ def _tiny() -> LanguageModel:
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test registers, the next does not see."""
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+
+
+def run_manifest(**changes: Any) -> Manifest:
+    """How the figures of some run came about."""
+    given = {
+        "suite": "s", "suite_version": 1, "suite_digest": "d", "targets": 2, "samples_per_target": 1, "seed": 0,
+        "generator": "diffusion", "commit": None, "versions": {}, "weights": "abc", "command": "dlm eval s", "wall_s": 3.0,
+        "cpu_s": 3.0,
+    }  # fmt: skip
+    return Manifest(**(given | changes))
 
 
 @pytest.fixture(scope="session")

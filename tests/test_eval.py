@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import run_manifest
 
 from dlm_control import LanguageModel, UsageError
 from dlm_control.controllers.linguistics.trees import read_tree
+from dlm_control.eval.records import Figure, Scores, write_record
 from dlm_control.eval.report.compare import compared
 from dlm_control.eval.run import harness
 from dlm_control.eval.run.generator import Diffusion
@@ -213,7 +215,7 @@ def test_a_torn_run_goes_on_and_scores_the_same(tiny_lm: LanguageModel, tmp_path
     suite = read_suite(str(suite_file))
     writer = Diffusion(suite, tiny_lm, steps=3)
 
-    def run(out: Path, limit: int | None = None) -> dict[str, object]:
+    def run(out: Path, limit: int | None = None) -> Scores:
         scores = harness.run_suite(suite, writer, tmp_path, out, limit=limit, teacher="e2e-teacher")
         assert scores is not None
         return scores
@@ -222,10 +224,9 @@ def test_a_torn_run_goes_on_and_scores_the_same(tiny_lm: LanguageModel, tmp_path
         return [json.loads(line)["texts"] for line in (out / "samples.jsonl").read_text().splitlines()]
 
     whole = run(tmp_path / "whole")
-    assert whole["exact_length"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 4}
-    by_target: dict[str, dict[str, float]] = whole["by_target"]  # type: ignore[assignment]
-    assert by_target["exact_length"] == {f"{n} words": 1.0 for n in (3, 4, 5, 6)}
-    assert by_target["lm_score"].keys() == by_target["exact_length"].keys()
+    assert whole.figures["exact_length"] == Figure(mean=1.0, low=1.0, high=1.0, n=4)
+    assert whole.by_target["exact_length"] == {f"{n} words": 1.0 for n in (3, 4, 5, 6)}
+    assert whole.by_target["lm_score"].keys() == whole.by_target["exact_length"].keys()
     torn = tmp_path / "torn"
     run(torn)
     log = torn / "samples.jsonl"
@@ -250,8 +251,8 @@ def test_a_target_that_no_text_can_meet_counts_as_failed(tiny_lm: LanguageModel,
     suite = read_suite(str(suite_file))
     scores = harness.run_suite(suite, Diffusion(suite, tiny_lm, steps=2), tmp_path, out, teacher="e2e-teacher")
     assert scores is not None
-    assert scores["exact_length"]["mean"] == 0.5 and scores["lm_score"]["n"] == 1
-    assert "1 to 31" in scores["failed_targets"]["32 words"]
+    assert scores.figures["exact_length"].mean == 0.5 and scores.figures["lm_score"].n == 1
+    assert "1 to 31" in scores.failed_targets["32 words"]
 
 
 def test_manifest_says_what_made_the_numbers(tiny_lm: LanguageModel, tmp_path: Path) -> None:
@@ -267,9 +268,11 @@ def test_manifest_says_what_made_the_numbers(tiny_lm: LanguageModel, tmp_path: P
 
 def run_folder(folder: Path, values: list[float], digest: str = "d", more: dict[str, Any] | None = None) -> Path:
     folder.mkdir()
-    by_target = {"score": {f"t{i}": value for i, value in enumerate(values)}}
-    scores = {"manifest": {"suite": "s", "suite_digest": digest, **(more or {})}, "by_target": by_target}
-    (folder / "scores.json").write_text(json.dumps(scores))
+    scores = Scores(
+        suite="s", manifest=run_manifest(suite_digest=digest, **(more or {})), targets=2, texts=2, calls_per_text=1.0,
+        failed_targets={}, scorer_overlap={}, by_target={"score": {f"t{i}": value for i, value in enumerate(values)}},
+    )  # fmt: skip
+    write_record(folder / "scores.json", scores)
     return folder
 
 
@@ -311,9 +314,14 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="are one folder"):
         compared(one, one)
     two = run_folder(tmp_path / "two", [0.1, 0.2])
-    for broken in ("{}", "[1]", '{"manifest": {}, "by_target": {"a": {}}}', '{"manifest": {"suite": "s"}, "by_target": {}}'):
+    faults = {
+        "{}": "has no suite, ",
+        "[1]": "expected a JSON object",
+        '{"manifest": {"seed": "s"}}': r"manifest\.seed: expected",
+    }
+    for broken, fault in faults.items():
         (one / "scores.json").write_text(broken)
-        with pytest.raises(UsageError, match="no figures of single targets"):
+        with pytest.raises(UsageError, match=rf"(?s)scores\.json:.*{fault}"):
             compared(one, two)
     (one / "scores.json").write_text("{")
     with pytest.raises(UsageError, match="is not JSON"):

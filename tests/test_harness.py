@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import made_suite
+from conftest import made_suite, run_manifest
 
 from dlm_control import UsageError
 from dlm_control.eval.report.report import write_report
@@ -54,9 +54,9 @@ def test_a_failing_item_is_recorded_and_counts_as_failed(tmp_path: Path) -> None
     suite = lengths_suite(tmp_path)
     scores = run_suite(suite, Echo(fails="4"), None, tmp_path / "out", teacher="e2e-teacher")
     assert scores is not None
-    assert scores["failed_targets"] == {"4 words": "ZeroDivisionError: no text today"}
-    assert scores["by_target"]["exact_length"]["4 words"] == 0 and scores["exact_length"]["n"] == 4
-    assert "4 words" not in scores["by_target"]["lm_score"]
+    assert scores.failed_targets == {"4 words": "ZeroDivisionError: no text today"}
+    assert scores.by_target["exact_length"]["4 words"] == 0 and scores.figures["exact_length"].n == 4
+    assert "4 words" not in scores.by_target["lm_score"]
 
 
 def test_a_failing_item_counts_in_its_group_and_references_are_the_human_text(tmp_path: Path) -> None:
@@ -71,26 +71,28 @@ def test_a_failing_item_counts_in_its_group_and_references_are_the_human_text(tm
         "name: grouped\nversion: 1\ntargets: {reader: made, file: made.jsonl}\nmetrics: [exact_length]\nsamples: 2\n"
     )
     scores = run_suite(read_suite(str(suite_file)), Echo(fails="a 2"), tmp_path, tmp_path / "out", teacher="e2e-teacher")
-    assert scores is not None
-    assert scores["groups"]["b"]["length"] == 1 and scores["groups"]["b"]["texts"] == 4
-    assert scores["groups"]["a"]["length"] == 0.5
-    assert scores["lm_score_human"]["n"] == 4 and scores["lm_score_human"]["low"] == scores["lm_score_human"]["high"]
+    assert scores is not None and scores.groups is not None
+    assert scores.groups["b"].means["length"] == 1 and scores.groups["b"].texts == 4
+    assert scores.groups["a"].means["length"] == 0.5
+    human = scores.figures["lm_score_human"]
+    assert human.n == 4 and human.low == human.high
 
 
 def test_a_domain_without_a_teacher_has_no_lm_score_and_says_so(tmp_path: Path) -> None:
     """No number of another domain's teacher, no NaN; a teacher that is named scores, and scoring again keeps it."""
     out, suite = tmp_path / "out", lengths_suite(tmp_path)
     scores = run_suite(suite, Echo(), None, out)
-    assert scores is not None and "has no teacher; `dlm train --kind autoregressive-lm" in scores["no_teacher"]
-    assert not {"lm_score", "lm_perplexity", "too_long_for_teacher"} & scores.keys() and "lm_score" not in scores["by_target"]
+    assert scores is not None and "has no teacher; `dlm train --kind autoregressive-lm" in str(scores.findings["no_teacher"])
+    assert not {"lm_score", "lm_perplexity"} & scores.findings.keys() and scores.too_long_for_teacher is None
+    assert "lm_score" not in scores.by_target
     written = (out / "scores.json").read_text()
     assert "NaN" not in written and "teacher" not in json.loads(written)["manifest"]["scorers"]
     assert json.loads((out / "texts.jsonl").read_text().splitlines()[0])["lm_score"] is None
     page = write_report([out], tmp_path / "page.html", False)[1].read_text()
     assert "| – |" in page and "nan" not in page
     named = score_run(out, suite, teacher="e2e-teacher")
-    assert named["lm_score"]["n"] == 4 and "no_teacher" not in named
-    assert score_run(out, suite)["lm_score"] == named["lm_score"]
+    assert named.figures["lm_score"].n == 4 and "no_teacher" not in named.findings
+    assert score_run(out, suite).figures["lm_score"] == named.figures["lm_score"]
     with pytest.raises(UsageError, match="teacher 'e2e': not an autoregressive model"):
         score_run(out, suite, teacher="e2e")
 
@@ -110,14 +112,14 @@ def test_an_items_passing_trouble_is_tried_again_by_the_next_run(tmp_path: Path)
     run_suite(suite, Echo(fails="4"), None, tmp_path / "out")
     assert 'raise ZeroDivisionError("no text today")' in (tmp_path / "out" / "samples.jsonl").read_text().replace("\\", "")
     again = run_suite(suite, Echo(), None, tmp_path / "out")
-    assert again is not None and again["failed_targets"] == {}
+    assert again is not None and again.failed_targets == {}
     assert again == run_suite(suite, Echo(), None, tmp_path / "whole")
 
 
 def test_a_run_belongs_to_its_targets_and_not_to_their_file(tmp_path: Path) -> None:
     before = made_suite(tmp_path, [{"name": "a", "controls": [{"length": 8}]}])
     scores = run_suite(before, Echo(), tmp_path, tmp_path / "out")
-    assert scores is not None and scores["exact_length"]["mean"] == 0 and scores["self_bleu"] == 0  # of one text
+    assert scores is not None and scores.figures["exact_length"].mean == 0 and scores.numbers["self_bleu"] == 0  # of one text
     after = made_suite(tmp_path, [{"name": "a", "controls": [{"length": 9}]}])
     with pytest.raises(UsageError, match="another targets_digest"):
         run_suite(after, Echo(), tmp_path, tmp_path / "out")
@@ -142,7 +144,7 @@ def test_scoring_again_loses_no_figure_and_takes_a_suite_file(tmp_path: Path) ->
     for file in ("trainset.csv", "devset.csv"):
         (tmp_path / "e2e" / file).write_text("mr,ref\n,It is big.\n,It is near.\n")
     first = run_suite(suite, Echo(), tmp_path, tmp_path / "out", teacher="e2e-teacher")
-    assert first is not None and "lm_score_human" in first
+    assert first is not None and "lm_score_human" in first.figures
     with pytest.raises(UsageError, match=r"'mine': neither bundled nor a file.*--suite names the file"):
         score_run(tmp_path / "out", data=tmp_path)
     with pytest.raises(UsageError, match="was scored beside human text; give --data again"):
@@ -160,7 +162,7 @@ def test_human_text_beyond_the_teachers_reach_is_left_out_and_not_nan(tmp_path: 
     for file in ("trainset.csv", "devset.csv"):
         (tmp_path / "e2e" / file).write_text("mr,ref\n,It is big.\n")
     scores = run_suite(made_suite(tmp_path, lines), Echo(), tmp_path, tmp_path / "out", teacher="e2e-teacher")
-    assert scores is not None and scores["lm_score_human"]["n"] == 1
+    assert scores is not None and scores.figures["lm_score_human"].n == 1
     assert "NaN" not in (tmp_path / "out" / "scores.json").read_text()
 
 
@@ -224,7 +226,7 @@ def test_texts_without_their_plan_or_at_odds_with_each_other_are_refused(tmp_pat
         score_run(tmp_path / "out", suite)
     for broken in ("", "[]", "{}", '{"suite": 5}', plan.read_text()[:50]):
         plan.write_text(broken)
-        with pytest.raises(UsageError, match=r"plan\.json: is broken: expected JSON with suite"):
+        with pytest.raises(UsageError, match=r"plan\.json: is broken: .*; without it the origin"):
             score_run(tmp_path / "out", suite)
     plan.unlink()
     with pytest.raises(UsageError, match=r"holds texts but no plan\.json"):
@@ -317,7 +319,7 @@ def test_two_processes_share_a_suite_and_give_the_numbers_of_one(tmp_path: Path)
 def test_a_run_log_takes_no_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="file/run: cannot be written"):
-        RunLog(tmp_path / "file" / "run").start({})
+        RunLog(tmp_path / "file" / "run").start(run_manifest())
 
 
 def test_a_file_is_written_whole_or_the_reason_is_told(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from dlm_control.controllers.e2e.fields import FIELDS
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
-from dlm_control.eval.score.flaws import PARTS, FlawDetector, repeats
+from dlm_control.eval.records import Figure, Findings, write_record
+from dlm_control.eval.score.flaws import PARTS, FlawDetector, Threshold, repeats
 from dlm_control.eval.score.metrics import all_satisfied
 from dlm_control.eval.score.quality import Reader, flaw_figures, qualities
 from dlm_control.eval.score.slots import contradictions
@@ -110,13 +111,19 @@ def test_values_of_several_fields_do_not_contradict() -> None:
         assert not contradictions(text), text
 
 
+def mean(found: Findings, name: str) -> float:
+    figure = found[name]
+    assert isinstance(figure, Figure)
+    return figure.mean
+
+
 def test_human_text_is_nearly_sound_and_shuffled_human_text_is_not(reader: Reader, human: list[str]) -> None:
     _, flaws = reader.read(human)
     figures = flaw_figures([[each] for each in flaws])
-    assert figures["flaw_hard"]["mean"] < 0.12 and figures["flaw_repeat"]["mean"] < 0.03
-    assert figures["flaw_contradiction"]["mean"] < 0.03 and figures["flaw_rate"]["mean"] < 0.15
+    assert figures["flaw_hard"].mean < 0.12 and figures["flaw_repeat"].mean < 0.03
+    assert figures["flaw_contradiction"].mean < 0.03 and figures["flaw_rate"].mean < 0.15
     _, broken = reader.read(shuffled(human))
-    assert flaw_figures([[each] for each in broken])["flaw_rate"]["mean"] > 0.9
+    assert flaw_figures([[each] for each in broken])["flaw_rate"].mean > 0.9
 
 
 def test_a_classifier_tells_shuffled_words_and_not_the_same_distribution() -> None:
@@ -124,7 +131,7 @@ def test_a_classifier_tells_shuffled_words_and_not_the_same_distribution() -> No
     same, broken = two_sample(one, other), two_sample(shuffled(one), other)
     for name in ("two_sample_accuracy", "two_sample_minilm"):
         if same[name] is not None:  # MiniLM may not be installed
-            assert 0.4 < same[name]["mean"] < 0.6 and broken[name]["mean"] > 0.9
+            assert 0.4 < mean(same, name) < 0.6 and mean(broken, name) > 0.9
     assert same["two_sample_accuracy"] is not None
     assert two_sample(one[:150], other)["two_sample_accuracy"] is None  # too few
 
@@ -138,7 +145,7 @@ def test_missing_packages_are_told_and_their_figures_empty(monkeypatch: pytest.M
     monkeypatch.setattr("dlm_control.eval.score.two_sample.find_spec", lambda name: None)
     found = two_sample(made(200, 1), made(200, 2))
     assert found["two_sample_accuracy"] is None and found["two_sample_minilm"] is None
-    assert "pip install 'dlm-control[quality]' && pip install" in found["two_sample_missing"]
+    assert "pip install 'dlm-control[quality]' && pip install" in str(found["two_sample_missing"])
 
 
 def test_a_text_obeys_all_or_not() -> None:
@@ -163,8 +170,9 @@ def test_figures_stand_beside_those_of_human_text(reader: Reader) -> None:
     train, dev = made(450, 3), made(60, 4)
     found = qualities(shuffled(made(220, 5)), [], (train, dev), reader)
     for name in ("flaw_rate", *(f"flaw_{part}" for part in PARTS)):
-        assert found[f"{name}_human"]["n"] == 60
-    assert found["two_sample_accuracy"]["mean"] > 0.9 > 0.6 > found["two_sample_accuracy_human"]["mean"]
+        human = found[f"{name}_human"]
+        assert isinstance(human, Figure) and human.n == 60
+    assert mean(found, "two_sample_accuracy") > 0.9 > 0.6 > mean(found, "two_sample_accuracy_human")
     assert {"distinct_3", "distinct_3_human", "self_bleu", "self_bleu_human"} <= found.keys()
     assert "two_sample_accuracy" not in qualities(dev, [], None, reader)
 
@@ -172,8 +180,8 @@ def test_figures_stand_beside_those_of_human_text(reader: Reader) -> None:
 def test_a_plain_file_has_the_same_flaws(reader: Reader) -> None:
     texts = [*SOUND, "The Mill is a pub pub by the riverside."]
     found = score_texts(texts, teacher=reader.teacher)
-    assert found["flaw_repeat"]["mean"] == 0.25
-    assert found["flaw_rate"]["mean"] == fmean(any(each) for each in reader.read(texts)[1])
+    assert mean(found, "flaw_repeat") == 0.25
+    assert mean(found, "flaw_rate") == fmean(any(each) for each in reader.read(texts)[1])
 
 
 def test_a_teacher_without_a_threshold_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -181,6 +189,6 @@ def test_a_teacher_without_a_threshold_names_the_command(monkeypatch: pytest.Mon
     monkeypatch.setattr(teacher, "folder", tmp_path)
     with pytest.raises(UsageError, match=r"flaws\.json: no such file.*dlm calibrate CSV"):
         FlawDetector(teacher)
-    (tmp_path / "flaws.json").write_text('{"weights": "other", "hard_nats": 1, "fields": true}')
+    write_record(tmp_path / "flaws.json", Threshold(9.0, 95, "words", 1, "a.csv", "d", True, weights="other"))
     with pytest.raises(UsageError, match="is of weights other"):
         FlawDetector(teacher)

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import run_manifest
 
 from dlm_control import UsageError
+from dlm_control.eval.records import Curves, Figure, Scores, TextRecord, write_record
 from dlm_control.eval.report.paper_results import TABLE_2, TABLE_4
-from dlm_control.eval.report.plots import curves
+from dlm_control.eval.report.plots import picture
 from dlm_control.eval.report.report import read_runs, write_report
 from dlm_control.eval.score.scoring import SCORING
+from dlm_control.support.records import record_text
 
 
 def run(folder: Path, suite: str, metric: str, mean: float, texts: bool = True, scoring: int = SCORING) -> None:
     folder.mkdir(parents=True)
-    figure = {"mean": mean, "low": mean - 0.05, "high": min(1.0, mean + 0.05), "n": 2}
-    scores: dict[str, Any] = {
-        "suite": suite, "targets": 2,
-        "manifest": {"command": f"dlm eval {suite}", "samples_per_target": 1, "seed": 0, "weights": "abc", "cpu_s": 3,
-                     "scoring": scoring},
-        "texts": 2, "calls_per_text": 48.0, "failed_targets": {"food=<b>": "no such value"},
-        metric: figure, f"{metric}_human": figure,
-        "lm_score": {**figure, "mean": 1.8}, "lm_score_human": {**figure, "mean": 1.65},
-        "lm_perplexity": 6.05, "distinct_3": 0.4, "scorer_overlap": {metric: "another network"},
-        "by_target": {metric: {"t1": 1.0, "t2": 0.0}, "lm_score": {"t1": 1.7, "t2": 1.9}},
-    }  # fmt: skip
-    (folder / "scores.json").write_text(json.dumps(scores))
+    figure = Figure(mean, mean - 0.05, min(1.0, mean + 0.05), 2)
+    scores = Scores(
+        suite=suite, manifest=run_manifest(suite=suite, scoring=scoring), targets=2, texts=2, calls_per_text=48.0,
+        failed_targets={"food=<b>": "no such value"}, scorer_overlap={metric: "another network"},
+        findings={
+            metric: figure, f"{metric}_human": figure, "lm_score": replace(figure, mean=1.8),
+            "lm_score_human": replace(figure, mean=1.65), "lm_perplexity": 6.05, "distinct_3": 0.4,
+        },
+        by_target={metric: {"t1": 1.0, "t2": 0.0}, "lm_score": {"t1": 1.7, "t2": 1.9}},
+    )  # fmt: skip
+    write_record(folder / "scores.json", scores)
     if texts:
-        line = {"target": "t2", "text": "A <script> pub.", metric: 0.0, "lm_score": 1.9, "failed": ["does not say & so"]}
-        (folder / "texts.jsonl").write_text(json.dumps(line) + "\n")
+        why = ["does not say & so"]
+        line = TextRecord(target="t2", text="A <script> pub.", metrics={metric: 0.0}, lm_score=1.9, failed=why)
+        (folder / "texts.jsonl").write_text(record_text(line))
 
 
 def test_the_page_holds_tables_curves_texts_and_manifests_and_loads_nothing(tmp_path: Path) -> None:
@@ -81,14 +85,14 @@ def test_runs_are_told_apart_and_old_scores_are_marked(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is given twice"):
         read_runs([tmp_path / "a", tmp_path / "a" / "ours"])
     (tmp_path / "a" / "ours" / "semantic" / "texts.jsonl").write_text("[]\n")
-    with pytest.raises(UsageError, match=r"texts\.jsonl:1: no text of a run; `dlm score` writes the file anew"):
+    with pytest.raises(UsageError, match=r"texts\.jsonl:1: expected a JSON object, got \[\]; `dlm score` writes the file anew"):
         read_runs([tmp_path / "a"])
     for broken, message in (('{"a": 1}', "has no title, caption, command"), ("[1]", "expected a JSON object")):
         (tmp_path / "b" / "bench-steps.json").write_text(broken)
         with pytest.raises(UsageError, match=message):
             write_report([tmp_path / "b"], tmp_path / "other.html", force=False)
     (tmp_path / "b" / "bench-steps.json").write_text("{")
-    with pytest.raises(UsageError, match=r"bench-steps\.json is not JSON"):
+    with pytest.raises(UsageError, match=r"bench-steps\.json: is not JSON"):
         write_report([tmp_path / "b"], tmp_path / "other.html", force=False)
 
 
@@ -97,8 +101,8 @@ def test_without_matplotlib_a_curve_says_what_installs_it(monkeypatch: pytest.Mo
         raise UsageError("matplotlib is not installed; pip install 'dlm-control[plot]'")
 
     monkeypatch.setattr("dlm_control.eval.report.plots.svg", missing)
-    curve = curves({"title": "T", "caption": "", "command": "c", "series": {}, "x": "", "y": ""})
-    assert curve["svg"] == "" and "pip install" in curve["missing"]
+    drawn = picture(Curves(title="T", caption="", command="c", series={}, x="", y=""))
+    assert drawn.svg == "" and "pip install" in drawn.missing
 
 
 # Li et al. 2022, "Diffusion-LM Improves Controllable Text Generation" (NeurIPS), table 2: success in % and lm-score.

@@ -122,6 +122,8 @@ def fitted(kind: Any, value: object, place: str = "") -> Any:
         return float(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
+    if hasattr(base, "from_json") and isinstance(value, Mapping):  # a Record
+        return base.from_json(value, place)
     if kind in (float, int, bool, str) or isinstance(base, type):
         if kind is not float and _is_a(value, base):
             return value

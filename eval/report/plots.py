@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+from dlm_control.eval.records import Curves
 from dlm_control.support.errors import UsageError
 
 
-def curves(bench: dict[str, Any]) -> dict[str, str]:
-    """Title, legend and SVG of a bench file; without matplotlib, what installs it in place of the picture."""
-    title, caption = str(bench["title"]), str(bench["caption"])
+class Picture(NamedTuple):
+    """Curves, as a page shows them.
+
+    Attributes:
+        title, caption, command: as in `Curves`.
+        svg: the picture; empty where it cannot be drawn.
+        missing: what installs matplotlib, where it is missing.
+    """
+
+    title: str
+    caption: str
+    command: str
+    svg: str
+    missing: str = ""
+
+
+def picture(curves: Curves) -> Picture:
+    """Measured curves with their picture; without matplotlib, what installs it in place of the picture."""
     try:
-        command, picture = str(bench["command"]), svg(lambda axes: draw(axes, bench))
-        return {"title": title, "caption": caption, "command": command, "svg": picture}
+        return Picture(curves.title, curves.caption, curves.command, svg(lambda axes: draw(axes, curves)))
     except UsageError as error:
-        return {"title": title, "caption": caption, "command": str(bench["command"]), "svg": "", "missing": str(error)}
+        return Picture(curves.title, curves.caption, curves.command, "", str(error))
 
 
-def draw(axes: Any, bench: dict[str, Any]) -> None:
-    """One line for each series of points (x, y), each point with its label."""
-    for name, points in bench["series"].items():
-        marks = "o-" if bench.get("joined", True) else "o"
-        axes.plot([p["x"] for p in points], [p["y"] for p in points], marks, label=name, markersize=4)
+def draw(axes: Any, curves: Curves) -> None:
+    """One line for each series of points, each point with its label."""
+    for name, points in curves.series.items():
+        marks = "o-" if curves.joined else "o"
+        axes.plot([p.x for p in points], [p.y for p in points], marks, label=name, markersize=4)
         for point in points:
-            if point.get("label"):
-                axes.annotate(point["label"], (point["x"], point["y"]), fontsize=7, xytext=(3, 3), textcoords="offset points")
-    axes.set_xlabel(bench["x"])
-    axes.set_ylabel(bench["y"])
-    if bench.get("log"):
+            if point.label:
+                axes.annotate(point.label, (point.x, point.y), fontsize=7, xytext=(3, 3), textcoords="offset points")
+    axes.set_xlabel(curves.x)
+    axes.set_ylabel(curves.y)
+    if curves.log:
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

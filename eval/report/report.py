@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
+from dlm_control.eval.records import Curves, Scores, TextRecord
 from dlm_control.eval.report.paper_results import METRIC, TABLE_2, TABLE_4
-from dlm_control.eval.report.plots import curves
+from dlm_control.eval.report.plots import picture
 from dlm_control.eval.score.scoring import SCORING
-from dlm_control.support.errors import UsageError, short_repr
+from dlm_control.support.errors import UsageError
+from dlm_control.support.records import parse_record, read_record, record_text
 from dlm_control.tasks.run import writable, write_whole
 from dlm_control.tasks.targets.corpora import lines_of
 
@@ -21,7 +21,6 @@ from dlm_control.tasks.targets.corpora import lines_of
 _PERCENT = ("flaw_rate", "flaw_hard", "flaw_repeat", "flaw_contradiction", "two_sample_accuracy", "two_sample_minilm")
 _QUALITIES = (*_PERCENT, "distinct_3", "self_bleu", "copied_from_train", "bleu_4", "rouge_l", "cider", "bert_score_minilm")
 _ORDER = list(METRIC)
-_BENCH = ("title", "caption", "command", "series", "x", "y")
 _REDEFINED = {"bracket_f1"}  # metrics of the paper's tables that mean another thing since version 2 of the scoring
 DATED = (
     "† scored by an earlier version, and not again with `dlm score`: `bracket_f1` there leaves punctuation out, self-BLEU is "
@@ -36,41 +35,38 @@ class Run:
     Attributes:
         label: what the page calls the generator: the folder that the run's folder lies in.
         suite: its name.
-        scores: what `scores.json` holds.
-        texts: what `texts.jsonl` holds, by target; empty where it is not there.
+        scores: its figures.
+        texts: every text with its scores, by target; empty where there is no `texts.jsonl`.
     """
 
     label: str
     suite: str
-    scores: dict[str, Any]
-    texts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    scores: Scores
+    texts: dict[str, list[TextRecord]] = field(default_factory=dict)
 
     @property
     def mark(self) -> str:
         """What follows its figures where an earlier version of the scoring made them."""
-        return "" if self.scores["manifest"].get("scoring", 1) == SCORING else " †"
+        return "" if self.scores.manifest.scoring == SCORING else " †"
 
     @property
     def metrics(self) -> list[str]:
         """Names of the metrics of obedience."""
-        return [name for name in self.scores["by_target"] if name not in ("lm_score", "flaw_rate")]
+        return [name for name in self.scores.by_target if name not in ("lm_score", "flaw_rate")]
 
     def percent(self, metric: str) -> str:
         """A metric, its interval and count."""
-        found = self.scores.get(metric)
-        if found is None:
-            return "–"
-        low, high = found["low"] * 100, found["high"] * 100
-        return f"{found['mean'] * 100:.1f} [{low:.1f}, {high:.1f}]"
+        found = self.scores.figures.get(metric)
+        return "–" if found is None else f"{found.mean * 100:.1f} [{found.low * 100:.1f}, {found.high * 100:.1f}]"
 
     def number(self, key: str) -> str:
         """A figure as its column shows it: shares of texts in %, the others as they are."""
         if key.removesuffix("_human") in _PERCENT:
             return self.percent(key)
-        found = self.scores.get(key)
-        if isinstance(found, dict):
-            return f"{found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
-        return "–" if found is None else f"{found:.3g}"
+        found, number = self.scores.figures.get(key), self.scores.numbers.get(key)
+        if found is not None:
+            return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
+        return "–" if number is None else f"{number:.3g}"
 
 
 def write_report(folders: Sequence[Path], out: Path, force: bool) -> list[Path]:
@@ -92,13 +88,13 @@ def write_report(folders: Sequence[Path], out: Path, force: bool) -> list[Path]:
     if out.suffix == ".md":
         raise UsageError(f"--out {out}: names the page, such as report.html; the Markdown lies beside it as report.md")
     page, markdown = writable(out, force), writable(out.with_suffix(".md"), force)
-    runs, left_out = read_runs(folders)
-    benches = [_read(file, _BENCH) for folder in folders for file in sorted(folder.rglob("bench-*.json"))]
+    runs = read_runs(folders)
+    benches = [read_record(Curves, file) for folder in folders for file in sorted(folder.rglob("bench-*.json"))]
     suites = sorted({run.suite for run in runs}, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99, name))
     context = {
         "runs": runs, "suites": suites, "table_2": paper_table(runs, TABLE_2), "table_4": paper_table(runs, TABLE_4),
-        "curves": [curves(bench) for bench in benches], "metrics_of": _metrics, "qualities_of": _qualities,
-        "human_of": _human, "slug": _slug, "json": _pretty, "left_out": left_out,
+        "pictures": [picture(bench) for bench in benches], "metrics_of": _metrics, "qualities_of": _qualities,
+        "human_of": _human, "slug": _slug, "json": lambda record: record_text(record, indent=1),
         "dated": DATED if any(run.mark for run in runs) else "",
     }  # fmt: skip
     folder = Path(str(files("dlm_control.eval"))) / "templates"
@@ -111,13 +107,13 @@ def write_report(folders: Sequence[Path], out: Path, force: bool) -> list[Path]:
     return list(texts)
 
 
-def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Every run in or below some folders, and those left out because an older version scored them.
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Every run in or below some folders.
 
     Raises:
-        UsageError: a folder holds none.
+        UsageError: a folder holds none, or a file of a run is broken.
     """
-    runs, left_out, seen = list[Run](), list[str](), set[Path]()
+    runs, seen = list[Run](), set[Path]()
     for folder in folders:
         found = sorted(folder.rglob("scores.json"))
         if not found:
@@ -126,20 +122,15 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
             if file.resolve() in seen:
                 raise UsageError(f"report: {file.parent} is given twice")
             seen.add(file.resolve())
-            scores = _read(file, ("suite", "manifest"))
-            if not {"by_target", "scorer_overlap"} <= scores.keys():
-                left_out.append(str(file.parent))
-                continue
+            scores = read_record(Scores, file)
             home = file.resolve().parent.parent
-            labelled = Run(home.name, scores["suite"], scores, _texts(file.parent / "texts.jsonl"))
+            labelled = Run(home.name, scores.suite, scores, _texts(file.parent / "texts.jsonl"))
             if any((run.label, run.suite) == (labelled.label, labelled.suite) for run in runs):
                 labelled = replace(labelled, label=f"{home.parent.name}/{home.name}")
             if any((run.label, run.suite) == (labelled.label, labelled.suite) for run in runs):
                 labelled = replace(labelled, label=str(home))
             runs.append(labelled)
-    if not runs:
-        raise UsageError(f"report: {', '.join(left_out)}: scored by an older version; `dlm score` scores runs again")
-    return runs, left_out
+    return runs
 
 
 def _metrics(runs: Sequence[Run]) -> list[str]:
@@ -149,40 +140,27 @@ def _metrics(runs: Sequence[Run]) -> list[str]:
 
 def _qualities(runs: Sequence[Run]) -> list[str]:
     """Other figures that some run has."""
-    return [name for name in _QUALITIES if any(run.scores.get(name) is not None for run in runs)]
+    return [name for name in _QUALITIES if any(run.scores.findings.get(name) is not None for run in runs)]
 
 
 def _human(runs: Sequence[Run]) -> Run:
     """The run that has most figures of human text."""
-    return max(runs, key=lambda run: sum(name.endswith("_human") for name in run.scores))
+    return max(runs, key=lambda run: sum(name.endswith("_human") for name in run.scores.findings))
 
 
-def _texts(file: Path) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+def _texts(file: Path) -> dict[str, list[TextRecord]]:
+    found: dict[str, list[TextRecord]] = {}
     if file.is_file():
         for number, line in enumerate(lines_of(file), start=1):
             try:
-                record = json.loads(line)
-                found.setdefault(record["target"], []).append(record)
-            except (ValueError, KeyError, TypeError):
-                raise UsageError(f"report: {file}:{number}: no text of a run; `dlm score` writes the file anew") from None
+                record = parse_record(TextRecord, line, f"{file}:{number}")
+            except UsageError as error:
+                raise UsageError(f"report: {error}; `dlm score` writes the file anew") from None
+            found.setdefault(record.target, []).append(record)
     return found
 
 
-def _read(file: Path, keys: Sequence[str]) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"report: {file} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"report: {file}: expected a JSON object, got {short_repr(content)}")
-    lacking = [key for key in keys if key not in content]
-    if lacking:
-        raise UsageError(f"report: {file}: has no {', '.join(lacking)}; is it a file that dlm wrote?")
-    return content
-
-
-def paper_table(runs: Sequence[Run], printed: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def paper_table(runs: Sequence[Run], printed: Mapping[str, Mapping[str, Sequence[float]]]) -> list[tuple[str, list[str]]]:
     """Rows of a title and a cell for each suite: ours, human text, then those that the paper prints.
 
     Args:
@@ -204,36 +182,25 @@ def paper_table(runs: Sequence[Run], printed: dict[str, Any]) -> list[tuple[str,
 def _cell(run: Run | None, suite: str) -> str:
     if run is None:
         return "–"
-    known = [run.scores.get(metric) for metric in METRIC[suite]]  # a suite of one's own may have its name
-    values = ["–" if value is None else f"{value['mean'] * 100:.1f}" for value in known]
-    return (
-        " / ".join([*values, *_fluency(run, "")])
-        + f" ({run.scores['targets']} × {_samples(run)}){run.mark if _REDEFINED & {*METRIC[suite]} else ''}"
-    )
-
-
-def _samples(run: Run) -> int:
-    return int(run.scores["manifest"]["samples_per_target"])
+    count = f"({run.scores.targets} × {run.scores.manifest.samples_per_target})"
+    return f"{_success(run, suite, '')} {count}{run.mark if _REDEFINED & {*METRIC[suite]} else ''}"
 
 
 def _ceiling(runs: Sequence[Run], suite: str) -> str:
     if not runs:
         return "–"
-    run = _human(runs)
-    values = [run.scores.get(f"{metric}_human") for metric in METRIC[suite]]
-    parts = ["–" if value is None else f"{value['mean'] * 100:.1f}" for value in values]
-    return " / ".join([*parts, *_fluency(run, "_human")])
+    return _success(_human(runs), suite, "_human")
 
 
-def _fluency(run: Run, label: str) -> list[str]:
-    """Its lm-score, and its flaw rate where it was counted."""
-    lm, flaws = run.scores.get(f"lm_score{label}"), run.scores.get(f"flaw_rate{label}")
-    return ["–" if lm is None else f"{lm['mean']:.2f}", *([] if flaws is None else [f"{flaws['mean'] * 100:.0f} % flawed"])]
+def _success(run: Run, suite: str, label: str) -> str:
+    """Its metrics of the paper, its lm-score, and its flaw rate where it was counted."""
+    figures = run.scores.figures
+    known = [figures.get(f"{metric}{label}") for metric in METRIC[suite]]  # a suite of one's own may have the paper's name
+    lm, flaws = figures.get(f"lm_score{label}"), figures.get(f"flaw_rate{label}")
+    parts = ["–" if value is None else f"{value.mean * 100:.1f}" for value in known]
+    parts.append("–" if lm is None else f"{lm.mean:.2f}")
+    return " / ".join([*parts, *([] if flaws is None else [f"{flaws.mean * 100:.0f} % flawed"])])
 
 
 def _slug(text: str) -> str:
     return re.sub(r"\W+", "-", text)
-
-
-def _pretty(content: Any) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False)

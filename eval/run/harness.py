@@ -11,14 +11,15 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+from dlm_control.eval.records import Plan, Scores, TargetRecord
 from dlm_control.eval.run.generator import Generator
 from dlm_control.eval.run.log import RunLog
 from dlm_control.eval.score.metrics import check_metrics
 from dlm_control.eval.score.scoring import score_run
 from dlm_control.support.errors import UsageError
 from dlm_control.support.progress import progress
+from dlm_control.support.records import fit_record
 from dlm_control.tasks.suite import Suite
 from dlm_control.tasks.targets.target import Target, digest_of
 
@@ -34,7 +35,7 @@ def run_suite(
     name: str = "diffusion",
     judges: Sequence[str] = (),
     teacher: str | None = None,
-) -> dict[str, Any] | None:
+) -> Scores | None:
     """Generate what the log lacks, then score the whole log.
 
     Under `accelerate launch` the processes share the targets; a text does not depend on which of them writes it.
@@ -64,7 +65,7 @@ def run_suite(
     if rank == 0:
         log.start(_plan(suite, generator, name, samples, targets, seed))
     wait()
-    done = {name for name, record in log.items(samples).items() if not record.get("again")}
+    done = {name for name, record in log.items(samples).items() if not record.again}
     wait()
     with progress(f"eval {suite.name}", total=len(targets), start=len(done), show=rank == 0) as bar:
         own = [each for each in enumerate(targets) if each[0] % world == rank and each[1].name not in done]
@@ -76,27 +77,25 @@ def run_suite(
     return score_run(out, suite, data, _command(), judges, teacher, generator.home) if rank == 0 else None
 
 
-def _records(generator: Generator, numbered: Sequence[tuple[int, Target]], samples: int, seed: int) -> list[dict[str, Any]]:
+def _records(generator: Generator, numbered: Sequence[tuple[int, Target]], samples: int, seed: int) -> list[TargetRecord]:
     """The log's lines of some targets; where they fail together, each is tried alone, so that only its own failure counts."""
     wall, cpu = time.perf_counter(), time.process_time()
     indices = [range(number * samples, (number + 1) * samples) for number, _ in numbered]
-    records: list[dict[str, Any]]
+    error, trace = None, None
     try:
         made = generator.texts_of_many([target for _, target in numbered], indices, seed)
-        records = [{"texts": [o.text for o in each], "calls": [o.calls for o in each]} for each in made]
-    except Exception as error:
+    except Exception as failure:
         if len(numbered) > 1:
             return [record for each in numbered for record in _records(generator, [each], samples, seed)]
-        if isinstance(error, UsageError):  # such as controls that no text can obey
-            records = [{"texts": [], "calls": [], "error": str(error)}]
-        else:  # one item's failure is not the run's; the next run tries it again
-            failure = {"error": f"{type(error).__name__}: {error}", "again": True, "traceback": traceback.format_exc()}
-            records = [{"texts": [], "calls": [], **failure}]
+        made, error = [[]], str(failure)
+        if not isinstance(failure, UsageError):  # unlike controls that no text can obey, it is worth another try
+            error, trace = f"{type(failure).__name__}: {failure}", traceback.format_exc()
     wall, cpu = ((now - before) / len(numbered) for now, before in ((time.perf_counter(), wall), (time.process_time(), cpu)))
     return [
-        {"target": target.name, **record, "wall_s": round(wall, 2), "cpu_s": round(cpu, 2)}
-        for (_, target), record in zip(numbered, records, strict=True)
-    ]
+        TargetRecord(target.name, [output.text for output in each], [output.calls for output in each], error,
+                     trace is not None, trace, round(wall, 2), round(cpu, 2))
+        for (_, target), each in zip(numbered, made, strict=True)
+    ]  # fmt: skip
 
 
 def _processes() -> tuple[int, int, Callable[[], None]]:
@@ -115,20 +114,21 @@ def own_device(device: str) -> str:
     return f"{device}:{rank}" if device == "cuda" and rank is not None else device
 
 
-def _plan(suite: Suite, generator: Generator, name: str, samples: int, targets: Sequence[Target], seed: int) -> dict[str, Any]:
+def _plan(suite: Suite, generator: Generator, name: str, samples: int, targets: Sequence[Target], seed: int) -> Plan:
     """What the texts depend on; a run is taken up again only under the same plan."""
     import torch
     import transformers
 
     from dlm_control.version import __version__
 
-    return {
+    given = {
         "suite": suite.name, "suite_version": suite.version, "suite_digest": suite.digest,
         "targets": len(targets), "targets_digest": digest_of(targets), "samples_per_target": samples, "seed": seed,
         "generator": name, **generator.provenance(), "commit": _commit(),
         "versions": {"dlm_control": __version__, "python": platform.python_version(), "torch": torch.__version__,
                      "transformers": transformers.__version__},
     }  # fmt: skip
+    return fit_record(Plan, given, f"generator {name}")
 
 
 def _command() -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dlm_control.eval.score.slots import contradictions
 from dlm_control.eval.score.teacher import Teacher
 from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import file_digest
+from dlm_control.support.records import Record, read_record
 from dlm_control.text.words import split_words
 
 PERCENTILE = 95  # of the human texts' worst words: one human text in twenty has a hard word
@@ -34,6 +35,30 @@ class Flaws(NamedTuple):
     contradiction: bool
 
 
+@dataclass(frozen=True)
+class Threshold(Record):
+    """`flaws.json`: from how many nats on a word is hard.
+
+    Attributes:
+        hard_nats: what a word may cost under the teacher.
+        percentile: of the training texts' worst words that is the threshold.
+        of: what it is a percentile of, in words.
+        texts: how many training texts.
+        corpus, corpus_digest: name and hash of their file.
+        fields: texts of the corpus say values of the fields that `eval.slots` knows, which can contradict each other.
+        weights: digest of the teacher's.
+    """
+
+    hard_nats: float
+    percentile: float
+    of: str
+    texts: int
+    corpus: str
+    corpus_digest: str
+    fields: bool
+    weights: str
+
+
 class FlawDetector:
     """Finds flaws of texts.
 
@@ -53,10 +78,10 @@ class FlawDetector:
         remedy = f"`dlm calibrate CSV --teacher {teacher.source}` writes it from the training texts"
         if not file.is_file():
             raise UsageError(f"{file}: no such file, which says how many nats a hard word costs; {remedy}")
-        known = json.loads(file.read_text(encoding="utf-8"))
-        if known["weights"] != teacher.digest:
-            raise UsageError(f"{file}: is of weights {known['weights']}, the teacher's are {teacher.digest}; {remedy}")
-        self.threshold, self.fields = float(known["hard_nats"]), bool(known["fields"])
+        known = read_record(Threshold, file)
+        if known.weights != teacher.digest:
+            raise UsageError(f"{file}: is of weights {known.weights}, the teacher's are {teacher.digest}; {remedy}")
+        self.threshold, self.fields = known.hard_nats, known.fields
 
     def flaws(self, text: str, nats: Sequence[float]) -> Flaws:
         """The flaws of a text.
@@ -84,8 +109,8 @@ def rates(found: Sequence[Flaws]) -> dict[str, float]:
     return {"flaw_rate": fmean(any(flaws) for flaws in found), **parts}
 
 
-def calibrate(teacher: Teacher, texts: Sequence[str], corpus: Path, fields: bool) -> dict[str, Any]:
-    """The threshold of hard words from human training texts, as `flaws.json` holds it.
+def calibrate(teacher: Teacher, texts: Sequence[str], corpus: Path, fields: bool) -> Threshold:
+    """The threshold of hard words from human training texts.
 
     Args:
         teacher: whose surprise counts.
@@ -96,8 +121,8 @@ def calibrate(teacher: Teacher, texts: Sequence[str], corpus: Path, fields: bool
     import numpy as np
 
     worst = [max(nats) for nats in teacher.word_nll(texts) if nats]
-    return {
-        "hard_nats": round(float(np.percentile(worst, PERCENTILE)), 4), "percentile": PERCENTILE,
-        "of": "the most surprising word, END included, of each human training text, in nats", "texts": len(worst),
-        "corpus": corpus.name, "corpus_digest": file_digest(corpus), "fields": fields, "weights": teacher.digest,
-    }  # fmt: skip
+    return Threshold(
+        hard_nats=round(float(np.percentile(worst, PERCENTILE)), 4), percentile=PERCENTILE,
+        of="the most surprising word, END included, of each human training text, in nats", texts=len(worst),
+        corpus=corpus.name, corpus_digest=file_digest(corpus), fields=fields, weights=teacher.digest,
+    )  # fmt: skip

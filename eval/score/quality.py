@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from statistics import fmean
-from typing import Any
 
+from dlm_control.eval.records import Figure, Findings
 from dlm_control.eval.score.flaws import FlawDetector, Flaws, rates, repeats
 from dlm_control.eval.score.metrics import copied, distinct, evenly_spaced, length_distance, self_bleu
 from dlm_control.eval.score.statistics import figure
@@ -41,13 +41,13 @@ class Reader:
         return [fmean(nats) if nats else math.nan for nats in costs], flaws
 
 
-def flaw_figures(by_target: Sequence[Sequence[Flaws]], label: str = "") -> dict[str, Any]:
+def flaw_figures(by_target: Sequence[Sequence[Flaws]], label: str = "") -> dict[str, Figure]:
     """Flaw rate and its parts: means over the texts of a target, then over targets; one without texts has none."""
     of_targets = [rates(group) for group in by_target if group]
     return {f"{name}{label}": figure([each[name] for each in of_targets]) for name in of_targets[0]}
 
 
-def qualities(texts: Sequence[str], references: Sequence[str], corpora: Corpora | None, reader: Reader) -> dict[str, Any]:
+def qualities(texts: Sequence[str], references: Sequence[str], corpora: Corpora | None, reader: Reader) -> Findings:
     """Diversity, memorisation and lengths, and how well a classifier tells them from human text, beside human text's own.
 
     Args:
@@ -57,7 +57,7 @@ def qualities(texts: Sequence[str], references: Sequence[str], corpora: Corpora 
         reader: who reads the human texts.
     """
     sides = {"": list(texts)}
-    found: dict[str, Any] = {}
+    found: Findings = {}
     if corpora:
         sides["_human"] = corpora[1]
         nats, flaws = reader.read(references or corpora[1])
@@ -82,5 +82,5 @@ def qualities(texts: Sequence[str], references: Sequence[str], corpora: Corpora 
 
 
 @cache
-def _two_sample(texts: tuple[str, ...], human: tuple[str, ...]) -> dict[str, Any]:
+def _two_sample(texts: tuple[str, ...], human: tuple[str, ...]) -> Findings:
     return {name: value for name, value in two_sample(texts, human).items() if name != "two_sample_missing"}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from dlm_control.controllers.linguistics.taggers import tools
+from dlm_control.eval.records import Plan
 from dlm_control.eval.score.teacher import Teacher
 
 _SPACY = "spaCy en_core_web_sm"
@@ -29,20 +29,22 @@ _CHECKED = {
 }
 
 
-def find_scorer_overlap(metrics: Sequence[str], plan: dict[str, Any]) -> dict[str, str]:
+def find_scorer_overlap(metrics: Sequence[str], plan: Plan) -> dict[str, str]:
     """For each metric its judge, and a warning where what steered the text knows the judge's verdicts."""
+    preset = plan.preset or {}
+    candidates = preset.get("candidates", 1) * preset.get("particles", 1)
     found = {}
     for name in metrics:
-        judge, generator = JUDGES.get(name, name), plan.get("generator")
+        judge = JUDGES.get(name, name)
         warning = ""
-        if plan.get("controls") == "none" or generator == "unconditional":
+        if plan.controls == "none" or plan.generator == "unconditional":
             pass
-        elif generator == "reject" or ((plan.get("preset") or {}).get("select") == "checks" and _candidates(plan) > 1):
+        elif plan.generator == "reject" or (preset.get("select") == "checks" and candidates > 1):
             if name in _CHECKED:
                 warning = "texts were chosen by this judge"
         elif judge in (_SPACY, _BENEPAR):
             warning = "another network than the guide, but the guide learnt from its labels of the training text"
-        elif name == "phrase_match" and plan.get("guides") == "words":
+        elif name == "phrase_match" and plan.guides == "words":
             warning = "guide and judge share their list of wordings"
         found[name] = f"{judge}; {warning}" if warning else judge
     return found
@@ -53,8 +55,3 @@ def scorers(teacher: Teacher | None, metrics: Sequence[str]) -> dict[str, str]:
     judges = {JUDGES.get(name) for name in metrics}
     tags, trees = tools("tags") if _SPACY in judges else {}, tools("trees") if _BENEPAR in judges else {}
     return {**({"teacher": f"{teacher.source} {teacher.digest}"} if teacher else {}), **tags, **trees}
-
-
-def _candidates(plan: dict[str, Any]) -> int:
-    preset = plan.get("preset") or {}
-    return int(preset.get("candidates", 1)) * int(preset.get("particles", 1))

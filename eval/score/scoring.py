@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import NamedTuple
 
 from dlm_control.control.use import with_unique_names
 from dlm_control.controllers.e2e.fields import fields_of
-from dlm_control.eval.run.log import RunLog, write_json
+from dlm_control.eval.records import Findings, Group, Manifest, Plan, Scores, TargetRecord, TextRecord, write_record
+from dlm_control.eval.run.log import RunLog
 from dlm_control.eval.score.flaws import PARTS, Flaws
 from dlm_control.eval.score.judges import JUDGES, check_judges
 from dlm_control.eval.score.metrics import METRICS, all_satisfied, check_metrics
@@ -23,6 +23,7 @@ from dlm_control.eval.score.statistics import figure
 from dlm_control.eval.score.teacher import Teacher, teacher_of, train_a_teacher
 from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import model_folder
+from dlm_control.support.records import read_record, record_text
 from dlm_control.tasks.run import write_whole
 from dlm_control.tasks.suite import Suite, read_suite
 from dlm_control.tasks.targets.corpora import refs, rows
@@ -46,7 +47,7 @@ def score_run(
     judges: Sequence[str] = (),
     teacher: str | None = None,
     home: Path | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """All figures of a run, from its log, into its `scores.json`; every text with its own scores into `texts.jsonl`.
 
     A target that could not be generated scores 0 and has no lm-score.
@@ -69,119 +70,159 @@ def score_run(
     suite = suite or _suite_of(plan, out)
     corpora = _corpora(data)
     earlier = _earlier(out)
-    judges = list(dict.fromkeys([*judges, *(name for name in earlier.get("judges", ()) if name in JUDGES)]))
-    if corpora is None and earlier.get("corpus"):
+    judges = list(dict.fromkeys([*judges, *(name for name in (earlier.judges if earlier else ()) if name in JUDGES)]))
+    if corpora is None and earlier is not None and earlier.corpus:
         raise UsageError(f"{out}: was scored beside human text; give --data again, or those figures would be lost")
     check_judges(judges)
-    if suite.digest != plan["suite_digest"]:
-        raise UsageError(f"{out}: is a run of suite {plan['suite']} {plan['suite_digest']}, not of {suite.name} {suite.digest}")
-    targets = suite.read_targets(data)[: plan["targets"]]
-    digest = digest_of(targets)
-    if plan.get("targets_digest", digest) != digest:
-        raise UsageError(f"{out}: is a run of other targets than {suite.name} has now; their files have changed")
+    targets = _targets_of(plan, suite, data, out)
     check_metrics(suite.name, suite.metrics, targets)
-    records = log.items(plan["samples_per_target"])
-    foreign = records.keys() - {target.name for target in targets}
-    if foreign:
-        raise UsageError(
-            f"{out}: has lines of {len(foreign)} targets that are none of {suite.name}'s, such as {min(foreign)!r}"
-        )
-    lacking = [target.name for target in targets if target.name not in records]
-    if lacking:
-        raise UsageError(
-            f"{out}: lacks {len(lacking)} of {len(targets)} targets, such as {lacking[0]!r}; `dlm eval` goes on with it"
-        )
-    by_target = [list(records[target.name]["texts"]) for target in targets]
-    texts = [text for group in by_target for text in group]
-    failed = {name: record["error"] for name, record in records.items() if "error" in record}
+    records = _records_of(log, plan, suite, targets)
+    texts = [text for target in targets for text in records[target.name].texts]
+    failed = {name: record.error for name, record in records.items() if record.error is not None}
     if not texts:
         raise UsageError(f"{out}: no target could be generated; the first says: {next(iter(failed.values()))}")
     home = home or _home_of(plan)
     reader = Reader(_teacher(teacher, earlier, home, out))
-    nll, flaws = reader.read(texts)
-    scores: dict[str, Any] = {
-        "targets": len(targets),
-        "texts": len(texts),
-        "calls_per_text": round(fmean([c for record in records.values() for c in record["calls"]]), 2),
-        "failed_targets": failed,
-    }
-    values = {
-        name: [[METRICS[name](text, t) for text in g] for t, g in zip(targets, by_target, strict=True)]
-        for name in suite.metrics
-    }
-    by_metric: dict[str, dict[str, float]] = {}
-    for name, grouped in values.items():
-        per_target = [fmean(group or [0.0]) for group in grouped]
-        scores[name] = figure(per_target)
-        by_metric[name] = dict(zip((target.name for target in targets), per_target, strict=True))
-        ceiling = _human(METRICS[name], name in SUBSTANCE, targets, data)
-        if ceiling:
-            scores[f"{name}_human"] = figure(ceiling)
-    of_texts = [[all_satisfied(text, target) for text in group] for target, group in zip(targets, by_target, strict=True)]
-    if any(target.controls for target in targets) and not any(math.isnan(each) for group in of_texts for each in group):
-        values["all_satisfied"] = of_texts
-        satisfied = {t.name: fmean(group or [0.0]) for t, group in zip(targets, of_texts, strict=True) if t.controls}
-        scores["all_satisfied"] = figure(list(satisfied.values()))
-        by_metric["all_satisfied"] = satisfied
-        ceiling = _human(all_satisfied, {*suite.metrics} <= SUBSTANCE, [t for t in targets if t.controls], data)
+    written = _read(reader, targets, records)
+    scores = _scores_by_metric(suite.metrics, written)
+    findings: Findings = {}
+    by_target: dict[str, dict[str, float]] = {}
+    for name, grouped in scores.items():
+        whole = name == "all_satisfied"
+        asked = [
+            (each.target, group) for each, group in zip(written, grouped, strict=True) if each.target.controls or not whole
+        ]
+        by_target[name] = {target.name: fmean(group or [0.0]) for target, group in asked}
+        findings[name] = figure(list(by_target[name].values()))
+        substance = ({*suite.metrics} if whole else {name}) <= SUBSTANCE
+        ceiling = _human(all_satisfied if whole else METRICS[name], substance, [target for target, _ in asked], data)
         if ceiling and not any(map(math.isnan, ceiling)):
-            scores["all_satisfied_human"] = figure(ceiling)
-    fluency = _by_target(targets, by_target, nll)
+            findings[f"{name}_human"] = figure(ceiling)
+    fluency = {each.target.name: fmean(each.known_nats) for each in written if each.known_nats}
     if fluency:
-        scores["lm_score"] = figure(list(fluency.values()))
-        scores["lm_perplexity"] = round(math.exp(scores["lm_score"]["mean"]), 3)
-    grouped_flaws = _regrouped(flaws, by_target)
+        findings["lm_score"] = likelihood = figure(list(fluency.values()))
+        findings["lm_perplexity"] = round(math.exp(likelihood.mean), 3)
     if reader.teacher:
-        scores |= flaw_figures(grouped_flaws)
-        by_metric["lm_score"] = fluency
-        by_metric["flaw_rate"] = {
-            target.name: fmean(any(each) for each in found)
-            for target, found in zip(targets, grouped_flaws, strict=True)
-            if found
-        }
-        scores["too_long_for_teacher"] = sum(math.isnan(v) for v in nll)
+        findings |= flaw_figures([each.flaws for each in written])
+        by_target["lm_score"] = fluency
+        by_target["flaw_rate"] = {each.target.name: fmean(map(any, each.flaws)) for each in written if each.flaws}
     else:
-        scores["no_teacher"] = (
-            f"no lm-score and no flaws: the domain of {plan.get('model', 'this generator')} has no teacher; "
-            f"{train_a_teacher(home)}"
+        findings["no_teacher"] = (
+            f"no lm-score and no flaws: the domain of {plan.model or 'this generator'} has no teacher; {train_a_teacher(home)}"
         )
-    scores |= qualities(texts, [t.reference for t in targets if t.reference is not None], corpora, reader)
-    groups = _groups(targets, by_target, iter(nll), grouped_flaws)
-    if groups:
-        scores["groups"] = groups
-    pairs = [
-        (text, t)
-        for t, group in zip(targets, by_target, strict=True)
-        for text in group
-        if "given" in t.expected and t.reference
-    ]
+    findings |= qualities(texts, [t.reference for t in targets if t.reference is not None], corpora, reader)
+    pairs = [(text, e.target) for e in written if "given" in e.target.expected and e.target.reference for text in e.texts]
     if pairs:
-        scores |= overlap(pairs)
+        findings |= overlap(pairs)
     for judge in judges:
-        scores |= JUDGES[judge](texts, corpora)
-    scores["scorer_overlap"] = find_scorer_overlap(
-        [*suite.metrics, *(["all_satisfied"] if "all_satisfied" in values else [])], plan
-    )
-    scores["by_target"] = {name: {t: round(v, 4) for t, v in found.items()} for name, found in by_metric.items()}
-    clocks = {clock: round(sum(record.get(clock, 0.0) for record in records.values()), 1) for clock in ("wall_s", "cpu_s")}
+        findings |= JUDGES[judge](texts, corpora)
     scored = {
-        "targets_digest": digest,
+        "command": command or (earlier.command if earlier else ""),
+        "wall_s": round(sum(record.wall_s for record in records.values()), 1),
+        "cpu_s": round(sum(record.cpu_s for record in records.values()), 1),
+        "targets_digest": digest_of(targets),
         "scoring": SCORING,
         "scorers": scorers(reader.teacher, suite.metrics),
         "judges": judges,
         "corpus": corpora is not None,
     }
-    manifest = {"command": command or earlier.get("command", ""), **plan, **clocks, **scored}
-    write_json(out / "scores.json", {"suite": suite.name, "manifest": manifest, **scores})
-    _write_texts(out / "texts.jsonl", targets, by_target, values, nll, grouped_flaws)
-    return scores
+    found = Scores(
+        suite=suite.name,
+        manifest=Manifest(**{**vars(plan), **scored}),
+        targets=len(targets),
+        texts=len(texts),
+        calls_per_text=round(fmean([calls for record in records.values() for calls in record.calls]), 2),
+        failed_targets=failed,
+        findings=findings,
+        too_long_for_teacher=sum(math.isnan(nats) for e in written for nats in e.nats) if reader.teacher else None,
+        groups=_groups(written) or None,
+        scorer_overlap=find_scorer_overlap(list(scores), plan),
+        by_target={name: {target: round(mean, 4) for target, mean in means.items()} for name, means in by_target.items()},
+    )
+    write_record(out / "scores.json", found)
+    lines = [
+        record_text(_text_record(each, i, {name: grouped[number][i] for name, grouped in scores.items()}))
+        for number, each in enumerate(written)
+        for i in range(len(each.texts))
+    ]
+    write_whole({out / "texts.jsonl": "".join(lines)})
+    return found
 
 
-def _teacher(given: str | None, earlier: dict[str, Any], home: Path | None, out: Path) -> Teacher | None:
+class Written(NamedTuple):
+    """The texts of a target.
+
+    Attributes:
+        target: what was asked for.
+        texts: none where it failed.
+        nats: lm-score of each text, NaN where it has none.
+        flaws: of each text.
+    """
+
+    target: Target
+    texts: list[str]
+    nats: list[float]
+    flaws: list[Flaws]
+
+    @property
+    def known_nats(self) -> list[float]:
+        """Of the texts that have an lm-score."""
+        return [nats for nats in self.nats if not math.isnan(nats)]
+
+
+def _targets_of(plan: Plan, suite: Suite, data: Path | None, out: Path) -> list[Target]:
+    """The targets that a run is of, if the suite still asks for them."""
+    if suite.digest != plan.suite_digest:
+        raise UsageError(f"{out}: is a run of suite {plan.suite} {plan.suite_digest}, not of {suite.name} {suite.digest}")
+    targets = suite.read_targets(data)[: plan.targets]
+    if plan.targets_digest not in (None, digest_of(targets)):
+        raise UsageError(f"{out}: is a run of other targets than {suite.name} has now; their files have changed")
+    return targets
+
+
+def _records_of(log: RunLog, plan: Plan, suite: Suite, targets: Sequence[Target]) -> dict[str, TargetRecord]:
+    """What became of each target, if the log says it of all of them and of no others."""
+    records = log.items(plan.samples_per_target)
+    foreign = records.keys() - {target.name for target in targets}
+    if foreign:
+        raise UsageError(
+            f"{log.folder}: has lines of {len(foreign)} targets that are none of {suite.name}'s, such as {min(foreign)!r}"
+        )
+    lacking = [target.name for target in targets if target.name not in records]
+    if lacking:
+        raise UsageError(
+            f"{log.folder}: lacks {len(lacking)} of {len(targets)} targets, such as {lacking[0]!r}; `dlm eval` goes on with it"
+        )
+    return records
+
+
+def _read(reader: Reader, targets: Sequence[Target], records: Mapping[str, TargetRecord]) -> list[Written]:
+    """The texts of each target with their lm-scores and flaws; the reader reads all texts together."""
+    nats, flaws = reader.read([text for target in targets for text in records[target.name].texts])
+    remaining_nats, remaining_flaws = iter(nats), iter(flaws)
+    found = []
+    for target in targets:
+        texts = records[target.name].texts
+        found.append(
+            Written(target, texts, list(islice(remaining_nats, len(texts))), list(islice(remaining_flaws, len(texts))))
+        )
+    return found
+
+
+def _scores_by_metric(metrics: Sequence[str], written: Sequence[Written]) -> dict[str, list[list[float]]]:
+    """By metric the score of each text of each target; `all_satisfied` where there are controls and all can be judged."""
+    found = {name: [[METRICS[name](text, each.target) for text in each.texts] for each in written] for name in metrics}
+    satisfied = [[all_satisfied(text, each.target) for text in each.texts] for each in written]
+    if any(each.target.controls for each in written) and not any(math.isnan(score) for group in satisfied for score in group):
+        found["all_satisfied"] = satisfied
+    return found
+
+
+def _teacher(given: str | None, earlier: Manifest | None, home: Path | None, out: Path) -> Teacher | None:
     """The teacher that is given, that of earlier scores, or the model's; None where there is none."""
     if given:
         return Teacher(given)
-    before = str(earlier.get("scorers", {}).get("teacher", "")).rpartition(" ")[0]
+    before = (earlier.scorers if earlier else {}).get("teacher", "").rpartition(" ")[0]
     source = before or teacher_of(home)
     try:
         return Teacher(source) if source else None
@@ -190,10 +231,10 @@ def _teacher(given: str | None, earlier: dict[str, Any], home: Path | None, out:
         raise UsageError(f"{whose}: {error}; --teacher names another") from None
 
 
-def _home_of(plan: dict[str, Any]) -> Path | None:
+def _home_of(plan: Plan) -> Path | None:
     """The folder of the model that a plan names, where it is still there."""
     try:
-        return model_folder(plan["model"]) if plan.get("model") else None
+        return model_folder(plan.model) if plan.model else None
     except UsageError:
         return None
 
@@ -215,86 +256,53 @@ def _human(
     return found
 
 
-def _by_target(targets: Sequence[Target], by_target: Sequence[Sequence[str]], nll: Sequence[float]) -> dict[str, float]:
-    grouped = iter(nll)
-    found = {}
-    for target, group in zip(targets, by_target, strict=True):
-        known = [score for score in (next(grouped) for _ in group) if not math.isnan(score)]
-        if known:
-            found[target.name] = fmean(known)
-    return found
-
-
-def _regrouped(flaws: Sequence[Flaws], by_target: Sequence[Sequence[str]]) -> list[list[Flaws]]:
-    each = iter(flaws)
-    return [[next(each) for _ in group] for group in by_target]
-
-
-def _groups(
-    targets: Sequence[Target], by_target: Sequence[Sequence[str]], nll: Iterator[float], flaws: Sequence[Sequence[Flaws]]
-) -> dict[str, dict[str, float]]:
+def _groups(written: Sequence[Written]) -> dict[str, Group]:
     """For each group of targets: the score of each control's check, of the lowest of them, the share of texts that obey all,
     the lm-score and the flaw rate.
 
     Means over the texts of a target, then over targets; one without texts obeys nothing and has no lm-score.
     """
     found: dict[str, dict[str, list[float]]] = {}
-    written: Counter[str] = Counter()
-    for target, texts, broken in zip(targets, by_target, flaws, strict=True):
-        fluency = [score for score in (next(nll) for _ in texts) if not math.isnan(score)]
-        if not target.group:
+    for each in written:
+        if not each.target.group:
             continue
-        written[target.group] += len(texts)
-        scores = {c.name: [c.check(text).score for text in texts] or [0.0] for c in with_unique_names(target.controls)}
+        texts, known = each.texts, each.known_nats
+        scores = {c.name: [c.check(text).score for text in texts] or [0.0] for c in with_unique_names(each.target.controls)}
         scores["min_score"] = [min(of_a_text) for of_a_text in zip(*scores.values(), strict=True)] or [1.0]
-        satisfied = [all_satisfied(text, target) for text in texts] or [0.0]
+        satisfied = [all_satisfied(text, each.target) for text in texts] or [0.0]
         scores["all_satisfied"] = [] if any(map(math.isnan, satisfied)) else satisfied
-        for name, values in {
-            **scores,
-            "lm_score": fluency,
-            "flaw_rate": [float(any(each)) for each in broken if fluency],
-        }.items():
-            found.setdefault(target.group, {}).setdefault(name, []).extend([fmean(values)] if values else [])
+        scores |= {"lm_score": known, "flaw_rate": [float(any(flaws)) for flaws in each.flaws] if known else []}
+        group = found.setdefault(each.target.group, {})
+        for name, values in scores.items():
+            group.setdefault(name, []).extend([fmean(values)] if values else [])
     return {
-        group: {**{name: round(fmean(values), 4) for name, values in figures.items() if values}, "texts": written[group]}
-        for group, figures in found.items()
+        name: Group(
+            sum(len(each.texts) for each in written if each.target.group == name),
+            {key: round(fmean(values), 4) for key, values in means.items() if values},
+        )
+        for name, means in found.items()
     }
 
 
-def _write_texts(
-    file: Path,
-    targets: Sequence[Target],
-    by_target: Sequence[Sequence[str]],
-    values: dict[str, list[list[float]]],
-    nll: Sequence[float],
-    flaws: Sequence[Sequence[Flaws]],
-) -> None:
-    grouped, lines = iter(nll), []
-    for number, (target, group) in enumerate(zip(targets, by_target, strict=True)):
-        for place, text in enumerate(group):
-            score = next(grouped)
-            metrics = {name: round(found[number][place], 4) for name, found in values.items()}
-            wrong = [] if all(v == 1 for v in metrics.values()) else [check.why for check in _failures(target, text)]
-            line: dict[str, Any] = {
-                "target": target.name,
-                "text": text,
-                **metrics,
-                "lm_score": None if math.isnan(score) else round(score, 4),
-            }
-            line["flaws"] = [part for part in PARTS if getattr(flaws[number][place], part)]
-            lines.append(json.dumps(line | {"failed": wrong}, ensure_ascii=False) + "\n")
-    write_whole({file: "".join(lines)})
+def _text_record(written: Written, i: int, metrics: Mapping[str, float]) -> TextRecord:
+    """The line of a target's i-th text."""
+    text, nats = written.texts[i], written.nats[i]
+    satisfied = all(score == 1 for score in metrics.values())
+    checks = [] if satisfied else [control.check(text) for control in written.target.controls]
+    return TextRecord(
+        target=written.target.name,
+        text=text,
+        metrics={name: round(score, 4) for name, score in metrics.items()},
+        lm_score=None if math.isnan(nats) else round(nats, 4),
+        flaws=[part for part in PARTS if getattr(written.flaws[i], part)],
+        failed=[check.why for check in checks if check.judged and check.score < 1],
+    )
 
 
-def _saying(data: Path, fields: dict[str, str]) -> list[str]:
+def _saying(data: Path, fields: Mapping[str, str]) -> list[str]:
     """The dev sentences whose meaning has these values."""
     sentences = rows(data / _DEV, ["ref", "mr"])
     return [row["ref"] for row in sentences if fields.items() <= fields_of(row["mr"]).items()]
-
-
-def _failures(target: Target, text: str) -> list[Any]:
-    checks = (control.check(text) for control in target.controls)
-    return [check for check in checks if check.judged and check.score < 1]
 
 
 def has_corpus(data: Path | None) -> bool:
@@ -310,18 +318,16 @@ def _corpora(data: Path | None) -> tuple[list[str], list[str]] | None:
     return train, dev[:: max(1, len(dev) // _HUMANS)][:_HUMANS]
 
 
-def _suite_of(plan: dict[str, Any], out: Path) -> Suite:
+def _suite_of(plan: Plan, out: Path) -> Suite:
     try:
-        return read_suite(plan["suite"])
+        return read_suite(plan.suite)
     except UsageError as error:
         raise UsageError(f"{out}: {error}; --suite names the file of your own") from None
 
 
-def _earlier(out: Path) -> dict[str, Any]:
-    """The manifest of earlier scores, if there are any."""
-    file = out / "scores.json"
+def _earlier(out: Path) -> Manifest | None:
+    """The manifest of earlier scores, if there are any; broken ones are written anew."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        return dict(found.get("manifest", {}))
-    except (ValueError, AttributeError):
-        return {}  # broken ones are written anew
+        return read_record(Scores, out / "scores.json").manifest
+    except (OSError, UsageError):
+        return None

@@ -7,6 +7,8 @@ from math import nan
 from statistics import NormalDist, fmean, stdev
 from typing import NamedTuple
 
+from dlm_control.eval.records import Figure
+
 RESAMPLES = 9999
 POWER = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)  # of standard errors: found at 5 %, four times in five
 
@@ -63,7 +65,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
 
 
-def figure(values: Sequence[float]) -> dict[str, float]:
+def figure(values: Sequence[float]) -> Figure:
     """Mean, 95 % bootstrap interval and count."""
     low, high = interval(values)
-    return {"mean": round(fmean(values), 4), "low": round(low, 4), "high": round(high, 4), "n": len(values)}
+    return Figure(round(fmean(values), 4), round(low, 4), round(high, 4), len(values))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from dlm_control.eval.records import Findings
 from dlm_control.eval.score.flaws import PARTS, FlawDetector
 from dlm_control.eval.score.metrics import copied, distinct, evenly_spaced, self_bleu
 from dlm_control.eval.score.statistics import figure
@@ -35,7 +35,7 @@ def read_texts(file: Path) -> list[str]:
 
 def score_texts(
     texts: Sequence[str], human: Sequence[str] = (), train: Sequence[str] = (), teacher: Teacher | None = None
-) -> dict[str, Any]:
+) -> Findings:
     """Flaw rate and its parts, lm-score, diversity, and how well a classifier tells the texts from human ones.
 
     Args:
@@ -53,7 +53,7 @@ def score_texts(
     detector = FlawDetector(teacher)
     flaws = [detector.flaws(text, costs) for text, costs in zip(texts, nats, strict=True)]
     likelihood = [sum(costs) / len(costs) for costs in nats if costs]
-    found: dict[str, Any] = {
+    found: Findings = {
         "texts": len(texts),
         "flaw_rate": figure([float(any(each)) for each in flaws]),
         **{f"flaw_{part}": figure([float(getattr(each, part)) for each in flaws]) for part in PARTS},

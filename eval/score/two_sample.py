@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from dlm_control.eval.records import Findings
 from dlm_control.eval.score.encoder import ENCODER, PIP_ENCODER, sentence_features
 from dlm_control.eval.score.metrics import evenly_spaced
 from dlm_control.eval.score.statistics import figure
@@ -16,7 +17,7 @@ FOLDS = 5
 PIP = "pip install 'dlm-control[quality]'"
 
 
-def two_sample(texts: Sequence[str], human: Sequence[str], seed: int = 0) -> dict[str, Any]:
+def two_sample(texts: Sequence[str], human: Sequence[str], seed: int = 0) -> Findings:
     """Accuracy of a logistic regression that tells texts from human ones of the same lengths, on texts that it did not see.
 
     It sees narrowness before it sees broken grammar: read it beside the flaw rate.
@@ -30,7 +31,7 @@ def two_sample(texts: Sequence[str], human: Sequence[str], seed: int = 0) -> dic
         `two_sample_accuracy` on word 1- to 3-grams and `two_sample_minilm` on MiniLM's sentence features, each a figure over
         texts or None where there are too few; under `two_sample_missing` what is not installed, with the command for it.
     """
-    found: dict[str, Any] = {"two_sample_accuracy": None, "two_sample_minilm": None}
+    found: Findings = {"two_sample_accuracy": None, "two_sample_minilm": None}
     missing = {name: pip for name, pip in (("sklearn", PIP), (ENCODER, PIP_ENCODER)) if find_spec(name) is None}
     if missing:
         found["two_sample_missing"] = f"{', '.join(missing)}: {' && '.join(missing.values())}"

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any
 
 from dlm_control.eval.score.metrics import distinct
-from dlm_control.eval.score.statistics import interval
+from dlm_control.eval.score.statistics import figure
 from dlm_control.eval.score.teacher import Teacher, teacher_of_words, train_a_teacher
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.presets import preset
 from dlm_control.support.errors import ErrorCollector, UsageError, suggestion
+from dlm_control.support.records import Record, parse_record, record_text
 from dlm_control.support.validation import check_arguments
 from dlm_control.support.values import Above
 from dlm_control.support.yaml_file import read_yaml
@@ -64,6 +63,32 @@ class Ablation:
         return cls(**found)
 
 
+@dataclass(frozen=True)
+class Mark(Record):
+    """A line of `ablation.jsonl`: an arm at one of its marks.
+
+    Attributes:
+        arm: its name.
+        step: of the training.
+        cpu_s: seconds of training so far.
+        lm_score: of samples, nats per word.
+        low, high: 95 % bootstrap interval of the lm-score.
+        n: samples that have an lm-score.
+        distinct_3: share of trigrams of the samples that are new among them.
+        seed: of the training.
+    """
+
+    arm: str
+    step: int
+    cpu_s: float
+    lm_score: float
+    low: float
+    high: float
+    n: int
+    distinct_3: float
+    seed: int
+
+
 def run_ablation(
     ablation: Ablation, data: str, out: Path, runs: Path, only: list[str] | None = None, teacher: str | None = None
 ) -> None:
@@ -86,7 +111,7 @@ def run_ablation(
     problems.raise_if_any()
     out.mkdir(parents=True, exist_ok=True)
     results = out / "ablation.jsonl"
-    done = {json.loads(line)["arm"] for line in results.read_text().splitlines()} if results.is_file() else set()
+    done = {mark.arm for mark in read_marks(results)} if results.is_file() else set()
     judge = Teacher(teacher) if teacher else None
     for name in only or ablation.arms:
         if name in done:
@@ -99,9 +124,9 @@ def run_ablation(
         lines = []
         for mark in range(1, ablation.marks + 1):
             trainer.run(until=math.ceil(settings["steps"] * mark / ablation.marks))
-            lines.append(json.dumps({"arm": name, **_figures(trainer, judge, ablation)}, ensure_ascii=False))
+            lines.append(record_text(_mark(name, trainer, judge, ablation)))
         with open(results, "a", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
+            file.write("".join(lines))
     plot(results, out / "ablation.png")
 
 
@@ -117,18 +142,28 @@ def _judge_of(trainer: Trainer) -> Teacher:
     return Teacher(source)
 
 
-def _figures(trainer: Trainer, teacher: Teacher, ablation: Ablation) -> dict[str, Any]:
+def _mark(arm: str, trainer: Trainer, teacher: Teacher, ablation: Ablation) -> Mark:
     recipe: Any = trainer.recipe
     model: Any = copy.deepcopy(trainer.average)
     lm = LanguageModel(recipe.backbone(model, recipe.tokenizer))
     chosen = preset("default", **ablation.sampling)
     texts = [sample.text for sample in lm.generate(num_samples=ablation.samples, preset=chosen)]
     nll = [score for score in teacher.nats_per_word(texts) if not math.isnan(score)]
-    low, high = interval(nll)
-    return {
-        "step": trainer.step, "cpu_s": round(trainer.seconds, 1), "lm_score": round(fmean(nll), 4), "low": round(low, 4),
-        "high": round(high, 4), "n": len(nll), "distinct_3": round(distinct(texts, 3), 4), "seed": trainer.config.seed,
-    }  # fmt: skip
+    fluency = figure(nll)
+    return Mark(
+        arm, trainer.step, round(trainer.seconds, 1), fluency.mean, fluency.low, fluency.high, fluency.n,
+        round(distinct(texts, 3), 4), trainer.config.seed,
+    )  # fmt: skip
+
+
+def read_marks(results: Path) -> list[Mark]:
+    """The lines of `ablation.jsonl`.
+
+    Raises:
+        UsageError: a line is none of an ablation's; it is named.
+    """
+    lines = results.read_text(encoding="utf-8").splitlines()
+    return [parse_record(Mark, line, f"{results}:{number}") for number, line in enumerate(lines, start=1)]
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -150,13 +185,12 @@ def plot(results: Path, picture: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    arms: dict[str, list[dict[str, Any]]] = {}
-    for line in results.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        arms.setdefault(record["arm"], []).append(record)
-    figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
-    for number, (name, records) in enumerate(sorted(arms.items(), key=lambda arm: arm[1][-1]["lm_score"])):
-        minutes, scores = [r["cpu_s"] / 60 for r in records], [r["lm_score"] for r in records]
+    arms: dict[str, list[Mark]] = {}
+    for mark in read_marks(results):
+        arms.setdefault(mark.arm, []).append(mark)
+    drawing, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    for number, (name, marks) in enumerate(sorted(arms.items(), key=lambda arm: arm[1][-1].lm_score)):
+        minutes, scores = [mark.cpu_s / 60 for mark in marks], [mark.lm_score for mark in marks]
         axes.plot(
             minutes,
             scores,
@@ -167,4 +201,4 @@ def plot(results: Path, picture: Path) -> None:
     axes.set(xlabel="CPU minutes of training (one core)", ylabel="lm-score of samples, nat/word (lower is better)")
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes.grid(alpha=0.3)
-    figure.savefig(picture, dpi=120)
+    drawing.savefig(picture, dpi=120)

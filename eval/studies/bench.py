@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dlm_control.eval.records import Curves, Figure, Point, Scores, write_record
 from dlm_control.support.errors import UsageError
 
 bench = typer.Typer(help="Costs and curves, measured; each command writes bench-<name>.json and .svg.", no_args_is_help=True)
@@ -34,17 +35,17 @@ def length(out: _Out, model: _Model = "e2e", repeats: _Repeats = 5) -> None:
 
     lm = load(model)
     lengths = (8, 16, 24, 32, 40)
-    series: dict[str, list[dict[str, Any]]] = {}
+    series: dict[str, list[Point]] = {}
     for steps in (50, 20):
         points = []
         for words in lengths:
             write = partial(lm.generate, [Length(words)], 4, preset="single", steps=steps)
-            points.append({"x": words, "y": round(_median(write, repeats) / 4, 4)})
+            points.append(Point(words, round(_median(write, repeats) / 4, 4)))
         series[f"diffusion, {steps} steps"] = points
     series["autoregressive (the teacher), cached"] = [
-        {"x": words, "y": round(_median(partial(_autoregressive, words), repeats) / 4, 4)} for words in lengths
+        Point(words, round(_median(partial(_autoregressive, words), repeats) / 4, 4)) for words in lengths
     ]
-    ratio = series["diffusion, 50 steps"][-1]["y"] / series["autoregressive (the teacher), cached"][-1]["y"]
+    ratio = series["diffusion, 50 steps"][-1].y / series["autoregressive (the teacher), cached"][-1].y
     caption = (
         f"Four texts at a time, one candidate each. At {lengths[-1]} words, 50 steps take {ratio:.1f} times as long as the "
         "autoregressive LM."
@@ -67,11 +68,11 @@ def controls(out: _Out, model: _Model = "e2e", repeats: _Repeats = 5) -> None:
     tags = PartsOfSpeech("PROPN AUX DET ADJ NOUN", position=0)
     stages: list[Controller] = [Length(16), Keyword("riverside"), Semantic("food", "Japanese"), Span([0, 0, "NP"]), tags]
     names = ["length", "keyword", "semantic", "span", "pos"]
-    points: list[dict[str, Any]] = []
+    points: list[Point] = []
     for count in range(1, len(stages) + 1):
         seconds = _median(partial(lm.generate, stages[:count], 4), repeats) / 4
-        points.append({"x": count, "y": round(seconds, 4), "label": f"+ {names[count - 1]}"})
-    ratio = points[-1]["y"] / points[0]["y"]
+        points.append(Point(count, round(seconds, 4), f"+ {names[count - 1]}"))
+    ratio = points[-1].y / points[0].y
     caption = f"16 words, default preset, four texts at a time. Five cost {ratio:.2f} times one."
     _write(
         out,
@@ -188,8 +189,8 @@ def quality(
     }  # fmt: skip
     writers = {(name, value): generator("diffusion", asked, model, {name: value}) for name in varied for value in varied[name]}
     _folder(out)
-    curves: dict[str, dict[str, list[dict[str, Any]]]] = {"distinct_3": {}, "self_bleu": {}}
-    scores: dict[str, Any] | None = None
+    curves: dict[str, dict[str, list[Point]]] = {"distinct_3": {}, "self_bleu": {}}
+    scores: Scores | None = None
     for (name, value), writer in writers.items():
         scores = run_suite(asked, writer, data, runs / f"quality-{asked.name}-{name}-{value}", samples=4, limit=limit)
         if scores is None:  # another process of `accelerate launch` has them
@@ -198,20 +199,24 @@ def quality(
             series.setdefault(name, []).append(_flawed(scores, measure, "", f"{value}"))
     if scores is None:
         return
-    caption = f"{scores['targets']} targets × 4; the default preset but for the setting that varies."
+    caption = f"{scores.targets} targets × 4; the default preset but for the setting that varies."
     for measure, series in curves.items():
-        if "flaw_rate_human" in scores:
+        if "flaw_rate_human" in scores.figures:
             series["human text"] = [_flawed(scores, measure, "_human", "")]
         title = f"{asked.name}: flaws against diversity ({measure})"
         weights = {"weights": str(writer.provenance()["weights"])}
         _write(out, f"quality-{asked.name}-{measure}", title, caption, measure, "texts with a flaw, %", series, weights)
 
 
-def _flawed(scores: dict[str, Any], measure: str, side: str, label: str) -> dict[str, Any]:
+def _flawed(scores: Scores, measure: str, side: str, label: str) -> Point:
     """A point of diversity and flaw rate."""
-    flaws = scores[f"flaw_rate{side}"]
-    ends = [round(flaws[end] * 100, 2) for end in ("mean", "low", "high")]
-    return {"x": scores[f"{measure}{side}"], "y": ends[0], "label": label, "interval": ends[1:]}
+    return _percent(scores.numbers[f"{measure}{side}"], scores.figures[f"flaw_rate{side}"], label)
+
+
+def _percent(x: float, share: Figure, label: str, texts: int | None = None) -> Point:
+    """A point whose height is a share in %."""
+    y, low, high = (round(end * 100, 2) for end in (share.mean, share.low, share.high))
+    return Point(x, y, label, texts, [low, high])
 
 
 @bench.command()
@@ -237,9 +242,9 @@ def embeddings(out: _Out, model: _Model = "e2e", seed: int = 0) -> None:
         near = torch.cdist(table, table).fill_diagonal_(torch.inf).argmin(-1)
         agreement[name] = round(float((tags[plotted] == tags[plotted][near]).float().mean()), 4)
     places = TSNE(random_state=seed, init="pca", perplexity=30).fit_transform(learned.numpy())
-    series: dict[str, list[dict[str, Any]]] = {}
+    series: dict[str, list[Point]] = {}
     for (x, y), i in zip(places.tolist(), plotted, strict=True):
-        series.setdefault(UNIVERSAL[int(tags[i]) - 1], []).append({"x": round(x, 2), "y": round(y, 2)})
+        series.setdefault(UNIVERSAL[int(tags[i]) - 1], []).append(Point(round(x, 2), round(y, 2)))
     caption = (
         f"{len(plotted)} words by their commonest tag. The nearest neighbour has the same tag for {agreement['learned']:.0%} "
         f"of the learned embeddings and {agreement['random']:.0%} of random ones."
@@ -279,14 +284,13 @@ def _tradeoff(
         scores = run_suite(asked, writer, data, folder, samples=4, limit=limit)
         if scores is None:  # another process of `accelerate launch` has them
             continue
-        if "lm_score" not in scores:
-            raise UsageError(f"bench {name}: {scores['no_teacher']}")
-        y, x = scores[metric], scores["lm_score"]
-        points.append({"x": x["mean"], "y": round(y["mean"] * 100, 2), "label": label(changes), "texts": scores["texts"],
-                       "interval": [round(y["low"] * 100, 2), round(y["high"] * 100, 2)]})  # fmt: skip
+        if "lm_score" not in scores.figures:
+            raise UsageError(f"bench {name}: {scores.findings['no_teacher']}")
+        figures = scores.figures
+        points.append(_percent(figures["lm_score"].mean, figures[metric], label(changes), scores.texts))
     if scores is None:
         return
-    caption = f"{scores['targets']} targets × 4; the default preset otherwise; labels are {name}."
+    caption = f"{scores.targets} targets × 4; the default preset otherwise; labels are {name}."
     title = f"{asked.name}: success against fluency, by {name}"
     _write(
         out,
@@ -339,22 +343,20 @@ def _folder(out: Path) -> None:
 
 
 def _write(
-    out: Path, name: str, title: str, caption: str, x: str, y: str, series: dict[str, Any], figures: dict[str, Any],
+    out: Path, name: str, title: str, caption: str, x: str, y: str, series: dict[str, list[Point]], figures: dict[str, Any],
     joined: bool = True, log: bool = False,
 ) -> None:  # fmt: skip
     import torch
 
     from dlm_control.eval.report.plots import draw, svg
-    from dlm_control.eval.run.log import write_json
     from dlm_control.tasks.run import write_whole
 
     _folder(out)
-    content = {
-        "title": title, "caption": caption, "command": " ".join(["dlm", *sys.argv[1:]]), **figures, "x": x, "y": y,
-        "joined": joined,
-        "log": log, "threads": torch.get_num_threads(), "series": series,
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
-    }  # fmt: skip
-    write_json(out / f"bench-{name}.json", content)
-    write_whole({out / f"bench-{name}.svg": svg(lambda axes: draw(axes, content))})
+    curves = Curves(
+        title=title, caption=caption, command=" ".join(["dlm", *sys.argv[1:]]), figures=figures, x=x, y=y, joined=joined,
+        log=log, threads=torch.get_num_threads(), series=series,
+        versions={"torch": torch.__version__, "python": platform.python_version()},
+    )  # fmt: skip
+    write_record(out / f"bench-{name}.json", curves)
+    write_whole({out / f"bench-{name}.svg": svg(lambda axes: draw(axes, curves))})
     typer.echo(f"{out / f'bench-{name}.json'}: {caption}")

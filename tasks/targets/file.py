@@ -5,26 +5,46 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dlm_control.control.registry import parameters
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr
+from dlm_control.support.records import Record, record_text
+from dlm_control.support.validation import check_arguments
 from dlm_control.tasks.controls import read_control
 from dlm_control.tasks.run import write_whole
 from dlm_control.tasks.targets.corpora import lines_of
 from dlm_control.tasks.targets.from_text import satisfied
 from dlm_control.tasks.targets.target import WORDS, Guides, Target, expected_of
 
-KEYS = ("name", "controls", "reference", "tree", "group")
+
+@dataclass(frozen=True, kw_only=True)
+class TargetLine(Record):
+    """A line of a file of targets.
+
+    Attributes:
+        name: unique in the file; by default the line's number.
+        controls: each as an entry of a spec's `controls`.
+        reference: a text that obeys them.
+        tree: the text's tree with tags, in brackets; metrics of trees compare with it.
+        group: targets of one group are also scored by themselves.
+    """
+
+    name: str | None = None
+    controls: list[Any]
+    reference: str | None = None
+    tree: str | None = None
+    group: str | None = None
 
 
 def read_targets(path: Path, guides: Guides) -> Iterator[Target]:
     """The targets of a file.
 
     Args:
-        path: JSON lines of KEYS; `controls` as a spec's, `reference` a text that obeys them, `tree` its tree with tags.
+        path: JSON lines, each a `TargetLine`.
         guides: for controls that do not name one.
 
     Raises:
@@ -58,10 +78,9 @@ def make_targets(corpus: Path, kinds: Sequence[str], out: Path, count: int, seed
     lines = []
     for number, target in enumerate(made, start=1):
         controls = [{kind: _arguments(control)} for kind, control in zip(kinds, target.controls, strict=True)]
-        line = {"name": f"{'+'.join(kinds)} {number}", "controls": controls, "reference": target.reference}
-        if "tree" in target.expected:
-            line["tree"] = " ".join(str(target.expected["tree"]).split())
-        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+        tree = " ".join(str(target.expected["tree"]).split()) if "tree" in target.expected else None
+        line = TargetLine(name=f"{'+'.join(kinds)} {number}", controls=controls, reference=target.reference, tree=tree)
+        lines.append(record_text(line))
     write_whole({out: "".join(lines)})
     return len(made)
 
@@ -79,21 +98,25 @@ def _target(line: str, place: str, guides: Guides, problems: ErrorCollector) -> 
     except json.JSONDecodeError as error:
         problems.add(place, f"not JSON: {error}")
         return None
-    if not isinstance(given, dict) or not isinstance(given.get("controls"), list):
+    if not isinstance(given, dict):
         problems.add(place, f"expected a JSON object with `controls`, got {short_repr(line)}; is it a file of another format?")
         return None
-    for key in given.keys() - set(KEYS):
-        problems.add(f"{place}.{key}", f"unknown key; there are: {', '.join(KEYS)}")
+    found = check_arguments(problems, place, TargetLine, given)
     guided = {"semantic": {"guide": guides.semantic}, **{kind: {"guide": guides.structure} for kind in ("pos", "tree", "span")}}
-    entries = [read_control(entry, f"{place}.controls[{i}]", problems, guided) for i, entry in enumerate(given["controls"])]
+    entries = [
+        read_control(entry, f"{place}.controls[{i}]", problems, guided) for i, entry in enumerate(found.get("controls", ()))
+    ]
     controls = [entry.control for entry in entries if entry is not None]
     tree = None
-    if given.get("tree"):
+    if found.get("tree"):
         from dlm_control.controllers.linguistics.trees import read_tree
 
         try:
-            tree = read_tree(given["tree"])
+            tree = read_tree(found["tree"])
         except UsageError as error:
             problems.extend(f"{place}.tree", error)
-    name = str(given.get("name") or re.sub(r"\D", "", place))
-    return Target(name, controls, expected_of(controls, tree), given.get("reference"), group=str(given.get("group", "")))
+    if "controls" not in found:
+        return None
+    given = TargetLine(**found)
+    name = given.name or re.sub(r"\D", "", place)
+    return Target(name, controls, expected_of(controls, tree), given.reference, group=given.group or "")

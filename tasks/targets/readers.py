@@ -22,7 +22,7 @@ from dlm_control.support.errors import UsageError
 from dlm_control.tasks.targets.corpora import json_object, of_2022, records, refs
 from dlm_control.tasks.targets.file import read_targets
 from dlm_control.tasks.targets.from_text import KINDS, satisfied
-from dlm_control.tasks.targets.target import Guides, Target, expected_of
+from dlm_control.tasks.targets.target import Expected, Guides, Target, expected_of
 from dlm_control.text.words import join_words, split_words
 
 _PRICES = {"more than £ 30": "more than £30", "less than £ 20": "less than £20", "£ 20 - 25": "£20-25"}
@@ -119,7 +119,7 @@ def tags_and_attributes(data: Path, guides: Guides, file: str) -> Iterator[Targe
         name, value = _attribute(record["attr"])
         semantic = Semantic(name, _PRICES.get(value, value), guide=guides.semantic)
         controls = [semantic, PartsOfSpeech(tags, guide=guides.structure)]
-        expected = {"tags": tuple(tags), "value": value, "fields": semantic.fields}
+        expected: Expected = {"tags": tuple(tags), "value": value, "fields": semantic.fields}
         yield Target(f"pair {number}", controls, expected, join_words(words))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from dlm_control.control.controller import Controller
 from dlm_control.control.registry import parameters
@@ -19,6 +19,9 @@ from dlm_control.controllers.span import Span
 from dlm_control.controllers.tree import SyntaxTree
 from dlm_control.text.words import split_words
 
+if TYPE_CHECKING:
+    from nltk import Tree
+
 
 class Guides(NamedTuple):
     """Which guide the controls of a target are steered by, by kind of control; see the controls' `guide`."""
@@ -31,6 +34,28 @@ WORDS = Guides()
 NOISE_AWARE = Guides("classifier", "x_t")  # those that the 2022 update needs
 
 
+class Expected(TypedDict, total=False):
+    """What metrics compare a text with, by kind; only what a target asks for is there.
+
+    Attributes:
+        value: the words of the one field's value, parted by spaces.
+        fields: the value of each field.
+        words: how many.
+        given: words before and after a gap.
+        tags: universal tags, one a word.
+        tree: the tree of the whole text, tags included.
+        spans: constituents, each its first and last word and its label.
+    """
+
+    value: str
+    fields: Mapping[str, str]
+    words: int
+    given: tuple[Sequence[str], Sequence[str]]
+    tags: tuple[str, ...]
+    tree: Tree
+    spans: Sequence[Sequence[Any]]
+
+
 @dataclass(frozen=True)
 class Target:
     """One item of a suite.
@@ -38,8 +63,7 @@ class Target:
     Attributes:
         name: unique in its suite.
         controls: what is asked of the model.
-        expected: what the suite's metrics compare a text with, by kind: `value`, `fields`, `words`, `given`, `tags`,
-            `tree`, `spans`.
+        expected: what the suite's metrics compare a text with.
         reference: the human text that the target was made from, or None.
         references: other human texts that would do, where there are.
         group: targets of one group are also scored by themselves.
@@ -47,7 +71,7 @@ class Target:
 
     name: str
     controls: Sequence[Controller | Control] = ()
-    expected: dict[str, Any] = field(default_factory=dict)
+    expected: Expected = field(default_factory=Expected)
     reference: str | None = None
     references: tuple[str, ...] = ()
     group: str = ""
@@ -69,14 +93,14 @@ def _asked(given: Controller | Control) -> tuple[Any, ...]:
     return type(control).__name__, use, sorted((key, str(value)) for key, value in vars(control).items() if key in plain)
 
 
-def expected_of(controls: Sequence[Controller | Control], tree: Any = None) -> dict[str, Any]:
+def expected_of(controls: Sequence[Controller | Control], tree: Tree | None = None) -> Expected:
     """What metrics compare a text with, read off the controls.
 
     Args:
         controls: of a target.
         tree: the whole tree, tags included, where a tree is wanted: they say which words are punctuation.
     """
-    expected: dict[str, Any] = {}
+    expected: Expected = {}
     for each in controls:
         control = each.controller if isinstance(each, Control) else each
         match control:
