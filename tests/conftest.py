@@ -51,7 +51,7 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run_manifest(**changes: Any) -> Manifest:
     """How the figures of some run came about."""
-    given = {
+    given: dict[str, Any] = {
         "suite": "s", "suite_version": 1, "suite_digest": "d", "targets": 2, "samples_per_target": 1, "seed": 0,
         "generator": "diffusion", "commit": None, "versions": {}, "weights": "abc", "command": "dlm eval s", "wall_s": 3.0,
         "cpu_s": 3.0,

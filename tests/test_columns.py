@@ -72,7 +72,7 @@ def test_scale_and_conflicts_are_those_of_the_whole_table(how: tuple[str, str]) 
     (a, state), (b, _) = (pushed(words, each) for words, each in zip(((2, 7), (7, 5)), how, strict=True))
     b = b.times(-torch.ones(3))
     wholes = [Columns(push.added_to(torch.zeros(3, 4, VOCAB))) for push in (a, b)]
-    torch.testing.assert_close(covariance(a, b, state.probs), covariance(*wholes, state.probs))
+    torch.testing.assert_close(covariance(a, b, state.probs), covariance(wholes[0], wholes[1], state.probs))
     for push, whole in zip(without_conflict([a, b], state.probs), without_conflict(wholes, state.probs), strict=True):
         torch.testing.assert_close(after(push, state), after(whole, state))
     for push, whole in zip((a, b), wholes, strict=True):

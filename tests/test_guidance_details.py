@@ -7,17 +7,18 @@ from test_guidance import Energy, Given, Moments, bowl, control, exact_lm, laten
 from torch import Tensor
 
 from dlm_control import LanguageModel, Plan, State
+from dlm_control.control.columns import Columns, covariance
 from dlm_control.diffusion.backbone import Latents, Prediction
-from dlm_control.sampling.guidance import Group, PaperGuidance, inner, without_conflict
+from dlm_control.sampling.guidance import Group, PaperGuidance, without_conflict
 
 
 def test_weak_pushes_are_projected_like_strong_ones() -> None:
     generator = torch.Generator().manual_seed(0)
     probs = torch.randn(4, 5, 6, generator=generator).softmax(-1)
     a, b = 1e-3 * torch.randn(2, 4, 5, 6, generator=generator)
-    first, _ = without_conflict([a, b - 2 * a], probs)
-    centred = (b - 2 * a) - (probs * (b - 2 * a)).sum(-1, keepdim=True)
-    torch.testing.assert_close(inner(first, centred, probs), torch.zeros(4), atol=1e-9, rtol=0)
+    against = Columns(b - 2 * a)
+    first, _ = without_conflict([Columns(a), against], probs)
+    torch.testing.assert_close(covariance(first, against, probs), torch.zeros(4), atol=1e-9, rtol=0)
 
 
 def test_the_2022_update_has_its_defaults_and_asks_no_network_for_energies_of_x_t(exact_lm: LanguageModel) -> None:  # noqa: F811

@@ -379,7 +379,8 @@ def test_a_preset_s_name_stands_for_values_that_suit_the_kind(lm: LanguageModel,
         chosen = preset(name, lm.backbone.kind)
         check_kind(chosen, lm.backbone.kind, lm.backbone.settings)
         assert chosen.interval == (0.0, 1.0)
-    for settings, first in (({}, 1.0), ({"interval": (0.0, 0.95)}, 0.75)):
+    cases: list[tuple[dict[str, Any], float]] = [({}, 1.0), ({"interval": (0.0, 0.95)}, 0.75)]
+    for settings, first in cases:
         trace = Trace()
         lm.generate([Keyword("Thai")], trace=trace, steps=4, candidates=1, **settings)
         assert trace.moments[0].t == first

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import run_manifest
 from test_harness import Echo
 
 from dlm_control import UsageError
@@ -30,7 +31,14 @@ def test_controls_of_one_kind_are_told_apart() -> None:
     assert METRICS["phrase_match"]("The pub is cheap.", target) == 0
     both = Target("x", [Keyword("riverside"), Keyword("cheap")], group="two")
     written = scoring.Written(both, ["The pub is cheap."], [1.0], [Flaws(False, True, False)])
-    means = {"keyword#1": 0, "keyword#2": 1, "min_score": 0, "all_satisfied": 0, "lm_score": 1, "flaw_rate": 1}
+    means: dict[str, float] = {
+        "keyword#1": 0,
+        "keyword#2": 1,
+        "min_score": 0,
+        "all_satisfied": 0,
+        "lm_score": 1,
+        "flaw_rate": 1,
+    }
     assert scoring._groups([written])["two"] == Group(1, means)
 
 
@@ -102,8 +110,8 @@ def test_the_human_ceiling_is_that_of_dev_sentences_that_mean_at_least_what_is_a
     )
     scores = run_suite(read_suite(str(tmp_path / "mine.yaml")), Echo(), tmp_path, tmp_path / "out")
     assert scores is not None
-    assert (scores["substring_human"]["mean"], scores["substring_human"]["n"]) == (0.5, 1)
-    assert scores["slot_accuracy_human"]["mean"] == 1
+    assert (scores.figures["substring_human"].mean, scores.figures["substring_human"].n) == (0.5, 1)
+    assert scores.figures["slot_accuracy_human"].mean == 1
 
 
 CHOSEN = dict.fromkeys(("tag_match", "spans_exact", "phrase_match", "exact_length"), "texts were chosen by this judge")
@@ -130,4 +138,4 @@ def test_a_judge_that_shares_labels_with_what_steered_is_named(plan: dict[str, A
         "exact_length": "a count of words", "slot_accuracy": "patterns of eval.slots", "template_match": "the words themselves",
     }  # fmt: skip
     expected = {name: f"{judge}; {warnings[name]}" if name in warnings else judge for name, judge in judges.items()}
-    assert find_scorer_overlap(list(judges), plan) == expected
+    assert find_scorer_overlap(list(judges), run_manifest(**plan)) == expected

@@ -29,7 +29,7 @@ def lm() -> LanguageModel:
 @pytest.mark.parametrize("kind", STRUCTURES)
 def test_a_structure_steers(kind: str, lm: LanguageModel) -> None:
     def obedience(weight: float) -> float:
-        controls = [Length(WORDS), Control(kind, STRUCTURES[kind], weight)]
+        controls: list[Controller | Control] = [Length(WORDS), Control(kind, STRUCTURES[kind], weight)]
         samples = lm.generate(controls, TEXTS, seed=0, steps=8, candidates=1)
         assert all(len(sample.words) == WORDS for sample in samples)
         return fmean(sample.checks[kind].score for sample in samples)

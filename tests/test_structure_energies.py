@@ -141,8 +141,9 @@ def test_a_noise_aware_taggers_energy_is_minus_the_log_probability_of_every_labe
 
     def expected(x: Tensor, levels: Tensor) -> Tensor:
         reading = guide(x, lm.backbone.log_snr(levels))
-        of_tags = sum(getattr(reading, tagset)[:, place, tag] for place, (tagset, tag) in tags.items())
-        return -(of_tags + sum(reading.chart[:, first, last, label] for (first, last), label in chart.items()))
+        of_tags: Tensor = sum(getattr(reading, tagset)[:, place, tag] for place, (tagset, tag) in tags.items())
+        of_chart: Tensor = sum(reading.chart[:, first, last, label] for (first, last), label in chart.items())
+        return -(of_tags + of_chart)
 
     by_space = {"x_t": expected(state.x_t, state.t), "x0": expected(state.x0, torch.full((2,), CLEAN))}
     for space, energy in by_space.items():

@@ -95,16 +95,13 @@ def pooling(out: _Out, model: _Model = "e2e", repeats: _Repeats = 3, samples: _S
     lm = load(model)
     found = measure(lm, repeats, samples)
     series = {
-        way: [
-            {"x": x, "y": round(1 / each["cpu_seconds_a_text"][way], 2), "label": name}
-            for x, (name, each) in enumerate(found.items())
-        ]
+        way: [Point(x, round(1 / each["cpu_seconds_a_text"][way], 2), name) for x, (name, each) in enumerate(found.items())]
         for way in ("alone", "together")
     }
     gains = " and ".join(f"{each['gain']:.2f} times as many where targets have {name}" for name, each in found.items())
-    told = f"Sixteen targets, default preset. Together they give {gains}."
+    caption = f"Sixteen targets, default preset. Together they give {gains}."
     figures = {"weights": lm.weights_digest, "found": found}
-    _write(out, "pooling", "Sharing network calls", told, "", "texts a CPU second", series, figures, joined=False)
+    _write(out, "pooling", "Sharing network calls", caption, "", "texts a CPU second", series, figures, joined=False)
 
 
 @bench.command()
@@ -119,17 +116,19 @@ def scale(
     found = measure(repeats=repeats, seed=seed)
     series = {
         f"{each['kind']}, {each['words']:,} words, {each['positions']} positions": [
-            {"x": x, "y": point["guidance_in_calls"], "label": point["controls"]} for x, point in enumerate(each["steps"])
+            Point(x, point["guidance_in_calls"], point["controls"]) for x, point in enumerate(each["steps"])
         ]
         for each in found
     }
-    most = max(points[2]["y"] for points in series.values())
-    tags = max(points[3]["y"] for points in series.values())
-    told = (
+    most = max(points[2].y for points in series.values())
+    tags = max(points[3].y for points in series.values())
+    caption = (
         f"Two texts at a time. Keyword, length and infill together cost at most {most:.2f} network calls a step; with tags, "
         f"which speak of every word, in place of infill, {tags:.2f}."
     )
-    _write(out, "scale", "Cost of guidance", told, "sets of controls", "network calls", series, {"seed": seed, "found": found})
+    _write(
+        out, "scale", "Cost of guidance", caption, "sets of controls", "network calls", series, {"seed": seed, "found": found}
+    )
 
 
 @bench.command()
