@@ -229,3 +229,18 @@ def test_results_name_the_weights_and_settings_that_made_them(
     made = maker(SUITE, str(folder), **settings).provenance()
     assert made["model"] == "ar-lm" and made["settings"] == settings and made["weights"].keys() == {"ar-lm", *beside}
     assert made["weights"]["ar-lm"] == file_digest(folder / "ar-lm" / "model.safetensors")
+
+
+@pytest.mark.parametrize("maker", [Unconditional, Reject, Finetuned, Experts, Fudge])
+def test_another_seed_writes_other_texts(maker: type[Baseline], folder: Path) -> None:
+    settings = {"draws": 2} if maker is Reject else {}
+    target = Target("toy", [Length(2)] if maker is Finetuned else CONTROLS)
+    found = [
+        [output.text for output in maker(SUITE, str(folder), **settings).texts(target, range(8), seed)] for seed in (0, 1, 0)
+    ]
+    assert found[0] == found[2] != found[1] and len(set(found[0])) > 1
+
+
+def test_every_draw_has_random_numbers_of_its_own() -> None:
+    numbers = {float(torch.rand((), generator=each)) for seed in (0, 1) for each in generators(seed, [0, 1], 2)}
+    assert len(numbers) == 2 * 2 * 2

@@ -259,3 +259,21 @@ def test_eight_demands_are_merged_at_once() -> None:
     made = Layouts(plans, tokenizer, [0] * 96, 60)
     assert time.process_time() - begun < 5
     assert all(layout.seq_len > 24 for layout in draws(made, 20))
+
+
+def test_draws_use_the_given_generator_alone() -> None:
+    made = layouts(Plan(template=(Gap(), A, Gap())))
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append([(layout.words, layout.allowed.tolist()) for layout in draws(made, 8)])
+    assert found[0] == found[1]
+
+
+def test_gap_choices_leave_places_to_other_controls() -> None:
+    """Of three words the first must be another one, so that the template's stands second or third, as often."""
+    made = layouts(Plan(template=(Gap(), A, Gap())), Plan(at={0: frozenset({B})}, min_words=3, max_words=3))
+    only_a = torch.zeros(len(TOKENIZER), dtype=torch.bool)
+    only_a[A] = True
+    places = Counter(i for layout in draws(made, 300) for i in range(3) if torch.equal(layout.allowed[i], only_a))
+    assert set(places) == {1, 2} and abs(places[1] - places[2]) < 80

@@ -12,15 +12,17 @@ from test_harness import Echo
 from dlm_control import UsageError
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
+from dlm_control.controllers.linguistics.taggers import tools
+from dlm_control.controllers.linguistics.trees import read_tree
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.eval.records import Group
 from dlm_control.eval.run.harness import run_suite
 from dlm_control.eval.score import scoring
 from dlm_control.eval.score.flaws import Flaws
 from dlm_control.eval.score.judges import check_judges
-from dlm_control.eval.score.metrics import METRICS, self_bleu
+from dlm_control.eval.score.metrics import METRICS, check_metrics, self_bleu
 from dlm_control.eval.score.overlap import overlap
-from dlm_control.eval.score.scorer_overlap import find_scorer_overlap
+from dlm_control.eval.score.scorer_overlap import find_scorer_overlap, scorers
 from dlm_control.eval.score.slots import is_realised
 from dlm_control.tasks.suite import read_suite
 from dlm_control.tasks.targets.target import Target
@@ -137,5 +139,36 @@ def test_a_judge_that_shares_labels_with_what_steered_is_named(plan: dict[str, A
         "tag_match": "spaCy en_core_web_sm", "spans_exact": "benepar-treebank", "phrase_match": "the control's own wordings",
         "exact_length": "a count of words", "slot_accuracy": "patterns of eval.slots", "template_match": "the words themselves",
     }  # fmt: skip
+    assert find_scorer_overlap(["lm_score"], run_manifest(**plan)) == {"lm_score": "lm_score"}  # no judge of a control
     expected = {name: f"{judge}; {warnings[name]}" if name in warnings else judge for name, judge in judges.items()}
     assert find_scorer_overlap(list(judges), run_manifest(**plan)) == expected
+
+
+def test_lengths_may_differ_by_two_either_way() -> None:
+    target = Target("x", expected={"words": 4})
+    found = [METRICS["length_within_2"](" ".join("a" * words), target) for words in range(1, 8)]
+    assert found == [0, 1, 1, 1, 1, 1, 0]
+
+
+def test_one_given_word_is_all_there_is_to_keep() -> None:
+    target = Target("x", expected={"given": (["Near"], [])})
+    assert (METRICS["template_match"]("Near it.", target), METRICS["template_match"]("It is.", target)) == (1, 0)
+
+
+def test_each_label_of_a_unary_chain_is_a_bracket() -> None:
+    """Of the five brackets S, NP, VP, S and ADJP that are asked for, the text's tree has its four: all but the inner S."""
+    chain = read_tree("(S (NP (DT a) (NN b)) (VP (VBZ c) (S (ADJP (JJ d)))) (. .))")
+    assert METRICS["bracket_f1"]("The pub is cheap.", Target("x", expected={"tree": chain})) == pytest.approx(2 * 4 / (5 + 4))
+
+
+def test_metrics_without_anything_to_compare_with_are_told_with_a_target() -> None:
+    targets = [Target("long", expected={"words": 4}), Target("none")]
+    told = "exact_length compares texts with a target's words, and 1 of 2 targets have none, such as 'none'"
+    with pytest.raises(UsageError, match=told):
+        check_metrics("mine", ["exact_length"], targets)
+
+
+def test_results_name_the_tools_that_judged_and_no_others() -> None:
+    assert scorers(None, ["slot_accuracy", "exact_length"]) == {}
+    assert scorers(None, ["tags_strict"]).keys() == {"tags"} and scorers(None, ["spans_exact"]).keys() == {"trees"}
+    assert scorers(None, ["tag_match", "tree_strict"]) == tools("tags", "trees")
