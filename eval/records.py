@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dlm_control.support.files import write_whole
 from dlm_control.support.records import REST, Record, record_text
-from dlm_control.tasks.run import write_whole
 
 
 @dataclass(frozen=True)

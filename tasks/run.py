@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.sample import Sample
 from dlm_control.sampling.trace import Trace
 from dlm_control.support.errors import UsageError
+from dlm_control.support.files import temporary_of, write_whole
 from dlm_control.tasks.preflight import preflight
 from dlm_control.tasks.spec import Spec
 
@@ -80,38 +80,12 @@ def writable(out: str | Path, force: bool, option: str = "--out") -> Path:
                 raise UsageError(f"{option} {out}: {each} is {kind}; give the name of a file")
         if file.exists() and not force:
             raise UsageError(f"{option} {out}: exists; --force replaces it")
-        trial = _temporary(_beside(file))  # the longest name
+        trial = temporary_of(_beside(file))  # the longest name
         trial.touch(exist_ok=False)
         trial.unlink()
     except OSError as error:
         raise UsageError(f"{option} {out}: cannot be written: {error.strerror}") from None
     return file
-
-
-def write_whole(texts: dict[Path, str]) -> None:
-    """Write files so that each is there whole or not at all: beside their places first, moved there when all are on the disk.
-
-    Raises:
-        UsageError: one cannot be written; none is then.
-    """
-    try:
-        for file, text in texts.items():
-            with open(_temporary(file), "w", encoding="utf-8") as temporary:
-                temporary.write(text)
-                temporary.flush()
-                os.fsync(temporary.fileno())
-        for file in texts:
-            os.replace(_temporary(file), file)
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be written: {error.strerror}; nothing was kept") from None
-    finally:
-        for each in texts:
-            with contextlib.suppress(OSError):  # a place that cannot be written to holds none
-                _temporary(each).unlink(missing_ok=True)
-
-
-def _temporary(file: Path) -> Path:
-    return file.with_name(f".{file.name}.{os.getpid()}.new")
 
 
 def _beside(file: Path) -> Path:

@@ -72,7 +72,7 @@ def test_ls_shows_parameters_defaults_origin_and_purpose() -> None:
 
 def test_ls_shows_presets_and_samplers() -> None:
     output = dlm("ls").stdout
-    assert "fast     steps=20, candidates=1; the rest as in default" in output
+    assert "fast     for gaussian models  steps=20, candidates=1; the rest as in default of gaussian models" in output
     assert "dpmpp-2m      deterministic, order 2" in output
 
 

@@ -20,7 +20,7 @@ from dlm_control.eval.run.generator import Generator, Output
 from dlm_control.eval.run.harness import run_suite
 from dlm_control.eval.run.log import RunLog
 from dlm_control.eval.score.scoring import score_run
-from dlm_control.tasks.run import write_whole
+from dlm_control.support.files import write_whole
 from dlm_control.tasks.suite import Suite, read_suite
 from dlm_control.tasks.targets.target import Target
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, TypeVar
 
 from dlm_control.support.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MOST_STATES = 4000
 State = TypeVar("State", bound=Hashable)
@@ -111,6 +112,8 @@ class Automaton:
     def minimised(self) -> Automaton:
         """The smallest automaton of the same texts (Moore 1956), its states in the order in which a search from the start
         meets them: the same automaton however it was made."""
+        import numpy as np
+
         block = self.accepting.astype(np.int32)
         blocks = len(set(block.tolist()))
         while True:
@@ -154,4 +157,6 @@ def explored(start: State, after: Callable[[State], Sequence[State]], accepts: C
                 number[reached] = len(order)
                 order.append(reached)
         steps.append([number[reached] for reached in row])
+    import numpy as np
+
     return Automaton(np.array(steps, dtype=np.int32), np.array([accepts(state) for state in order]))

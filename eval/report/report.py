@@ -13,8 +13,9 @@ from dlm_control.eval.report.paper_results import METRIC, TABLE_2, TABLE_4
 from dlm_control.eval.report.plots import picture
 from dlm_control.eval.score.scoring import SCORING
 from dlm_control.support.errors import UsageError
+from dlm_control.support.files import write_whole
 from dlm_control.support.records import parse_record, read_record, record_text
-from dlm_control.tasks.run import writable, write_whole
+from dlm_control.tasks.run import writable
 from dlm_control.tasks.targets.corpora import lines_of
 
 # figures that are shares

@@ -22,9 +22,9 @@ from dlm_control.eval.score.scorer_overlap import find_scorer_overlap, scorers
 from dlm_control.eval.score.statistics import figure
 from dlm_control.eval.score.teacher import Teacher, teacher_of, train_a_teacher
 from dlm_control.support.errors import UsageError
+from dlm_control.support.files import write_whole
 from dlm_control.support.hub import model_folder
 from dlm_control.support.records import read_record, record_text
-from dlm_control.tasks.run import write_whole
 from dlm_control.tasks.suite import Suite, read_suite
 from dlm_control.tasks.targets.corpora import refs, rows
 from dlm_control.tasks.targets.target import Target, digest_of

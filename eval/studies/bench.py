@@ -348,7 +348,7 @@ def _write(
     import torch
 
     from dlm_control.eval.report.plots import draw, svg
-    from dlm_control.tasks.run import write_whole
+    from dlm_control.support.files import write_whole
 
     _folder(out)
     curves = Curves(

@@ -20,11 +20,12 @@ from dlm_control.eval.score.teacher import Teacher, teacher_of, train_a_teacher
 from dlm_control.pipeline import LanguageModel, load
 from dlm_control.sampling.presets import LEAST_FOR_MBR, preset
 from dlm_control.support.errors import ErrorCollector, UsageError
+from dlm_control.support.files import write_whole
 from dlm_control.support.hub import model_folder
 from dlm_control.support.progress import progress
 from dlm_control.support.values import Fits, MisfitError, fitted
 from dlm_control.support.yaml_file import read_yaml
-from dlm_control.tasks.run import writable, write_whole
+from dlm_control.tasks.run import writable
 from dlm_control.tasks.suite import read_suites
 from dlm_control.tasks.targets.target import Target
 

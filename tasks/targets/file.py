@@ -12,10 +12,10 @@ from typing import Any
 
 from dlm_control.control.registry import parameters
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr
+from dlm_control.support.files import write_whole
 from dlm_control.support.records import Record, record_text
 from dlm_control.support.validation import check_arguments
 from dlm_control.tasks.controls import read_control
-from dlm_control.tasks.run import write_whole
 from dlm_control.tasks.targets.corpora import lines_of
 from dlm_control.tasks.targets.from_text import satisfied
 from dlm_control.tasks.targets.target import WORDS, Guides, Target, expected_of
