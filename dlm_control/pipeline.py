@@ -16,7 +16,6 @@ from dlm_control.support.errors import UsageError
 from dlm_control.support.progress import progress
 from dlm_control.support.validation import checked_call_of
 from dlm_control.support.values import Above, AtLeast, Seed
-from dlm_control.text.tokenizer import WordTokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -28,31 +27,11 @@ class LanguageModel:
     """A frozen diffusion language model, of whatever kind.
 
     Attributes:
-        backbone: what guidance and controls know of it.
+        backbone: what guidance and controls know of it: its tokenizer, where it was loaded from, and the digest of its weights.
     """
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
-
-    @property
-    def tokenizer(self) -> WordTokenizer:
-        """Its words."""
-        return self.backbone.tokenizer
-
-    @property
-    def source(self) -> str:
-        """What it was loaded from."""
-        return self.backbone.source
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of vocabulary and embedding table: a guide fits the models that share it."""
-        return self.backbone.fingerprint
-
-    @property
-    def weights_digest(self) -> str:
-        """Hash of all weights, as they were loaded."""
-        return self.backbone.weights_digest
 
     def to(self, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Self:
         """Move the network to a device, and its weights to a dtype (float32, bfloat16, float16); guides follow.

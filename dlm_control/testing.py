@@ -86,7 +86,14 @@ def check_controller(
 
 @dataclass(frozen=True)
 class Case:
-    """What the rules look at."""
+    """What the rules look at.
+
+    Attributes:
+        controller: the one that is tested.
+        satisfying, violating: texts that its check must pass, and texts that it must fail.
+        faulty: calls that make it with a mistake, each of which must raise a UsageError.
+        lm: a model that it steers.
+    """
 
     controller: Controller
     satisfying: tuple[str, ...]
@@ -111,7 +118,7 @@ class Case:
 
     def layouts(self, *plans: tuple[str, Plan]) -> Layouts:
         """What plans leave open."""
-        return Layouts(plans, self.lm.tokenizer, self.lm.backbone.length_counts, self.lm.backbone.max_seq_len)
+        return Layouts(plans, self.lm.backbone.tokenizer, self.lm.backbone.length_counts, self.lm.backbone.max_seq_len)
 
     @cached_property
     def states(self) -> list[State]:
@@ -145,7 +152,7 @@ class Case:
 
     def text_state(self, text: str) -> State:
         """The state of a finished text."""
-        lm, tokenizer = self.lm.backbone, self.lm.tokenizer
+        lm, tokenizer = self.lm.backbone, self.lm.backbone.tokenizer
         ids = list(lm.ids(text, "text"))
         seq_len = seq_len_of(len(ids), lm.max_seq_len)
         row = [*ids, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * seq_len][:seq_len]

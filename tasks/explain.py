@@ -25,8 +25,12 @@ class Row:
     """One control at one noise level, mean over items.
 
     Attributes:
-        t: noise level; control: its name.
-        energy: nats; share: of the update; words_changed: positions; cosine: mean with the other controls, NaN where none push.
+        t: noise level in [0, 1].
+        control: its name.
+        energy: −log p(control | state), nats, before the push.
+        share: of the control's push in the lengths of all pushes, in [0, 1].
+        words_changed: positions whose likeliest word its push alone changes.
+        cosine: mean over the pushes of the other controls, in [−1, 1]; NaN where no other control pushes.
     """
 
     t: float

@@ -45,7 +45,7 @@ def preflight(spec: Spec, lm: LanguageModel, problems: ErrorCollector | None = N
                 problems.add(f"{place} ({control.name})", str(fault))
     if len(plans) == len(steering):
         try:
-            Layouts(plans, lm.tokenizer, lm.backbone.length_counts, lm.backbone.max_seq_len)
+            Layouts(plans, lm.backbone.tokenizer, lm.backbone.length_counts, lm.backbone.max_seq_len)
         except UsageError as error:
             for fault in error.issues:
                 problems.add("controls", f"no text can obey them: {fault}")

@@ -104,7 +104,7 @@ def _manifest(spec: Spec, lm: LanguageModel, samples: Sequence[Sample], lines: s
         "failed": sum(sample.error is not None for sample in samples),
         "seconds": round(seconds, 2),
         "model": {
-            "source": lm.source, "fingerprint": lm.fingerprint, "weights": lm.weights_digest,
+            "source": lm.backbone.source, "fingerprint": lm.backbone.fingerprint, "weights": lm.backbone.weights_digest,
             "device": str(lm.backbone.device), "dtype": str(lm.backbone.dtype).removeprefix("torch."),
         },
         "versions": {

@@ -77,7 +77,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     lm = _tiny()
     lm.backbone.model.save_pretrained(folder)
-    lm.tokenizer.save_pretrained(folder)
+    lm.backbone.tokenizer.save_pretrained(folder)
     return folder
 
 

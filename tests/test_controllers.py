@@ -59,7 +59,7 @@ def test_energy_agrees_with_finite_differences(control: Controller, tiny_lm: Lan
 
 def test_keyword_energy_is_the_probability_of_the_word_somewhere(tiny_lm: LanguageModel) -> None:
     state = state_of(tiny_lm)
-    word = tiny_lm.tokenizer.convert_tokens_to_ids("river")
+    word = tiny_lm.backbone.tokenizer.convert_tokens_to_ids("river")
     expected = -(1 - (1 - state.log_probs[:, :, word].exp()).prod(-1)).log()
     river = Control("river", Keyword("river")).bind(tiny_lm.backbone)
     torch.testing.assert_close(river.energy(state), expected)
@@ -67,7 +67,7 @@ def test_keyword_energy_is_the_probability_of_the_word_somewhere(tiny_lm: Langua
 
 def test_classifier_guide_agrees_with_finite_differences_and_refuses_another_model(tiny_lm: LanguageModel) -> None:
     torch.manual_seed(0)
-    config = SemanticGuideConfig(dim=8, width=16, depth=1, heads=2, max_seq_len=32, fingerprint=tiny_lm.fingerprint)
+    config = SemanticGuideConfig(dim=8, width=16, depth=1, heads=2, max_seq_len=32, fingerprint=tiny_lm.backbone.fingerprint)
     guide = LoadedGuide(tiny_lm.backbone, SemanticGuide(config).double())
     state = replace(state_of(tiny_lm), t=torch.full((2,), 0.4, dtype=torch.float64))
     x, step = state.x_t, 1e-5

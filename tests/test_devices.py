@@ -335,12 +335,12 @@ def test_the_kit_finds_a_tensor_on_the_cpu() -> None:
 def test_texts_of_reduced_precision_obey(e2e: LanguageModel, dtype: str) -> None:
     lm = load("e2e", dtype=dtype)
     assert lm.backbone.dtype == getattr(torch, dtype)
-    assert (lm.fingerprint, lm.weights_digest) == (e2e.fingerprint, e2e.weights_digest)
+    assert (lm.backbone.fingerprint, lm.backbone.weights_digest) == (e2e.backbone.fingerprint, e2e.backbone.weights_digest)
     samples = lm.generate([Length(12), Semantic("food", "Japanese")], 4)
     assert [sample.checks["length"].passed for sample in samples] == [True] * 4
     assert all(sample.passed for sample in samples), [sample.text for sample in samples]
     assert lm.to(dtype="float32").backbone.dtype == torch.float32
-    assert (lm.fingerprint, lm.weights_digest) == (e2e.fingerprint, e2e.weights_digest)
+    assert (lm.backbone.fingerprint, lm.backbone.weights_digest) == (e2e.backbone.fingerprint, e2e.backbone.weights_digest)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

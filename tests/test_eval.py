@@ -261,7 +261,7 @@ def test_manifest_says_what_made_the_numbers(tiny_lm: LanguageModel, tmp_path: P
     harness.run_suite(suite, Diffusion(suite, tiny_lm, steps=2), tmp_path, tmp_path / "out", 1, 3, seed=7)
     manifest = json.loads((tmp_path / "out" / "scores.json").read_text())["manifest"]
     assert manifest["seed"] == 7
-    assert manifest["weights"] == tiny_lm.weights_digest
+    assert manifest["weights"] == tiny_lm.backbone.weights_digest
     assert manifest["preset"]["steps"] == 2
     assert {"command", "versions", "suite_digest", "wall_s"} <= manifest.keys()
 

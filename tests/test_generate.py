@@ -378,7 +378,7 @@ def test_a_wrong_number_of_samples_is_refused(tiny_lm: LanguageModel, bad: objec
 def test_samples_say_how_they_did(tiny_lm: LanguageModel) -> None:
     plain = tiny_lm.generate([Words(5, 5), Words(5, 9)], preset=FAST)[0]
     assert plain.checks.keys() == {"words#1", "words#2"} and plain.passed
-    assert str(plain) == plain.text == tiny_lm.tokenizer.join(plain.words)
+    assert str(plain) == plain.text == tiny_lm.backbone.tokenizer.join(plain.words)
     failed = tiny_lm.generate([Prefers(("river",), None)], preset=Preset(steps=5, candidates=1))[0]
     assert not failed.passed and failed.checks["prefers"].score < 1
 

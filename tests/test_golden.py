@@ -24,7 +24,7 @@ def e2e() -> LanguageModel:
 
 
 def test_the_texts_are_of_the_bundled_weights(e2e: LanguageModel) -> None:
-    assert KEPT["weights"] == e2e.weights_digest
+    assert KEPT["weights"] == e2e.backbone.weights_digest
     assert KEPT["texts"].keys() == SPECS.keys()
 
 

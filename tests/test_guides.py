@@ -41,7 +41,7 @@ def test_guides_are_trained_for_any_model(kind: str, annotated: Path, tiny_folde
     lm = load(tiny_folder)
     short = kind.removesuffix("-guide")
     use_guides(lm, **{short: tmp_path / "guide"})
-    assert load_guide(cls, short, lm.backbone).config.fingerprint == lm.fingerprint
+    assert load_guide(cls, short, lm.backbone).config.fingerprint == lm.backbone.fingerprint
     with pytest.raises(
         UsageError, match=rf"other embeddings than 'e2e' has .*`dlm train --kind {kind} --lm e2e --data DATA --out"
     ):
@@ -56,7 +56,7 @@ def test_a_guide_is_found_by_path_then_beside_its_model_then_among_the_bundled(t
     with pytest.raises(UsageError, match=command):
         lm.generate([Span([0, 1, "NP"])], steps=2)
     for folder in (home / "guides" / "structure", tmp_path / "elsewhere"):
-        _guide(lm.fingerprint).save_pretrained(folder)
+        _guide(lm.backbone.fingerprint).save_pretrained(folder)
     assert load_guide(StructureGuide, "structure", lm.backbone).name_or_path == str(home / "guides" / "structure")
     assert lm.generate([Span([0, 1, "NP"])], steps=2, candidates=2)[0].text  # candidates are chosen without a syntax guide
     use_guides(lm, structure=tmp_path / "elsewhere")
@@ -67,7 +67,7 @@ def test_a_guide_is_found_by_path_then_beside_its_model_then_among_the_bundled(t
 
 
 def test_a_guide_that_is_none_or_of_another_kind_is_refused(tiny_lm: LanguageModel, tmp_path: Path) -> None:
-    _guide(tiny_lm.fingerprint).save_pretrained(tmp_path / "guide")
+    _guide(tiny_lm.backbone.fingerprint).save_pretrained(tmp_path / "guide")
     with pytest.raises(UsageError, match="unknown kind, did you mean 'structure'"):
         use_guides(tiny_lm, structur=tmp_path / "guide")
     with pytest.raises(UsageError, match="not a syntax guide; `dlm train --kind syntax-guide --lm FOLDER"):

@@ -370,7 +370,7 @@ def test_targets_with_unknown_words_are_refused_with_suggestions(tiny_lm: Langua
     assert "'pubb'" in str(caught.value) and "'near'" not in str(caught.value)
     with pytest.raises(UsageError, match=r"has no words"):
         tiny_lm.backbone.ids("  ", "keyword")
-    assert tiny_lm.backbone.ids("near the river", "keyword") == tuple(tiny_lm.tokenizer.word_ids("near the river"))
+    assert tiny_lm.backbone.ids("near the river", "keyword") == tuple(tiny_lm.backbone.tokenizer.word_ids("near the river"))
 
 
 def test_the_fingerprint_follows_words_and_table_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +382,7 @@ def test_the_fingerprint_follows_words_and_table_alone(monkeypatch: pytest.Monke
     assert GaussianBackbone(model(), tokenizer).fingerprint == expected
     assert GaussianBackbone(model(seed=1), tokenizer).fingerprint != expected
     monkeypatch.undo()
-    for hash_of in (lambda lm: lm.fingerprint, lambda lm: lm.weights_digest):
+    for hash_of in (lambda lm: lm.backbone.fingerprint, lambda lm: lm.backbone.weights_digest):
         assert hash_of(GaussianBackbone(model().double(), tokenizer)) == hash_of(GaussianBackbone(model(), tokenizer))
         half = GaussianBackbone(model().bfloat16(), tokenizer)
         assert hash_of(half) == hash_of(GaussianBackbone(model().bfloat16().float(), tokenizer))

@@ -36,7 +36,7 @@ def test_results_of_other_weights_than_the_bundled_ones_are_known(figures: dict[
     """Ours are of the bundled model, and baselines of one language model; `reject` is of an older one, and its row says so."""
     from dlm_control import load
 
-    bundled = load("e2e").weights_digest
+    bundled = load("e2e").backbone.weights_digest
     diffusion = {where for where, manifest in MANIFESTS.items() if manifest["generator"] == "diffusion"}
     assert diffusion and {MANIFESTS[where]["weights"] for where in diffusion} == {bundled}
     models = {

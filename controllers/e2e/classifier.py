@@ -72,7 +72,14 @@ class LoadedGuide:
         self._lm, self._network = lm, network.eval().requires_grad_(False)
 
     def energy(self, x_t: Tensor, t: Tensor, field: str, value: str) -> Tensor:
-        """−log p(value | field, x_t), (batch,), for x_t (batch, seq_len, dim) and t (batch,); the value may be `absent`."""
+        """−log p(value | field, x_t), (batch,), in nats.
+
+        Args:
+            x_t: (batch, seq_len, dim), noisy embeddings.
+            t: (batch,), noise levels in [0, 1].
+            field: name of the field.
+            value: of the field, or `absent`.
+        """
         log_probs = self._network(x_t, self._lm.log_snr(t))[field]
         values = self._network.config.values[self._network.config.fields.index(field)]
         energy: Tensor = -log_probs[:, ABSENT if value == NOT_SAID else 1 + values.index(value)]

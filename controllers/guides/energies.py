@@ -23,7 +23,7 @@ TagSet = Literal["universal", "penn"]
 class Asked:
     """Labels that are asked of a model's guides, resolved once for the model.
 
-    Attributes:
+    Args:
         labels: tags (0 is open) and constituents.
         complete: every other cell of the chart must be empty.
         structure, syntax: the guides; None where the model has none, or nothing asks it.

@@ -27,6 +27,7 @@ class GuideConfig(PretrainedConfig):
         width, depth, heads: of its transformer.
         max_seq_len: positions at most.
         fingerprint: of the language model it was trained for.
+        **kwargs: of transformers' PretrainedConfig.
     """
 
     def __init__(

@@ -111,7 +111,14 @@ class Process(ABC):
 
     @abstractmethod
     def diffuse(self, ids: Tensor, allowed: Tensor, length: Tensor, t: float, draws: Draws) -> Latents:
-        """Clean texts, (batch, seq_len) word ids, at noise level t: the forward process."""
+        """The forward process: clean texts at noise level t.
+
+        Args:
+            ids: (batch, seq_len), word ids of the texts.
+            allowed, length: as in `Latents`.
+            t: noise level in [0, 1].
+            draws: random numbers.
+        """
 
     @abstractmethod
     def predict(self, latents: Latents, t: float) -> Prediction:

@@ -159,6 +159,11 @@ class GaussianProcess(Process):
     def moments(self, latents: Latents, guided: Prediction, t: float, s: float) -> tuple[Tensor, float]:
         """Mean (batch, seq_len, dim) and standard deviation of x_s, which the update of 2022 needs.
 
+        Args:
+            latents: at noise level t.
+            guided: the prediction at t, as controls left it.
+            t, s: noise levels, s < t.
+
         Raises:
             UsageError: the sampler has none.
         """

@@ -42,6 +42,7 @@ class DiffusionLMConfig(PretrainedConfig):
         local_likelihood: add log p(x_t | word) of each position to its logits, so that the network has to learn only what
             the other positions say (Gulrajani & Hashimoto 2023, §3 "output prior").
         length_counts: how many training sentences have n words, n = 0, 1, …; lengths are drawn from it.
+        **kwargs: of transformers' PretrainedConfig.
     """
 
     model_type = "diffusion-lm"

@@ -70,7 +70,11 @@ class DDIM(Sampler):
         return mean + deviation * noise() if deviation > 0 else mean, memory
 
     def moments(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor) -> tuple[Tensor, float]:
-        """Mean (batch, seq_len, dim) and standard deviation of x_s."""
+        """Mean (batch, seq_len, dim) and standard deviation of x_s.
+
+        Args:
+            schedule, x_t, t, s, x0: as in `step`.
+        """
         alpha_t, sigma_t, alpha_s, sigma_s = _coefficients(schedule, t, s)
         deviation = self.eta * sigma_s / sigma_t * math.sqrt(max(0.0, 1 - (alpha_t / alpha_s) ** 2)) if s > 0 else 0.0
         direction = (x_t - alpha_t * x0) / sigma_t

@@ -16,7 +16,14 @@ def seq_len_of(length: int, max_seq_len: int, spare: int = 0) -> int:
 
 
 def padded(sentences: Sequence[Sequence[int]], seq_len: int, pad: int, device: str | torch.device = "cpu") -> Tensor:
-    """(batch, seq_len) on a device, the sentences with PADs behind them."""
+    """Sentences as one tensor (batch, seq_len), with PADs after each.
+
+    Args:
+        sentences: word ids of each; none is longer than seq_len.
+        seq_len: positions.
+        pad: id of PAD.
+        device: of the tensor.
+    """
     import torch
 
     ids = torch.full((len(sentences), seq_len), pad)

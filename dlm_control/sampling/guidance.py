@@ -59,7 +59,14 @@ class Guidance(ABC):
         """What the model says at noise level t under the controls, and the latents with what is to be remembered of it."""
 
     def step(self, latents: Latents, guided: Prediction, t: float, s: float, draws: Draws) -> Latents:
-        """The texts at noise level s < t."""
+        """The texts at noise level s < t.
+
+        Args:
+            latents: at noise level t.
+            guided: the prediction at t, as `predict` returned it.
+            t, s: noise levels in [0, 1].
+            draws: random numbers.
+        """
         return self.process.step(latents, guided, t, s, draws)
 
 
@@ -150,7 +157,14 @@ _MULTIPLIER = "multiplier of "  # in the memory
 
 
 def state_of(lm: Backbone, said: Prediction, latents: Latents, t: float) -> State:
-    """What a controller may read of a batch at noise level t."""
+    """What a controller may read of a batch at noise level t.
+
+    Args:
+        lm: the model.
+        said: its prediction at t.
+        latents: the batch at t.
+        t: noise level in [0, 1].
+    """
     levels = torch.full((len(latents.z),), t, device=latents.length.device)
     return State(x_t=said.x_t, t=levels, x0=said.x0, log_probs=said.log_probs, length=latents.length, lm=lm)
 

@@ -12,7 +12,8 @@ class Sample:
     """One finished text.
 
     Attributes:
-        text: as written; `words`: as the model wrote them.
+        text: as people write it.
+        words: as the model wrote them.
         checks: what each control says of it.
         energies: −log p(control | text) in nats, as the controls' guides judge the finished text.
         nats_per_word: mean −log p(word | the others) under the model itself (`Backbone.nats_per_word`), where candidates are

@@ -16,7 +16,9 @@ class Moment:
     """One control, one item, one step.
 
     Attributes:
-        t: noise level in [0, 1]; index: of the item; control: its name.
+        t: noise level in [0, 1].
+        index: of the item.
+        control: name of the control.
         energy: −log p(control | state), nats, before the push.
         share: of this control's push in the lengths of all pushes, in [0, 1].
         words_changed: positions whose likeliest word this push alone changes.

@@ -23,10 +23,12 @@ class Bar:
 
 @contextmanager
 def progress(what: str, total: int, start: int = 0, show: bool = True) -> Iterator[Bar]:
-    """A bar over `total` units of which `start` are done.
+    """A progress bar.
 
     Args:
-        what: said before the bar.
+        what: the label before the bar.
+        total: units of work.
+        start: units that are done already.
         show: False on all but one of several processes.
     """
     from tqdm import tqdm

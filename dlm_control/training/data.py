@@ -73,7 +73,8 @@ def encode(tokenizer: WordTokenizer, texts: Sequence[str], max_seq_len: int, sou
         tokenizer: of the words.
         texts: of a corpus.
         max_seq_len: positions at most.
-        source: of the texts; remedy: what to do about texts that do not fit; both for the error message.
+        source: where the texts come from, for the error message.
+        remedy: what to do about texts that do not fit, for the error message.
 
     Raises:
         UsageError: texts are empty or are longer than the model takes.

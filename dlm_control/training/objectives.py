@@ -20,6 +20,13 @@ class Draws:
 
     A step's numbers depend on (seed, step) alone: a resumed run and a run on two processes see the same ones. They are drawn on
     the CPU and then moved: the same on every device.
+
+    Args:
+        seed: of the training.
+        step: its number.
+        rank: of this process.
+        world: how many processes share the batch.
+        device: that the numbers are moved to.
     """
 
     def __init__(self, seed: int, step: int, rank: int = 0, world: int = 1, device: str | torch.device = "cpu") -> None:
@@ -134,7 +141,14 @@ OBJECTIVES: dict[str, type[Objective]] = {"categorical": Categorical, "paper": P
 
 
 def noised(schedule: NoiseSchedule, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-    """x_t = α(t)·x0 + σ(t)·ε for x0, noise (batch, seq_len, dim) and t (batch,)."""
+    """x_t = α(t)·x0 + σ(t)·ε.
+
+    Args:
+        schedule: gives α and σ.
+        x0: (batch, seq_len, dim), clean embeddings.
+        t: (batch,), noise levels in [0, 1].
+        noise: (batch, seq_len, dim), ε.
+    """
     alpha, sigma = (v[:, None, None] for v in schedule.alpha_sigma(t))
     return alpha * x0 + sigma * noise
 

@@ -55,7 +55,14 @@ def prompt_of(control: Controller) -> tuple[str, list[str]]:
 
 
 def drawn(kind: str, row: Mapping[str, str], words: int, rng: random.Random) -> list[str]:
-    """Tokens of a control that a row of an annotated corpus obeys; [] if there is none."""
+    """Tokens of a control that a row of an annotated corpus obeys; [] if there is none.
+
+    Args:
+        kind: of control.
+        row: of the corpus: its columns by name.
+        words: in the row's text.
+        rng: chooses among the controls that the row obeys.
+    """
     if kind == "semantic":
         phrases = said(row["mr"])
         return [rng.choice(phrases)] if phrases else []

@@ -104,9 +104,10 @@ class Diffusion(Generator):
         return [[Output(sample.text, sample.calls) for sample in samples] for samples in made]
 
     def provenance(self) -> dict[str, Any]:
-        place = {"device": self.lm.backbone.device.type, "dtype": str(self.lm.backbone.dtype).removeprefix("torch.")}
+        backbone = self.lm.backbone
+        place = {"device": backbone.device.type, "dtype": str(backbone.dtype).removeprefix("torch.")}
         return {
-            "model": self.lm.source, "model_fingerprint": self.lm.fingerprint, "weights": self.lm.weights_digest,
+            "model": backbone.source, "model_fingerprint": backbone.fingerprint, "weights": backbone.weights_digest,
             "preset": asdict(self.preset), "controls": "none" if self.unconditional else "all",
             "guides": "noise-aware" if self.guides == NOISE_AWARE else "words",
             **({} if place == _USUAL else place),
@@ -137,6 +138,12 @@ def chosen_preset(
 
 def generator(name: str, suite: Suite, model: Any, settings: dict[str, Any]) -> Generator:
     """The generator of that name.
+
+    Args:
+        name: of an entry point of the group `dlm_control.generators`.
+        suite: that it writes for.
+        model: what it writes with: a bundled name, a folder, a hub id or a loaded model; None for its own default.
+        settings: further arguments of its constructor.
 
     Raises:
         UsageError: an unknown name or setting.

@@ -95,6 +95,7 @@ def run_ablation(
     """Train and score each arm that the result file lacks; one JSON line for each mark.
 
     Args:
+        ablation: the arms, and how they are sampled.
         data: the corpus.
         out: folder of `ablation.jsonl` and `ablation.png`.
         runs: folder for the training state.

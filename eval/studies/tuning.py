@@ -129,7 +129,7 @@ def tune_presets(
             f"tune: no preset stays within {budget:g} nat of human text; the best has {header}; all are in {log}; raise "
             "--budget, and --force replaces them"
         )
-    source = f"weights {lm.weights_digest}; teacher {source} {judge.digest}"
+    source = f"weights {lm.backbone.weights_digest}; teacher {source} {judge.digest}"
     heading = f"# Written by `dlm {' '.join(sys.argv[1:])}`\n# {header}; {source}\n"
     chosen = yaml.safe_dump({"name": "default", **best.changes}, sort_keys=False, allow_unicode=True)
     write_whole({file: heading + chosen})

@@ -65,6 +65,12 @@ def lines_of(path: Path) -> list[str]:
 def records(path: Path, kind: type, expected: str, fits: Callable[[Any], bool]) -> Iterator[Any]:
     """The JSON lines of a file, each of one kind.
 
+    Args:
+        path: the file.
+        kind: type of each line's value: list or dict.
+        expected: what a line should hold, in words, for the error message.
+        fits: is a value of that type what it should be?
+
     Raises:
         UsageError: the file is missing, or a line is of another format; it is named.
     """

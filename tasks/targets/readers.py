@@ -37,7 +37,12 @@ def attributes(data: Path, guides: Guides, file: str) -> Iterator[Target]:
 
 
 def lengths(data: Path, guides: Guides, low: int, high: int) -> Iterator[Target]:
-    """Every number of words from low to high."""
+    """Every number of words from low to high.
+
+    Args:
+        data, guides: not used.
+        low, high: words, both included.
+    """
     for words in range(low, high + 1):
         control = Length(words)
         yield Target(f"{words} words", [control], expected_of([control]))
@@ -47,6 +52,15 @@ def gaps(data: Path, guides: Guides, file: str, known: str, count: int, low: int
     """Sentences of a CSV's `ref` column with a gap of low to high words cut at a random place; the gap's size is left open.
 
     Only sentences whose words all stand more than ten times in the `known` file, so that every model trained on it knows them.
+
+    Args:
+        data: folder of the files.
+        guides: not used.
+        file: CSV of the sentences.
+        known: CSV of the training sentences.
+        count: targets at most.
+        low, high: words of a gap, both included.
+        seed: of the choice of sentences and gaps.
     """
     counts = Counter(word for sentence in refs(data / known) for word in split_words(sentence))
     sentences = sorted(set(refs(data / file)))
@@ -87,7 +101,16 @@ def spans(data: Path, guides: Guides, file: str) -> Iterator[Target]:
 
 
 def weighted_spans(data: Path, guides: Guides, file: str, count: int, seed: int, weights: list[float]) -> Iterator[Target]:
-    """A random constituent of each of `count` sentences of a CSV's `ref` column, asked for at every weight: for tuning."""
+    """A random constituent of each of `count` sentences of a CSV's `ref` column, asked for at every weight: for tuning.
+
+    Args:
+        data: folder of the file.
+        guides: not used.
+        file: CSV of the sentences.
+        count: sentences at most.
+        seed: of the choice of sentences and constituents.
+        weights: of the control; those of one weight are a group.
+    """
     from dlm_control.controllers.linguistics.taggers import tree_of
 
     sentences = sorted(set(refs(data / file)))
@@ -103,7 +126,15 @@ def weighted_spans(data: Path, guides: Guides, file: str, count: int, seed: int,
 
 
 def trees(data: Path, guides: Guides, file: str, count: int, seed: int) -> Iterator[Target]:
-    """The trees, without tags and words, that benepar gives to sentences of a CSV's `ref` column (dev, which no model saw)."""
+    """The trees, without tags and words, that benepar gives to sentences of a CSV's `ref` column (dev, which no model saw).
+
+    Args:
+        data: folder of the file.
+        guides: of the controls.
+        file: CSV of the sentences.
+        count: targets at most.
+        seed: of the choice of sentences.
+    """
     from dlm_control.controllers.linguistics.taggers import trees_of
 
     sentences = sorted(set(refs(data / file)))
@@ -124,7 +155,15 @@ def tags_and_attributes(data: Path, guides: Guides, file: str) -> Iterator[Targe
 
 
 def spaces(data: Path, guides: Guides, file: str, count: int, seed: int) -> Iterator[Target]:
-    """The same targets under each guide of each control: which space its energy is best a function of."""
+    """The same targets under each guide of each control: which space its energy is best a function of.
+
+    Args:
+        data: folder of the file.
+        guides: not used.
+        file: CSV with `ref` and `mr`.
+        count: targets of each control and guide.
+        seed: of the choice of sentences and of what is asked.
+    """
     known = {
         "pos": ("words", "counts", "x_t", "x0"), "span": ("words", "x_t", "x0"), "tree": ("words", "x_t", "x0"),
         "semantic": ("words", "classifier"),
@@ -142,6 +181,14 @@ def combinations_of_controls(
     """Every control alone, every pair, and some triples, on `count` targets each; those of one text come from one dev sentence.
 
     So a text that obeys them exists: the sentence itself.
+
+    Args:
+        data: folder of the file.
+        guides: of the controls.
+        file: CSV with `ref` and `mr`.
+        count: targets of each combination.
+        seed: of the choice of sentences and of what is asked.
+        triples: names of three controls each.
     """
     kinds = list(KINDS)
     made = list(islice(satisfied(data / file, guides, kinds, seed, 12, 24), count))
@@ -156,13 +203,30 @@ def combinations_of_controls(
 def composed(
     data: Path, guides: Guides, file: str, controls: list[str], count: int, seed: int, fields: int = 1
 ) -> Iterator[Target]:
-    """Several controls that one human sentence obeys, from a CSV of `mr` and `ref`: a text that obeys all of them exists."""
+    """Several controls that one human sentence obeys, from a CSV of `mr` and `ref`: a text that obeys all of them exists.
+
+    Args:
+        data: folder of the file.
+        guides: of the controls.
+        file: CSV with `ref` and `mr`.
+        controls: kinds of control, all of which every target has.
+        count: targets at most.
+        seed: of the choice of sentences and of what is asked.
+        fields: E2E fields that a semantic control asks for.
+    """
     for number, target in enumerate(islice(satisfied(data / file, guides, controls, seed, fields=fields), count), start=1):
         yield replace(target, name=f"{'+'.join(controls)} {number}")
 
 
 def mixed(data: Path, guides: Guides, file: str, groups: list[list[str]], count: int, seed: int) -> Iterator[Target]:
-    """As `composed`, `count` targets of each group of controls; a group is scored by itself, too."""
+    """As `composed`, `count` targets of each group of controls; a group is scored by itself, too.
+
+    Args:
+        data, guides, file: as for `composed`.
+        groups: kinds of control of each group.
+        count: targets of a group.
+        seed: of the first group; each next one has the next seed.
+    """
     for place, kinds in enumerate(groups):
         title = "+".join(kinds)
         for number, target in enumerate(islice(satisfied(data / file, guides, kinds, seed + place), count), start=1):
@@ -177,8 +241,12 @@ def made(data: Path, guides: Guides, file: str) -> Iterator[Target]:
 def stories(data: Path, guides: Guides, file: str, references: str, low: int, high: int) -> Iterator[Target]:
     """Two observations and the hypothesis that is missing between them (αNLG, Bhagavatula et al. 2020), as a gap.
 
-    `file` is a JSON object of items with `obs1` and `obs2`; `references` one with lists of hypotheses, or "" to take each
-    item's own `gold_labels`.
+    Args:
+        data: folder of the files.
+        guides: not used.
+        file: a JSON object of items with `obs1` and `obs2`.
+        references: a JSON object with a list of hypotheses for each item, or "" to take each item's own `gold_labels`.
+        low, high: words of a gap, both included.
     """
     items = json_object(data / file)
     human = json_object(data / references) if references else {}
