@@ -59,17 +59,17 @@ class LanguageModel:
         """Texts that obey all controls.
 
         Args:
-            controls: controllers, or Controls where a weight, an interval or a name is wanted.
+            controls: controllers, or Controls, which add a weight, an interval, a schedule or a name.
             num_samples: how many texts.
             seed: text i is a function of (controls, preset, seed, i) alone.
             preset: a name, whose values are those for this kind of model, or a Preset.
-            indices: the i of each text, 0 … num_samples − 1 by default.
-            on_error: `skip` lets the other items live when a control fails for one: that one's sample says how, in `error`.
-            trace: is told what every control does at every step.
+            indices: the index i of each text, by default 0 … num_samples − 1.
+            on_error: with `skip`, an item for which a control fails has no text, and its `error` says why.
+            trace: records what every control does at every step.
             **changes: values of the preset to replace, such as steps=20.
 
         Raises:
-            UsageError: controls that contradict each other or the vocabulary, or a preset that cannot be.
+            UsageError: controls contradict each other or need unknown words, or the preset has faulty values.
         """
         expected = tuple(range(num_samples)) if indices is None else tuple(indices)
         return self._generate([Request(controls, expected, seed)], self._preset(preset, changes), on_error, trace)[0]
@@ -81,7 +81,7 @@ class LanguageModel:
         on_error: Literal["raise", "skip"] = "raise",
         **changes: Any,
     ) -> list[list[Sample]]:
-        """Texts for several sets of controls; they share network calls, and each text is what `generate` would give it.
+        """Texts for several sets of controls; they share network calls, and each text is the same that `generate` would write.
 
         Args:
             requests: controls, indices of texts and a seed each.
@@ -114,11 +114,11 @@ def load(source: str | Path = "e2e", device: Any = "cpu", dtype: Any = "float32"
 
     Args:
         source: a bundled name (`e2e`), a folder that `dlm train` or transformers wrote, or a hub id.
-        device: where it is to lie, such as `cuda`.
+        device: that the network is moved to, such as `cuda`.
         dtype: of the network's weights: float32, bfloat16 or float16. Energies are float32 all the same.
 
     Raises:
-        UsageError: nothing is there, or it is no diffusion language model; or device or dtype are none.
+        UsageError: there is no model, it is not a diffusion language model, or there is no such device or dtype.
     """
     from dlm_control.diffusion.loading import load_backbone
 

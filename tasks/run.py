@@ -33,8 +33,8 @@ def run_spec(
         lm: with which model.
         out: JSON lines, one a text, are written here when all texts are done, and `<out>.manifest.json` beside it; None writes
             nothing.
-        force: replace an `out` that exists.
-        trace: is told what every control does at every step.
+        force: replace `out` if it exists.
+        trace: records what every control does at every step.
 
     Raises:
         UsageError: preflight finds faults, or `out` cannot be written; nothing half-written stays behind.

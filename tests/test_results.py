@@ -46,7 +46,7 @@ def test_results_of_other_weights_than_the_bundled_ones_are_known(figures: dict[
     }
     usual = models["fudge"]
     assert {name for name, digest in models.items() if digest != usual} == {"reject"}
-    assert "older LM" in figures["TOLD"]["reject"]
+    assert "older LM" in figures["TITLES"]["reject"]
 
 
 def test_every_result_names_the_scorer_that_made_it() -> None:

@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
 def annotate_file(source: Path, column: str, out: Path, workers: int = 1) -> Outcome:
     """Write a copy of a corpus, as CSV, with the columns `words`, `penn`, `pos` and `tree`.
 
-    Annotations are appended to `annotations.jsonl` in the same folder as they come, so a killed run goes on where it stopped,
+    Annotations are appended to `annotations.jsonl` in the same folder as they come, so a killed run continues where it stopped,
     and a text is never annotated twice. Rows that the parser rejects are left out of the copy.
 
     Args:
@@ -143,7 +143,7 @@ def annotate(
     column: Annotated[str, typer.Option(help="Of the texts.")] = "ref",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
-    """Tag and parse a corpus with spaCy and benepar; a killed run goes on where it stopped."""
+    """Tag and parse a corpus with spaCy and benepar; a killed run continues where it stopped."""
     from dlm_control.controllers.linguistics.taggers import require
 
     require("tags", "trees")

@@ -58,7 +58,7 @@ def pack(source: Path, target: Path) -> None:
 
 
 def unpack(folder: Path) -> Path:
-    """The folder with `benepar_model.bin` that a packed one stands for; made once, kept in the user's cache."""
+    """The unpacked folder with `benepar_model.bin` of a packed one; made once and kept in the user's cache."""
     import torch
     from safetensors.torch import load_file
 

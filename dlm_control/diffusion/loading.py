@@ -21,7 +21,7 @@ def load_backbone(source: str | Path, device: str | torch.device = "cpu", dtype:
 
     Args:
         source: a bundled name, a folder that `dlm train` or transformers wrote, or a hub id.
-        device: where it is to lie.
+        device: that the model is moved to.
         dtype: of the network's weights: float32, bfloat16 or float16. Energies are float32 all the same.
 
     Raises:

@@ -145,7 +145,7 @@ class DiffusionLM(PreTrainedModel):
         return self.diffused(self.word_embedding.weight.to(dtype))
 
     def _to_x0(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The x0 that a regression head's output stands for."""
+        """The x0 that follows from the output of a regression head."""
         if self.config.head == "x0":
             return out
         alpha, sigma = (v[:, None, None] for v in self.schedule.alpha_sigma(t))

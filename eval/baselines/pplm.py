@@ -83,7 +83,7 @@ class AttributeRecipe(Recipe):
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Share of right verdicts among the values that are said."""
+        """Share of right verdicts among the values that the texts give."""
         sentences, meanings = self.held_out
         means, expected = self._batch(sentences[:512], meanings[:512])
         return {"recall": float((model(means) > 0)[expected > 0].float().mean())}

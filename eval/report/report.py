@@ -24,8 +24,8 @@ _QUALITIES = (*_PERCENT, "distinct_3", "self_bleu", "copied_from_train", "bleu_4
 _ORDER = list(METRIC)
 _REDEFINED = {"bracket_f1"}  # metrics of the paper's tables that mean another thing since version 2 of the scoring
 DATED = (
-    "† scored by an earlier version, and not again with `dlm score`: `bracket_f1` there leaves punctuation out, self-BLEU is "
-    "of the first hundred texts, and human text that it is compared with is the start of dev"
+    "† scored by an earlier version and not renewed with `dlm score`: its `bracket_f1` leaves out punctuation, its self-BLEU "
+    "covers the first hundred texts, and its human text is the beginning of dev"
 )
 
 

@@ -26,7 +26,7 @@ class RunLog:
         self.folder, self.file = folder, folder / (f"samples.{rank}.jsonl" if rank else "samples.jsonl")
 
     def start(self, plan: Plan) -> None:
-        """Begin a run, or take up one that has the same plan: torn last lines of it are cut off.
+        """Begin a run, or continue one that has the same plan, whose incomplete last lines are cut off.
 
         Raises:
             UsageError: the folder holds another run, or cannot be written.
@@ -100,7 +100,7 @@ class RunLog:
             ) from None
 
     def items(self, samples: int) -> dict[str, TargetRecord]:
-        """What became of each target; one that failed and was written later is written.
+        """The record of each target; of one that failed first and succeeded later, the later one.
 
         Args:
             samples: texts that each has, unless it failed.

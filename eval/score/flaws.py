@@ -26,8 +26,8 @@ class Flaws(NamedTuple):
 
     Attributes:
         hard: some word, or the end, costs more nats under the teacher than the threshold.
-        repeat: a word or a pair of words stands twice in a row.
-        contradiction: two values of one field are said.
+        repeat: a word or a pair of words occurs twice in a row.
+        contradiction: the text gives two values of one field.
     """
 
     hard: bool
@@ -45,7 +45,7 @@ class Threshold(Record):
         of: what it is a percentile of, in words.
         texts: how many training texts.
         corpus, corpus_digest: name and hash of their file.
-        fields: texts of the corpus say values of the fields that `eval.slots` knows, which can contradict each other.
+        fields: texts of the corpus give values of the fields that `eval.slots` knows, which can contradict each other.
         weights: digest of the teacher's.
     """
 
@@ -67,7 +67,7 @@ class FlawDetector:
 
     Attributes:
         threshold: nats that a word may cost.
-        fields: contradictions are looked for too, for the corpus has fields.
+        fields: the corpus has fields, so contradictions are counted too.
 
     Raises:
         UsageError: the teacher has no threshold, or one of other weights.
@@ -96,7 +96,7 @@ class FlawDetector:
 
 
 def repeats(text: str) -> bool:
-    """Does a word, or a pair of words, stand twice in a row, whatever its case? A mark such as "..." may be repeated."""
+    """Does a word or a pair of words occur twice in a row, in any case? Punctuation such as "..." may be repeated."""
     words = [word.lower() for word in split_words(text)]
     once = any(a == b and a.isalnum() for a, b in zip(words, words[1:], strict=False))
     pairs = zip(words, words[1:], words[2:], words[3:], strict=False)
@@ -116,7 +116,7 @@ def calibrate(teacher: Teacher, texts: Sequence[str], corpus: Path, fields: bool
         teacher: whose surprise counts.
         texts: of the corpus that it was trained on.
         corpus: their file, for the record.
-        fields: texts of this corpus say values of the fields that `eval.slots` knows.
+        fields: texts of this corpus give values of the fields that `eval.slots` knows.
     """
     import numpy as np
 

@@ -20,18 +20,20 @@ from dlm_control.text.words import split_words
 
 
 def substring(text: str, target: Target) -> float:
-    """1 if the value stands in the text's words joined by spaces (Li et al. 2022, as released: "not" contains "no")."""
+    """1 if the text's words, joined by spaces, contain the value as a string (Li et al. 2022, as released:
+    "not" contains "no").
+    """
     return float(target.expected["value"] in " ".join(split_words(text)))
 
 
 def phrase_match(text: str, target: Target) -> float:
-    """Share of the expected fields of which a semantic control finds a wording (guide and check share their list)."""
+    """Share of the expected fields for which a semantic control finds a wording (guide and check share their list)."""
     controls = (c.controller if isinstance(c, Control) else c for c in target.controls)
     return fmean(control.check(text).score for control in controls if isinstance(control, Semantic))
 
 
 def slot_accuracy(text: str, target: Target) -> float:
-    """Share of the expected fields whose value is said, and no other of theirs, by the patterns of `eval.slots` (strict)."""
+    """Share of the expected fields whose value, and no other value, is in the text by the patterns of `eval.slots` (strict)."""
     fields = target.expected["fields"]
     return sum(slots.is_realised(field, value, text) for field, value in fields.items()) / len(fields)
 
@@ -47,7 +49,7 @@ def length_within_2(text: str, target: Target) -> float:
 
 
 def template_match(text: str, target: Target) -> float:
-    """Share of the given words that stand where they were given: before the gap from the start, after it from the end."""
+    """Share of the given words that are in their places: counted from the start before the gap, from the end after it."""
     before, after = target.expected["given"]
     words = split_words(text)
     pairs = [*zip(before, words, strict=False), *zip(reversed(after), reversed(words), strict=False)]
@@ -56,7 +58,7 @@ def template_match(text: str, target: Target) -> float:
 
 
 def tag_match(text: str, target: Target) -> float:
-    """Share of the expected universal tags that spaCy finds in their places (Li et al. 2022, as released)."""
+    """Share of the expected universal tags that spaCy finds at their positions (Li et al. 2022, as released)."""
     expected = target.expected["tags"]
     found = tags_of(text).universal
     return sum(tag == there for tag, there in zip(expected, found, strict=False)) / len(expected)
@@ -109,9 +111,9 @@ def spans_exact(text: str, target: Target) -> float:
 
 
 def all_satisfied(text: str, target: Target) -> float:
-    """1 if the text passes the check of every control at once, and says expected fields by `slot_accuracy` too.
+    """1 if the text passes the check of every control, and has all expected fields by `slot_accuracy`.
 
-    NaN where a control could not be judged, because a tool is missing, and none failed.
+    NaN if no control fails but one could not be judged because a tool is missing.
     """
     checks = [control.check(text) for control in target.controls]
     if any(check.judged and not check.passed for check in checks) or (
@@ -134,7 +136,7 @@ WANTS = {
 def check_metrics(suite: str, metrics: Iterable[str], targets: Sequence[Target]) -> None:
     """
     Raises:
-        UsageError: some targets want nothing that a metric could compare a text with.
+        UsageError: some targets lack what a metric compares texts with.
     """
     problems = ErrorCollector(f"suite {suite}")
     for metric in metrics:
@@ -173,7 +175,7 @@ def self_bleu(texts: Sequence[str]) -> float:
 
 
 def copied(texts: Sequence[str], corpus: Sequence[str]) -> float:
-    """Share of texts that stand, word for word, in a corpus."""
+    """Share of texts that are, word for word, in a corpus."""
     known = {tuple(split_words(sentence)) for sentence in corpus}
     return sum(tuple(split_words(text)) in known for text in texts) / max(1, len(texts))
 

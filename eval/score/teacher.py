@@ -28,14 +28,14 @@ class Teacher:
 
     Args:
         source: a bundled name (`e2e-teacher`), a folder or a hub id.
-        device: where it is to lie.
+        device: that the network is moved to.
 
     Attributes:
         folder: of its files.
         digest: of its weights.
 
     Raises:
-        UsageError: nothing is there, it is no teacher, or there is no such device.
+        UsageError: there is no model, it is not a teacher, or there is no such device.
     """
 
     def __init__(self, source: str, device: str | torch.device = "cpu") -> None:
@@ -52,7 +52,7 @@ class Teacher:
         self.model.to(place)
 
     def nats_per_word(self, texts: Sequence[str], batch_size: int = 64) -> list[float]:
-        """Mean negative log-likelihood of each text's words, its END included, in nats; words it does not know count as UNK.
+        """Mean negative log-likelihood of each text's words, its END included, in nats; unknown words count as UNK.
 
         A text longer than the teacher takes scores NaN.
         """
@@ -110,7 +110,7 @@ def teacher_of_words(tokenizer: WordTokenizer) -> str | None:
 
 
 def train_a_teacher(home: Path | None) -> str:
-    """What to do where a domain has no teacher."""
+    """How to get a teacher, for the error of a domain that has none."""
     out = home / "teacher" if home is not None else Path("runs/teacher")
     found = "is then found there" if home is not None else "is then given as --teacher runs/teacher"
     return f"`dlm train --kind autoregressive-lm --data CORPUS --out {out}` trains one, which {found}; --teacher names another"

@@ -1,4 +1,4 @@
-"""Reading corpora and files of targets: each fault is told with its file and line."""
+"""Reading corpora and files of targets; errors name the file and line."""
 
 from __future__ import annotations
 
