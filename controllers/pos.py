@@ -86,7 +86,7 @@ class PartsOfSpeech(Structural):
         return super().energy(state)
 
     def check(self, text: str) -> Check:
-        """spaCy's tags; the score is the share of expected tags that stand in their places."""
+        """Checks by spaCy's tags; the score is the share of expected tags that are at their positions."""
         from dlm_control.controllers.linguistics.taggers import tags_of, unjudged
 
         missing = unjudged("tags")

@@ -176,7 +176,7 @@ Rule = Callable[[Case], Iterator[str]]
 
 
 def _named(case: Case) -> Iterator[str]:
-    """Its repr says what it is and what it wants."""
+    """Its repr names the control and its arguments."""
     text = repr(case.controller)
     if type(case.controller).__name__ not in text or " object at 0x" in text:
         yield f"repr is {text!r}; expected the class and its target, such as Length(words=18)"

@@ -1,4 +1,4 @@
-"""Autoregressive language models, one token a word: the teacher and what the baselines stand on."""
+"""Autoregressive language models, one token for each word: the teacher and the basis of the baselines."""
 
 from __future__ import annotations
 

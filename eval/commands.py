@@ -117,7 +117,7 @@ def calibrate(
     teacher: Annotated[str, typer.Option(help="Bundled name, folder or hub id.")] = "e2e-teacher",
     fields: Annotated[bool, typer.Option(help="Texts say the fields of restaurants, which can contradict each other.")] = False,
 ) -> None:
-    """Write flaws.json beside a teacher: how many nats a word costs that human training texts hardly ever hold."""
+    """Write flaws.json into a teacher's folder: how many nats make a word hard, measured on human training texts."""
     from dlm_control.eval.records import write_record
     from dlm_control.eval.score.flaws import FILE
     from dlm_control.eval.score.flaws import calibrate as threshold
@@ -168,7 +168,7 @@ def report(
     out: Annotated[Path, typer.Option(help="The page; the same as Markdown lies beside it.")] = Path("report.html"),
     force: Annotated[bool, typer.Option("--force", help="Replace a page that exists.")] = False,
 ) -> None:
-    """Write one self-contained page: tables beside the printed ones of 2022, curves, every text, and the manifests."""
+    """Write one self-contained page: our tables with the printed ones of 2022, curves, every text, and the manifests."""
     from dlm_control.eval.report.report import write_report
 
     for file in write_report(run, out, force):

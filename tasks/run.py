@@ -65,7 +65,7 @@ def record(sample: Sample) -> dict[str, Any]:
 
 
 def writable(out: str | Path, force: bool, option: str = "--out") -> Path:
-    """The file that an output path stands for, once it is known that it can be written; nothing stays behind.
+    """The file of an output path, after a test that it can be written, which leaves nothing behind.
 
     Raises:
         UsageError: its folder is missing or closed to writing, it is no plain file, or it exists and `force` is not given.

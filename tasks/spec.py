@@ -92,7 +92,7 @@ def read_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> S
 
 
 def draft_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> tuple[Spec, ErrorCollector]:
-    """As `read_spec`, but faults are returned beside what could be made of the spec, so that preflight can add its own.
+    """As `read_spec`, but returns the faults with what could be read of the spec, so that preflight can add its own.
 
     Raises:
         UsageError: no such file, or not a YAML file of keys and values.

@@ -66,7 +66,7 @@ class SemanticGuide(PreTrainedModel):
 
 
 class LoadedGuide:
-    """A guide beside the language model it fits."""
+    """A guide together with the language model it belongs to."""
 
     def __init__(self, lm: Backbone, network: SemanticGuide) -> None:
         self._lm, self._network = lm, network.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""`dlm annotate`: a corpus with part-of-speech tags and trees beside each text."""
+"""`dlm annotate`: adds part-of-speech tags and a tree to each text of a corpus."""
 
 from __future__ import annotations
 

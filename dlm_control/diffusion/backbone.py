@@ -191,7 +191,7 @@ class Backbone(ABC):
     @property
     @abstractmethod
     def table(self) -> Tensor:
-        """(vocab, dim), the word embeddings that guides read, wherever the network lies and whatever its dtype."""
+        """(vocab, dim), the word embeddings that guides read, on any device and in any dtype (`embeddings`: in float32)."""
 
     @property
     @abstractmethod
@@ -242,7 +242,7 @@ class Backbone(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the network lies."""
+        """The device of the network."""
         return self.model.device
 
     @property

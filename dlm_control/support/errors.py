@@ -11,7 +11,7 @@ _LONGEST = 60  # letters that are compared with known words
 
 
 class Issue(NamedTuple):
-    """One thing that is wrong, and where; an empty place speaks of the whole."""
+    """One thing that is wrong, and where; an empty place means the whole subject."""
 
     place: str
     message: str
@@ -48,7 +48,7 @@ class ErrorCollector:
         self.found: list[Issue] = []
 
     def add(self, place: str, message: str) -> None:
-        """Note one fault; an empty place speaks of the whole subject."""
+        """Note one fault; an empty place means the whole subject."""
         self.found.append(Issue(place, message))
 
     def extend(self, place: str, error: UsageError) -> None:

@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, and on nothing else that runs beside them."""
+"""Random numbers that depend only on their purpose, not on what else runs."""
 
 from __future__ import annotations
 

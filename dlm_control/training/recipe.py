@@ -74,7 +74,7 @@ class Recipe(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies, and batches go."""
+        """The device of the model and its batches."""
         return next(self.model.parameters()).device
 
     def after_backward(self, step: int) -> None:

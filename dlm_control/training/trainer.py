@@ -114,7 +114,7 @@ def _home(given: dict[str, Any]) -> str | None:
 
 
 class Trainer:
-    """Runs a recipe to its last step, from wherever its state folder stands.
+    """Runs a recipe to its last step, from the state in its folder if there is one.
 
     A step is a function of the weights, the optimizer's state, the seed and the step's number; the state folder is replaced by
     one rename. So a killed run that is started again ends with the same weights as one that was not.
@@ -143,7 +143,7 @@ class Trainer:
             self._resume()
 
     def run(self, until: int | None = None) -> None:
-        """Train to step `until` (the last by default); the averaged model lies in `out` from the first save on."""
+        """Train to step `until` (the last by default); from the first save on, `out` holds the averaged model."""
         end = min(self.config.steps, until or self.config.steps)
         main = self.accelerator.is_main_process
         if self.config.trackers:

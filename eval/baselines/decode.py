@@ -30,7 +30,7 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies."""
+        """The device of the model."""
         device: torch.device = self.model.device
         return device
 

@@ -30,7 +30,7 @@ STRENGTHS = {"semantic": 8.0, "pos": 20.0, "tree": 20.0, "span": 20.0, "length":
 
 
 class Baseline(Generator):
-    """A generator that stands on the networks of one folder, where `dlm train configs/baselines/*.yaml` left them.
+    """A generator that uses the networks of one folder, where `dlm train configs/baselines/*.yaml` left them.
 
     Attributes:
         beside: pattern of the networks that it may use beside the language model.

@@ -1,4 +1,4 @@
-"""Controls as tokens that stand before a text: what fine-tuned models and discriminators read."""
+"""Controls as tokens before a text, which fine-tuned models and discriminators read."""
 
 from __future__ import annotations
 

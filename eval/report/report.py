@@ -1,4 +1,4 @@
-"""`dlm report`: one page that holds everything there is to know of some runs."""
+"""`dlm report`: one page with all figures, texts and manifests of some runs."""
 
 from __future__ import annotations
 

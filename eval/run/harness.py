@@ -136,7 +136,7 @@ def _command() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree that this package lies in; None where it is installed."""
+    """The commit of the source tree that holds this package; None if the package is installed."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

@@ -143,7 +143,7 @@ class RunLog:
 
 
 def _flat(plan: Plan) -> dict[str, Any]:
-    """Its settings side by side, as JSON holds them: `preset.steps` for a mapping's."""
+    """Its settings without nesting, as JSON holds them: `preset.steps` is a key."""
     found: dict[str, Any] = {}
     for key, value in json.loads(record_text(plan)).items():
         found |= {f"{key}.{inner}": each for inner, each in value.items()} if isinstance(value, dict) else {key: value}

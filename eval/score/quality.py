@@ -1,4 +1,4 @@
-"""What the texts of a run are like, whoever asked for them: flaws, fluency, diversity, copies; each beside human text."""
+"""Qualities of the texts of a run, whatever its controls: flaws, fluency, diversity, copies; each with that of human text."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def flaw_figures(by_target: Sequence[Sequence[Flaws]], label: str = "") -> dict[
 
 
 def qualities(texts: Sequence[str], references: Sequence[str], corpora: Corpora | None, reader: Reader) -> Findings:
-    """Diversity, memorisation and lengths, and how well a classifier tells them from human text, beside human text's own.
+    """Diversity, copies and lengths, and how well a classifier separates the texts from human text; each also for human text.
 
     Args:
         texts: of the run.

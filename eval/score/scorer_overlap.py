@@ -51,7 +51,7 @@ def find_scorer_overlap(metrics: Sequence[str], plan: Plan) -> dict[str, str]:
 
 
 def scorers(teacher: Teacher | None, metrics: Sequence[str]) -> dict[str, str]:
-    """The models that judge, and their versions: figures of different ones do not stand side by side."""
+    """The models that judge, with their versions: figures of different judges are not comparable."""
     judges = {JUDGES.get(name) for name in metrics}
     tags, trees = tools("tags") if _SPACY in judges else {}, tools("trees") if _BENEPAR in judges else {}
     return {**({"teacher": f"{teacher.source} {teacher.digest}"} if teacher else {}), **tags, **trees}

@@ -45,7 +45,7 @@ def two_sample(texts: Sequence[str], human: Sequence[str], seed: int = 0) -> Fin
 
 
 def same_lengths(texts: Sequence[str], human: Sequence[str]) -> tuple[list[str], list[str]]:
-    """As many of both, with the same numbers of words; a text whose length no human text has left is left out.
+    """Equally many texts and human texts of each length in words; the surplus of either side is left out.
 
     Human texts of one length are taken evenly from all over the list.
     """

@@ -252,7 +252,7 @@ def embeddings(out: _Out, model: _Model = "e2e", seed: int = 0) -> None:
 
 
 def _numbers(values: str, kind: Callable[[str], float]) -> list[float]:
-    """Numbers that stand between commas."""
+    """Numbers between commas."""
     try:
         found = [kind(value) for value in values.split(",")]
     except ValueError:

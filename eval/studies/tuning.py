@@ -175,7 +175,7 @@ def _tried(
 
 
 def _mean(scores: Sequence[float]) -> float:
-    """Mean of those that are known; none of them is no fluency at all."""
+    """Mean of those that are known; infinite if none is."""
     known = [score for score in scores if not math.isnan(score)]
     return fmean(known) if known else math.inf
 

@@ -89,7 +89,7 @@ def records(path: Path, kind: type, expected: str, fits: Callable[[Any], bool]) 
 
 
 def of_2022(path: Path, *keys: str) -> Iterator[dict[str, list[Any]]]:
-    """JSON objects, one a line, of 2022's target files; each key holds a list of words, `spans` one of [first, last, label]."""
+    """JSON objects, one on each line, of the target files of 2022: lists of words, and in `spans` of [first, last, label]."""
     expected = f"a JSON object with {', '.join(keys)}, lists of {'spans and ' if 'spans' in keys else ''}words"
     return records(path, dict, expected, lambda record: all(_listed(key, record.get(key)) for key in keys))
 
