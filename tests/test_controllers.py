@@ -23,7 +23,7 @@ from dlm_control.text.words import join_words, split_words
 def state_of(lm: LanguageModel, batch: int = 2, seq_len: int = 9, seed: int = 0) -> State:
     """Random word distributions and noisy embeddings, in float64 for finite differences."""
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(batch, seq_len, len(lm.tokenizer), generator=generator, dtype=torch.float64).log_softmax(-1)
+    logits = torch.randn(batch, seq_len, len(lm.backbone.tokenizer), generator=generator, dtype=torch.float64).log_softmax(-1)
     x = torch.randn(batch, seq_len, lm.backbone.embeddings.shape[1], generator=generator, dtype=torch.float64)
     return State(x_t=x, t=torch.full((batch,), 0.4), x0=x, log_probs=logits, length=torch.full((batch,), 8), lm=lm.backbone)
 

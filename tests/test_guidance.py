@@ -152,7 +152,7 @@ def exact_lm() -> LanguageModel:
 def latents(lm: LanguageModel, z: Tensor, words: int = 3) -> Latents:
     """Noisy texts of three words each."""
     plans = [("length", Plan(min_words=words, max_words=words))]
-    layout = Layouts(plans, lm.tokenizer, lm.backbone.length_counts, 8).draw(torch.Generator().manual_seed(0))
+    layout = Layouts(plans, lm.backbone.tokenizer, lm.backbone.length_counts, 8).draw(torch.Generator().manual_seed(0))
     return Latents(z, layout.allowed.expand(len(z), *layout.allowed.shape), torch.full((len(z),), layout.words))
 
 
@@ -178,7 +178,7 @@ def drawn(lm: LanguageModel, controls: Sequence[Control], texts: int = 3000, ste
         now = guidance.step(now, guided, t, s, draws)
     assert process.calls == steps
     words = process.words(now, guided)
-    assert (words[:, 3] == lm.tokenizer.eos_token_id).all()
+    assert (words[:, 3] == lm.backbone.tokenizer.eos_token_id).all()
     return words[:, :3] - FIRST
 
 

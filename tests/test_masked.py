@@ -298,7 +298,7 @@ def test_a_text_alone_is_the_text_in_company(lm: LanguageModel) -> None:
 
 @pytest.mark.parametrize("steps", [1, 3, 9, 25])
 def test_what_is_given_stands_from_the_start_and_no_mask_stays(steps: int, lm: LanguageModel) -> None:
-    tokenizer = lm.tokenizer
+    tokenizer = lm.backbone.tokenizer
     process = lm.backbone.process(steps)
     seen: list[Latents] = []
 
@@ -329,7 +329,7 @@ def test_what_is_given_stands_from_the_start_and_no_mask_stays(steps: int, lm: L
 
 def test_each_step_settles_its_share_in_float32(lm: LanguageModel) -> None:
     """1/22 · 22 is below 1 in float32."""
-    size = len(lm.tokenizer)
+    size = len(lm.backbone.tokenizer)
 
     class Ones:
         def uniform(self, *shape: int) -> Tensor:
@@ -343,7 +343,7 @@ def test_each_step_settles_its_share_in_float32(lm: LanguageModel) -> None:
         left = []
         for t, s in itertools.pairwise(process.levels):
             latents = process.step(latents, said, t, s, Ones())  # type: ignore[arg-type]
-            left.append(int((latents.z == lm.tokenizer.mask_token_id).sum()))
+            left.append(int((latents.z == lm.backbone.tokenizer.mask_token_id).sum()))
         assert left == list(range(words - 1, -1, -1))
 
 
@@ -399,7 +399,7 @@ def test_a_spec_for_another_kind_of_model_is_refused_when_it_is_validated(folder
 
 
 def test_likelihood_prefers_order_and_is_of_the_text_alone(lm: LanguageModel) -> None:
-    tokenizer, chance = lm.tokenizer, random.Random(1)
+    tokenizer, chance = lm.backbone.tokenizer, random.Random(1)
     text = "The Red Lantern is a pub that serves Thai food near the park ."
     words = tokenizer.word_ids(text)
     shuffled = [chance.sample(words, len(words)) for _ in range(3)]

@@ -168,7 +168,7 @@ def test_save_and_load_keep_every_bit(head: str, tmp_path: Path) -> None:
     x_t, t, _ = some_batch()
     with torch.no_grad():
         assert torch.equal(again.backbone.model(x_t, t).x0, made.eval()(x_t, t).x0)
-    assert again.tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert again.backbone.tokenizer.get_vocab() == tokenizer.get_vocab()
     assert not any(parameter.requires_grad for parameter in again.backbone.model.parameters())
 
 

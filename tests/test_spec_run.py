@@ -75,7 +75,7 @@ def test_run_writes_texts_and_a_manifest(tiny_lm: LanguageModel, tmp_path: Path)
     assert set(records[0]["energies"]) == {"keyword"}
     manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
     assert (manifest["samples"], manifest["seed"], manifest["spec_digest"]) == (3, 0, spec.digest)
-    assert manifest["model"]["fingerprint"] == tiny_lm.fingerprint
+    assert manifest["model"]["fingerprint"] == tiny_lm.backbone.fingerprint
     assert set(manifest["versions"]) == {"dlm-control", "torch", "transformers", "python"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.manifest.json"]
 

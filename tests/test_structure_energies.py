@@ -48,12 +48,12 @@ def guided(tmp_path: Path) -> tuple[LanguageModel, StructureGuide]:
     """A model, and a guide of random weights that answers for its words."""
     lm = toy_lm()
     torch.manual_seed(4)
-    sizes = {"dim": 4, "vocab_size": len(lm.tokenizer), "width": 8, "depth": 1, "heads": 1, "max_seq_len": 8}
+    sizes = {"dim": 4, "vocab_size": len(lm.backbone.tokenizer), "width": 8, "depth": 1, "heads": 1, "max_seq_len": 8}
     guide = StructureGuide(StructureGuideConfig(labels=["NP", "VP", "S", "*"], **sizes))
     for parameter in guide.parameters():  # structures must matter, and words that are asked for without any, too
         torch.nn.init.normal_(parameter, std=0.7)
     guide.eval().requires_grad_(False)
-    guide.config.fingerprint = lm.fingerprint
+    guide.config.fingerprint = lm.backbone.fingerprint
     guide.save_pretrained(tmp_path)
     use_guides(lm, structure=tmp_path)
     return lm, structure_guide(lm.backbone)
@@ -62,7 +62,7 @@ def guided(tmp_path: Path) -> tuple[LanguageModel, StructureGuide]:
 def noisy_state(lm: LanguageModel) -> State:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, CANVAS, 4, generator=generator)
-    logits = (2 * torch.randn(2, CANVAS, len(lm.tokenizer), generator=generator)).log_softmax(-1)
+    logits = (2 * torch.randn(2, CANVAS, len(lm.backbone.tokenizer), generator=generator)).log_softmax(-1)
     return State(x, torch.tensor([0.4, 0.6]), x, logits, torch.tensor([LONG, LONG - 1]), lm.backbone)
 
 
@@ -92,7 +92,7 @@ def test_the_energy_of_a_structure_is_that_of_every_text(kind: str, guided: tupl
     for row, size in enumerate(state.length.tolist()):
         p = state.log_probs[row].exp()
         total = 0.0
-        for text in itertools.product(range(len(lm.tokenizer)), repeat=size):
+        for text in itertools.product(range(len(lm.backbone.tokenizer)), repeat=size):
             total += math.prod(float(p[i, w] * ratio[row, i, w]) for i, w in enumerate(text))
         expected.append(-math.log(total))
     energy = controller.energy(replace(state, bound=controller.bind(lm.backbone)))
@@ -129,12 +129,12 @@ def test_a_noise_aware_taggers_energy_is_minus_the_log_probability_of_every_labe
     controller, tags, chart = TAGGED[kind]
     lm = toy_lm()
     torch.manual_seed(6)
-    sizes = {"dim": 4, "vocab_size": len(lm.tokenizer), "width": 8, "depth": 1, "heads": 1, "max_canvas": 8}
+    sizes = {"dim": 4, "vocab_size": len(lm.backbone.tokenizer), "width": 8, "depth": 1, "heads": 1, "max_canvas": 8}
     guide = SyntaxGuide(SyntaxGuideConfig(labels=["NP", "VP", "S", "*"], span_width=6, **sizes))
     for parameter in guide.parameters():
         torch.nn.init.normal_(parameter, std=0.7)
     guide.eval().requires_grad_(False)
-    guide.config.fingerprint = lm.fingerprint
+    guide.config.fingerprint = lm.backbone.fingerprint
     guide.save_pretrained(tmp_path)
     use_guides(lm, syntax=tmp_path)
     state = replace(noisy_state(lm), x0=torch.randn(2, CANVAS, 4, generator=torch.Generator().manual_seed(7)))
@@ -165,7 +165,7 @@ def test_the_energy_by_counts_is_that_of_every_text(guided: tuple[LanguageModel,
     controller = PartsOfSpeech("DET ? NOUN", guide="counts")
     expected = []
     for p in state.log_probs.exp():
-        texts = itertools.product(range(len(lm.tokenizer)), repeat=3)
+        texts = itertools.product(range(len(lm.backbone.tokenizer)), repeat=3)
         expected.append(
             -math.log(sum(float(p[0, a] * p[1, b] * p[2, c] * table[a, det] * table[c, noun]) for a, b, c in texts))
         )
@@ -193,7 +193,7 @@ def test_a_word_may_stand_for_a_tag_that_it_bears_once_in_ten_thousand(guided: t
 
 def peaked(lm: LanguageModel, *chances: dict[str, float]) -> State:
     """A position for each mapping of words to probabilities."""
-    vocabulary = lm.tokenizer.get_vocab()
+    vocabulary = lm.backbone.tokenizer.get_vocab()
     p = torch.zeros(1, len(chances), len(vocabulary), dtype=torch.float64)
     for i, chance in enumerate(chances):
         for word, share in chance.items():
@@ -218,6 +218,6 @@ def test_a_phrase_that_must_not_occur_is_pushed_away(kind: str) -> None:
     change, energy = tilt(Control("absent", controller).bind(lm.backbone), state)
     assert float(energy) == pytest.approx(-math.log(0.28), rel=1e-4)
     after = change.added_to(state.log_probs.clone()).softmax(-1)
-    coffee, shop = (lm.tokenizer.get_vocab()[word] for word in ("coffee", "shop"))
+    coffee, shop = (lm.backbone.tokenizer.get_vocab()[word] for word in ("coffee", "shop"))
     assert float(after[0, 0, coffee]) == pytest.approx(0.9 * 0.2 / 0.28, rel=1e-4)
     assert float(after[0, 1, shop]) == pytest.approx(0.8 * 0.1 / 0.28, rel=1e-4)

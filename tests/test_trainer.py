@@ -100,7 +100,7 @@ def test_a_training_starts_with_the_weights_and_words_of_a_model(corpus: Path, t
     recipe = Trainer(TrainConfig(**settings(corpus, tmp_path / "second", recipe=further))).recipe
     assert isinstance(recipe, DiffusionLMRecipe)
     first = load(tmp_path / "first")
-    assert recipe.tokenizer.get_vocab() == first.tokenizer.get_vocab()
+    assert recipe.tokenizer.get_vocab() == first.backbone.tokenizer.get_vocab()
     assert same(dict(recipe.model.state_dict()), dict(first.backbone.model.state_dict()))
     assert all(parameter.requires_grad for parameter in recipe.model.parameters())
     with pytest.raises(UsageError, match="start_from"):

@@ -123,27 +123,9 @@ class BoundControl:
     bound: object
 
     @property
-    def name(self) -> str:
-        """Of the control."""
-        return self.control.name
-
-    @property
-    def controller(self) -> Controller:
-        """The constraint."""
-        return self.control.controller
-
-    @property
     def judges(self) -> bool:
         """Has it an energy of finished texts?"""
-        return self.controller.reads is not None and self.control.weight > 0
-
-    def acts_at(self, t: float) -> bool:
-        """Does its energy steer at noise level t?"""
-        return self.control.acts_at(t)
-
-    def weight_at(self, t: float) -> float:
-        """The weight at noise level t."""
-        return self.control.weight_at(t)
+        return self.control.controller.reads is not None and self.control.weight > 0
 
     def energy(self, state: State) -> Tensor:
         """The controller's energy, (batch,), checked.
@@ -163,7 +145,7 @@ class BoundControl:
 
     def _asked(self, method: str, state: State) -> Tensor:
         try:
-            energy: Any = getattr(self.controller, method)(replace(state, bound=self.bound))
+            energy: Any = getattr(self.control.controller, method)(replace(state, bound=self.bound))
         except UsageError:
             raise
         except Exception as error:  # a plugin's: whatever it is, say whose

@@ -89,12 +89,12 @@ class _Task:
     @classmethod
     def of(cls, lm: Backbone, request: Request, preset: Preset) -> _Task:
         controls = [_under(preset, control).bind(lm) for control in with_unique_names(request.controls)]
-        plans = [(control.name, control.plan) for control in controls if control.control.weight > 0]
+        plans = [(control.control.name, control.plan) for control in controls if control.control.weight > 0]
         return cls(request, controls, Layouts(plans, lm.tokenizer, lm.length_counts, lm.max_seq_len))
 
     def checks(self, text: str) -> dict[str, Check]:
         """What every control says of a text."""
-        return {control.name: control.control.check(text) for control in self.controls}
+        return {control.control.name: control.control.check(text) for control in self.controls}
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ class _Run:
             for control in group.controls:
                 if control.judges:
                     for row, energy in zip(group.rows, control.final_energy(own).tolist(), strict=False):
-                        found[row][control.name] = round(energy, 4)
+                        found[row][control.control.name] = round(energy, 4)
         return found
 
 

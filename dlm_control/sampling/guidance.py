@@ -102,7 +102,9 @@ class TiltGuidance(Guidance):
     @torch.no_grad()
     def predict(self, latents: Latents, t: float) -> tuple[Prediction, Latents]:
         said = self.process.predict(latents, t)
-        acting_by_group = [(group, [control for control in group.controls if control.acts_at(t)]) for group in self.groups]
+        acting_by_group = [
+            (group, [control for control in group.controls if control.control.acts_at(t)]) for group in self.groups
+        ]
         acting_by_group = [(group, acting) for group, acting in acting_by_group if acting]
         if not acting_by_group:
             return said, latents
@@ -126,13 +128,13 @@ class TiltGuidance(Guidance):
         state, tilted = state_of(self.lm, said, latents, t), said.log_probs.clone()
         pushes, energies = dict[str, Columns](), dict[str, Tensor]()
         for control in acting:
-            push, energies[control.name] = tilt(control, state)
+            push, energies[control.control.name] = tilt(control, state)
             if self.scale == "rms":
                 push = unit_rms(push, state.probs, state.length)
-            strength, latents = self._multiplier(control.name, energies[control.name], latents)
-            strength = control.weight_at(t) * strength
+            strength, latents = self._multiplier(control.control.name, energies[control.control.name], latents)
+            strength = control.control.weight_at(t) * strength
             if self.conflict == "project" or self.trace is not None:
-                pushes[control.name] = push.times(strength)
+                pushes[control.control.name] = push.times(strength)
             else:  # one at a time: memory does not grow with the number of controls
                 push.added_to(tilted, strength)
             del push
@@ -215,7 +217,7 @@ def tilt(control: BoundControl, state: State) -> tuple[Columns, Tensor]:
     Returns:
         Of (batch, seq_len, vocab), added to the log-probabilities at weight 1; (batch,), the energy before.
     """
-    space = control.controller.reads
+    space = control.control.controller.reads
     assert space is not None
     energy, gradient = control.gradient(state, space)
     if space == "log_probs":
@@ -275,7 +277,7 @@ class PaperGuidance(Guidance):
         mean, deviation = self.process.moments(latents, guided, t, s)
         latents = latents.remember(**{EARLIER: guided.x0})
         x_s = mean + deviation * draws.normal(*mean.shape[1:])
-        acting = [(group, control) for group in self.groups for control in group.controls if control.acts_at(t)]
+        acting = [(group, control) for group in self.groups for control in group.controls if control.control.acts_at(t)]
         if t > 10 / 200:
             for _ in range(self.inner_steps if acting else 0):
                 x_s = self._moved(latents, x_s, mean, deviation, acting, t, s)
@@ -294,7 +296,7 @@ class PaperGuidance(Guidance):
         """x_s after one step of the sign of the gradient."""
         x = x_s.detach().requires_grad_()
         with torch.enable_grad():
-            if any(control.controller.reads != "x_t" for _, control in acting):
+            if any(control.control.controller.reads != "x_t" for _, control in acting):
                 said = self.process.predict(replace(latents, z=x), s)
                 state = state_of(self.lm, said, latents, s)
             else:
@@ -304,7 +306,7 @@ class PaperGuidance(Guidance):
             for group, control in acting:
                 own = state if len(self.groups) == 1 else state.rows(group.filled(len(x), x.device))
                 energy = control.energy(own)
-                loss = loss + control.weight_at(t) * (energy if own is state else energy[: len(group.rows)]).sum()
+                loss = loss + control.control.weight_at(t) * (energy if own is state else energy[: len(group.rows)]).sum()
             gradient = torch.autograd.grad(loss, x)[0]
         steered = torch.zeros(len(x), 1, 1, device=x.device)  # a row that no control steers rests, whatever its company does
         steered[[row for group, _ in acting for row in group.rows]] = 1.0

@@ -100,7 +100,7 @@ def pooling(out: _Out, model: _Model = "e2e", repeats: _Repeats = 3, samples: _S
     }
     gains = " and ".join(f"{each['gain']:.2f} times as many where targets have {name}" for name, each in found.items())
     caption = f"Sixteen targets, default preset. Together they give {gains}."
-    figures = {"weights": lm.weights_digest, "found": found}
+    figures = {"weights": lm.backbone.weights_digest, "found": found}
     _write(out, "pooling", "Sharing network calls", caption, "", "texts a CPU second", series, figures, joined=False)
 
 

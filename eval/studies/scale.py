@@ -38,7 +38,13 @@ TAGS = 12
 
 @dataclass(frozen=True)
 class Size:
-    """A vocabulary, a number of positions, and a network of about 10 million parameters, embeddings included."""
+    """A vocabulary, a number of positions, and a network of about 10 million parameters, embeddings included.
+
+    Attributes:
+        words: of the vocabulary.
+        positions: of a text.
+        width, depth: of the transformer.
+    """
 
     words: int
     positions: int
@@ -166,7 +172,7 @@ def _measured(lm: Backbone, size: Size, repeats: int, seed: int) -> dict[str, An
 
 def _layouts(lm: Backbone, controls: Sequence[BoundControl]) -> Layouts:
     counts = [0] * (lm.max_seq_len - 2) + [10**9]  # all texts as long as they can be
-    return Layouts([(control.name, control.plan) for control in controls], lm.tokenizer, counts, lm.max_seq_len)
+    return Layouts([(control.control.name, control.plan) for control in controls], lm.tokenizer, counts, lm.max_seq_len)
 
 
 def _texts(lm: Backbone, controls: Sequence[BoundControl], seed: int) -> tuple[Tensor, Tensor, Tensor]:
