@@ -115,14 +115,16 @@ def _score_texts(files: Sequence[Path], human: Path | None, teacher: str | None)
 def calibrate(
     corpus: Annotated[Path, typer.Argument(metavar="CSV", help="Training texts of the teacher, in a column ref.")],
     teacher: Annotated[str, typer.Option(help="Bundled name, folder or hub id.")] = "e2e-teacher",
-    fields: Annotated[bool, typer.Option(help="Texts say the fields of restaurants, which can contradict each other.")] = False,
+    fields: Annotated[
+        bool, typer.Option(help="Texts give values of the fields of restaurants, which can contradict each other.")
+    ] = False,
 ) -> None:
     """Write flaws.json into a teacher's folder: how many nats make a word hard, measured on human training texts."""
-    from dlm_control.eval.records import write_record
     from dlm_control.eval.score.flaws import FILE
     from dlm_control.eval.score.flaws import calibrate as threshold
     from dlm_control.eval.score.teacher import Teacher
     from dlm_control.eval.score.text_file import read_texts
+    from dlm_control.support.records import write_record
 
     read, texts = Teacher(teacher), read_texts(corpus)
     found = threshold(read, texts, corpus, fields)

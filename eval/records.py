@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from dlm_control.support.files import write_whole
-from dlm_control.support.records import REST, Record, record_text
+from dlm_control.support.records import REST, Record
 
 
 @dataclass(frozen=True)
@@ -234,8 +232,3 @@ class Curves(Record):
     threads: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
     series: dict[str, list[Point]]
-
-
-def write_record(file: Path, record: Record) -> None:
-    """Write a record's file whole or not at all."""
-    write_whole({file: record_text(record, indent=1)})

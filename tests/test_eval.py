@@ -15,7 +15,7 @@ from conftest import run_manifest
 
 from dlm_control import LanguageModel, UsageError
 from dlm_control.controllers.linguistics.trees import read_tree
-from dlm_control.eval.records import Figure, Scores, write_record
+from dlm_control.eval.records import Figure, Scores
 from dlm_control.eval.report.compare import compared
 from dlm_control.eval.run import harness
 from dlm_control.eval.run.generator import Diffusion
@@ -24,6 +24,7 @@ from dlm_control.eval.score.statistics import interval
 from dlm_control.eval.score.teacher import Teacher, teacher_of
 from dlm_control.eval.studies.ablation import Ablation, merged
 from dlm_control.support.hub import model_folder
+from dlm_control.support.records import write_record
 from dlm_control.tasks.suite import read_suite, read_suites
 from dlm_control.tasks.suite_files import suites
 from dlm_control.tasks.targets.corpora import lines_of, refs

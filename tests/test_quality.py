@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +17,8 @@ from dlm_control.controllers.e2e.fields import FIELDS
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
-from dlm_control.eval.records import Figure, Findings, write_record
+from dlm_control.eval.commands import calibrate
+from dlm_control.eval.records import Figure, Findings
 from dlm_control.eval.score.flaws import PARTS, FlawDetector, Threshold, repeats
 from dlm_control.eval.score.metrics import all_satisfied
 from dlm_control.eval.score.quality import Reader, flaw_figures, qualities
@@ -25,6 +27,7 @@ from dlm_control.eval.score.teacher import Teacher
 from dlm_control.eval.score.text_file import score_texts
 from dlm_control.eval.score.two_sample import same_lengths, two_sample
 from dlm_control.support.errors import UsageError
+from dlm_control.support.records import write_record
 from dlm_control.tasks.targets.corpora import refs
 from dlm_control.tasks.targets.target import Target
 
@@ -192,3 +195,16 @@ def test_a_teacher_without_a_threshold_names_the_command(monkeypatch: pytest.Mon
     write_record(tmp_path / "flaws.json", Threshold(9.0, 95, "words", 1, "a.csv", "d", True, weights="other"))
     with pytest.raises(UsageError, match="is of weights other"):
         FlawDetector(teacher)
+
+
+def test_a_teacher_is_calibrated_on_its_training_texts(reader: Reader, tmp_path: Path) -> None:
+    """Of twenty texts, the worst word of one is above the 95th percentile of their worst words."""
+    assert reader.teacher is not None
+    shutil.copytree(reader.teacher.folder, tmp_path / "teacher")
+    texts = [f"The {name} is a pub." for name in "abcdefghijklmnopqrst"]
+    (tmp_path / "train.csv").write_text("ref\n" + "".join(f"{text}\n" for text in texts))
+    calibrate(tmp_path / "train.csv", str(tmp_path / "teacher"))
+    teacher = Teacher(str(tmp_path / "teacher"))
+    detector = FlawDetector(teacher)
+    hard = [detector.flaws(text, nats).hard for text, nats in zip(texts, teacher.word_nll(texts), strict=True)]
+    assert sum(hard) <= 1 and not detector.fields

@@ -12,12 +12,12 @@ import pytest
 from conftest import run_manifest
 
 from dlm_control import UsageError
-from dlm_control.eval.records import Curves, Figure, Scores, TextRecord, write_record
+from dlm_control.eval.records import Curves, Figure, Scores, TextRecord
 from dlm_control.eval.report.paper_results import TABLE_2, TABLE_4
 from dlm_control.eval.report.plots import picture
 from dlm_control.eval.report.report import read_runs, write_report
 from dlm_control.eval.score.scoring import SCORING
-from dlm_control.support.records import record_text
+from dlm_control.support.records import record_text, write_record
 
 
 def run(folder: Path, suite: str, metric: str, mean: float, texts: bool = True, scoring: int = SCORING) -> None:

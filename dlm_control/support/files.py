@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that exist whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dlm_control.support.errors import UsageError
 
 
 def write_whole(texts: dict[Path, str]) -> None:
-    """Write files so that each is there whole or not at all: beside their places first, moved there when all are on the disk.
+    """Write files so that each exists whole or not at all: under temporary names first, renamed when all are on the disk.
 
     Raises:
         UsageError: one cannot be written; none is then.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, get_type_hints
 
 from dlm_control.support.errors import Issue, UsageError, short_repr, suggestion
+from dlm_control.support.files import write_whole
 from dlm_control.support.values import MisfitError, fitted
 
 R = TypeVar("R", bound="Record")
@@ -115,3 +116,12 @@ def fit_record(kind: type[R], given: object, where: str) -> R:
 def read_record(kind: type[R], file: Path) -> R:
     """The record of a file; as `parse_record`."""
     return parse_record(kind, file.read_text(encoding="utf-8"), str(file))
+
+
+def write_record(file: Path, record: Record) -> None:
+    """Write a record's file whole or not at all.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    write_whole({file: record_text(record, indent=1)})

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dlm_control.eval.records import Plan, TargetRecord, write_record
+from dlm_control.eval.records import Plan, TargetRecord
 from dlm_control.support.errors import UsageError, short_repr
-from dlm_control.support.records import parse_record, read_record, record_text
+from dlm_control.support.records import parse_record, read_record, record_text, write_record
 
 _REMOVE = "remove the line and run again"
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dlm_control.control.use import with_unique_names
 from dlm_control.controllers.e2e.fields import fields_of
-from dlm_control.eval.records import Findings, Group, Manifest, Plan, Scores, TargetRecord, TextRecord, write_record
+from dlm_control.eval.records import Findings, Group, Manifest, Plan, Scores, TargetRecord, TextRecord
 from dlm_control.eval.run.log import RunLog
 from dlm_control.eval.score.flaws import PARTS, Flaws
 from dlm_control.eval.score.judges import JUDGES, check_judges
@@ -24,7 +24,7 @@ from dlm_control.eval.score.teacher import Teacher, teacher_of, train_a_teacher
 from dlm_control.support.errors import UsageError
 from dlm_control.support.files import write_whole
 from dlm_control.support.hub import model_folder
-from dlm_control.support.records import read_record, record_text
+from dlm_control.support.records import read_record, record_text, write_record
 from dlm_control.tasks.suite import Suite, read_suite
 from dlm_control.tasks.targets.corpora import refs, rows
 from dlm_control.tasks.targets.target import Target, digest_of

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dlm_control.eval.records import Curves, Figure, Point, Scores, write_record
+from dlm_control.eval.records import Curves, Figure, Point, Scores
 from dlm_control.support.errors import UsageError
+from dlm_control.support.records import write_record
 
 bench = typer.Typer(help="Costs and curves, measured; each command writes bench-<name>.json and .svg.", no_args_is_help=True)
 _Suite = Annotated[str, typer.Argument(help="Such as pos or spans.")]
