@@ -382,7 +382,7 @@ def test_the_fingerprint_follows_words_and_table_alone(monkeypatch: pytest.Monke
     assert GaussianBackbone(model(), tokenizer).fingerprint == expected
     assert GaussianBackbone(model(seed=1), tokenizer).fingerprint != expected
     monkeypatch.undo()
-    for hash_of in (lambda lm: lm.backbone.fingerprint, lambda lm: lm.backbone.weights_digest):
+    for hash_of in (lambda lm: lm.fingerprint, lambda lm: lm.weights_digest):
         assert hash_of(GaussianBackbone(model().double(), tokenizer)) == hash_of(GaussianBackbone(model(), tokenizer))
         half = GaussianBackbone(model().bfloat16(), tokenizer)
         assert hash_of(half) == hash_of(GaussianBackbone(model().bfloat16().float(), tokenizer))
