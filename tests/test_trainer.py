@@ -134,7 +134,9 @@ def test_a_killed_run_resumes_to_the_same_bits(corpus: Path, tmp_path: Path) -> 
 def test_two_processes_reach_the_weights_of_one(corpus: Path, tmp_path: Path) -> None:
     """Both objectives: one leaves a parameter out of its loss, the other uses two of them outside of forward()."""
     recipes = {"categorical": {}, "paper": {"objective": "paper", "model": SIZES | {"head": "x0", "unit_norm": False}}}
-    changes = {name: {"steps": 25, "save_every": 25, "recipe": recipe} for name, recipe in recipes.items()}
+    changes: dict[str, dict[str, Any]] = {
+        name: {"steps": 25, "save_every": 25, "recipe": recipe} for name, recipe in recipes.items()
+    }
     # Without --multi_gpu accelerate 1.15 starts a single process on a machine that has no GPU, whatever --num_processes says.
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
                "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
