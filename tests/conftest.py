@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from exact_model import exact_language_model
 
 from dlm_control.control import registry
 from dlm_control.diffusion.gaussian import GaussianBackbone
@@ -75,6 +76,12 @@ def tiny_lm() -> LanguageModel:
 def e2e() -> LanguageModel:
     """The bundled model; no test changes it."""
     return load("e2e")
+
+
+@pytest.fixture(scope="session")
+def exact_lm() -> LanguageModel:
+    """A model whose words are independent: its denoiser is exact."""
+    return exact_language_model()
 
 
 @pytest.fixture(scope="session")

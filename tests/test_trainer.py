@@ -133,20 +133,20 @@ def test_a_killed_run_resumes_to_the_same_bits(corpus: Path, tmp_path: Path) -> 
 
 def test_two_processes_reach_the_weights_of_one(corpus: Path, tmp_path: Path) -> None:
     """Both objectives: one leaves a parameter out of its loss, the other uses two of them outside of forward()."""
-    recipes = {"categorical": {}, "paper": {"objective": "paper", "model": SIZES | {"head": "x0", "unit_norm": False}}}
-    changes: dict[str, dict[str, Any]] = {
-        name: {"steps": 25, "save_every": 25, "recipe": recipe} for name, recipe in recipes.items()
+    paper = {"objective": "paper", "model": SIZES | {"head": "x0", "unit_norm": False}}
+    runs: dict[str, dict[str, Any]] = {
+        name: {"steps": 25, "save_every": 25, "recipe": recipe} for name, recipe in (("categorical", {}), ("paper", paper))
     }
     # Without --multi_gpu accelerate 1.15 starts a single process on a machine that has no GPU, whatever --num_processes says.
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
                "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = script(tmp_path / "run.py", *(settings(corpus, tmp_path / name, **changes[name]) for name in recipes))
+    run = script(tmp_path / "run.py", *(settings(corpus, tmp_path / name, **changes) for name, changes in runs.items()))
     done = subprocess.run([*command, run], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    for name in recipes:
+    for name, changes in runs.items():
         assert {path.name for path in (tmp_path / name).glob("*-of-*")} == {"0-of-2", "1-of-2"}
-        train(corpus, tmp_path / f"{name} alone", **changes[name])
+        train(corpus, tmp_path / f"{name} alone", **changes)
         one, both = final(tmp_path / f"{name} alone"), final(tmp_path / name)
         assert one.keys() == both.keys()
         for key, tensor in one.items():
