@@ -238,6 +238,4 @@ class Curves(Record):
 
 def write_record(file: Path, record: Record) -> None:
     """Write a record's file whole or not at all."""
-    from dlm_control.tasks.run import write_whole  # it imports torch, and `dlm bench` imports this module
-
     write_whole({file: record_text(record, indent=1)})
