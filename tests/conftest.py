@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from exact_model import exact_language_model
 
 from dlm_control.control import registry
 from dlm_control.diffusion.gaussian import GaussianBackbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
 from dlm_control.eval.records import Manifest
-from dlm_control.pipeline import LanguageModel
+from dlm_control.pipeline import LanguageModel, load
 from dlm_control.tasks.suite import Suite, read_suite
 from dlm_control.text.tokenizer import WordTokenizer
 
@@ -69,6 +70,18 @@ def sentences() -> tuple[str, ...]:
 def tiny_lm() -> LanguageModel:
     """A Diffusion-LM of random weights: fast, and its text is nonsense."""
     return _tiny()
+
+
+@pytest.fixture(scope="session")
+def e2e() -> LanguageModel:
+    """The bundled model; no test changes it."""
+    return load("e2e")
+
+
+@pytest.fixture(scope="session")
+def exact_lm() -> LanguageModel:
+    """A model whose words are independent: its denoiser is exact."""
+    return exact_language_model()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlm_control import Check, Controller, Plan, State, UsageError, load
+from dlm_control import Check, Controller, LanguageModel, Plan, State, UsageError
 from dlm_control.control.registry import controllers
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.keyword import Keyword
@@ -21,6 +21,7 @@ from dlm_control.controllers.span import Span
 from dlm_control.controllers.tree import SyntaxTree
 from dlm_control.testing import RULES, ConformanceError, check_controller
 
+FOX = "The Golden Fox is a cheap pub near the river ."
 PUB = "The Mill is a cheap pub near the river ."
 TALL = "There is a coffee shop that serves Japanese food in the city centre ."
 TREE = "(S (NP ? ?) (VP ? (NP (NP ? ? ?) (PP ? (NP ? ?)))) ?)"
@@ -50,23 +51,14 @@ CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_built_in_controls_keep_the_contract(case: str) -> None:
+def test_built_in_controls_keep_the_contract(e2e: LanguageModel, case: str) -> None:
     controller, satisfying, violating, faulty = CASES[case]
-    check_controller(controller, satisfying=[satisfying], violating=[violating], faulty=[faulty], lm=load_once())
+    check_controller(controller, satisfying=[satisfying], violating=[violating], faulty=[faulty], lm=e2e)
 
 
 def test_every_built_in_control_has_a_case() -> None:
     built_in = {name for name, entry in controllers().items() if entry.origin == "dlm-control"}
     assert {case.split()[0] for case in CASES} == built_in
-
-
-_loaded: list[Any] = []
-
-
-def load_once() -> Any:
-    if not _loaded:
-        _loaded.append(load("e2e"))
-    return _loaded[0]
 
 
 # --- one broken plugin a rule -------------------------------------------------------------------------------------------------
@@ -195,7 +187,7 @@ class Fickle(Remembering):
 
     def energy(self, state: State) -> Tensor:
         self._seen += 1
-        return -state.log_probs[:, 0, 3 + self._seen // 3 % 700]
+        return -state.log_probs[:, 0, 3 + self._seen // 3 % 40]
 
 
 BROKEN = {
@@ -222,15 +214,15 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("plugin", BROKEN)
-def test_a_broken_plugin_is_caught_by_the_rule_it_breaks(plugin: type[Cheap]) -> None:
+def test_a_broken_plugin_is_caught_by_the_rule_it_breaks(tiny_lm: LanguageModel, plugin: type[Cheap]) -> None:
     rule, raised = BROKEN[plugin]
     with pytest.raises(ConformanceError, match=raised) as error:
-        check_controller(plugin(), satisfying=["cheap pub ."], violating=[PUB], faulty=[lambda: plugin("")], lm=load_once())
+        check_controller(plugin(), satisfying=["cheap pub ."], violating=[FOX], faulty=[lambda: plugin("")], lm=tiny_lm)
     assert rule in {fault.place for fault in error.value.issues}
 
 
-def test_the_sound_one_passes_and_every_rule_has_a_plugin_that_breaks_it() -> None:
-    check_controller(Cheap(), satisfying=["cheap pub ."], violating=[PUB], faulty=[lambda: Cheap("")], lm=load_once())
+def test_the_sound_one_passes_and_every_rule_has_a_plugin_that_breaks_it(tiny_lm: LanguageModel) -> None:
+    check_controller(Cheap(), satisfying=["cheap pub ."], violating=[FOX], faulty=[lambda: Cheap("")], lm=tiny_lm)
     assert {rule for rule, _ in BROKEN.values()} == set(RULES)
 
 

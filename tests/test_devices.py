@@ -64,11 +64,6 @@ def start(lm: Backbone) -> tuple[Any, Latents]:
 
 
 @pytest.fixture(scope="module")
-def e2e() -> LanguageModel:
-    return load("e2e")
-
-
-@pytest.fixture(scope="module")
 def e2e_meta(e2e: LanguageModel) -> Backbone:
     return on_meta(e2e)
 
@@ -158,9 +153,11 @@ def test_energies_stay_on_the_device(e2e: LanguageModel, e2e_meta: Backbone, cas
 
 
 @pytest.mark.parametrize("changes", [{}, {"scale": "rms", "conflict": "project", "lagrangian": 0.5}])
-def test_guidance_stays_on_the_device(e2e_meta: Backbone, unjudged_numbers: None, changes: dict[str, Any]) -> None:
+def test_guidance_stays_on_the_device(
+    e2e: LanguageModel, e2e_meta: Backbone, unjudged_numbers: None, changes: dict[str, Any]
+) -> None:
     """With all rows under the same controls, and with two groups."""
-    controls = [bound(e2e_meta, Keyword("cheap")), bound(e2e_meta, Semantic("food", "Japanese", guide="classifier"))]
+    controls = [bound(e2e, e2e_meta, each) for each in (Keyword("cheap"), Semantic("food", "Japanese", guide="classifier"))]
     for groups in ([Group(controls, [0, 1])], [Group(controls, [0]), Group(controls[:1], [1])]):
         process, latents = start(e2e_meta)
         guidance = TiltGuidance(e2e_meta, process, groups, **changes)
@@ -170,8 +167,8 @@ def test_guidance_stays_on_the_device(e2e_meta: Backbone, unjudged_numbers: None
         assert {part.device for part in (*guided, latents.z, *latents.memory.values())} == {META}
 
 
-def test_the_update_of_2022_stays_on_the_device(e2e_meta: Backbone, unjudged_numbers: None) -> None:
-    controls = [bound(e2e_meta, Semantic("food", "Japanese", guide="classifier")), bound(e2e_meta, Keyword("cheap"))]
+def test_the_update_of_2022_stays_on_the_device(e2e: LanguageModel, e2e_meta: Backbone, unjudged_numbers: None) -> None:
+    controls = [bound(e2e, e2e_meta, each) for each in (Semantic("food", "Japanese", guide="classifier"), Keyword("cheap"))]
     for groups in ([Group(controls, [0, 1])], [Group(controls, [0]), Group(controls[:1], [1])]):
         _, latents = start(e2e_meta)
         guidance = PaperGuidance(e2e_meta, e2e_meta.process(4, sampler="ddim-eta1"), groups, fluency_weight=0.1)
@@ -180,19 +177,10 @@ def test_the_update_of_2022_stays_on_the_device(e2e_meta: Backbone, unjudged_num
             assert guidance.step(latents, guided, 0.5, 0.4, MetaDraws()).z.device == META
 
 
-def bound(lm: Backbone, controller: Controller) -> Any:
+def bound(e2e: LanguageModel, lm: Backbone, controller: Controller) -> Any:
     """A control bound to a model; its plan, which needs values, is another matter."""
-    made = Control("tested", controller).bind(load_once().backbone)
+    made = Control("tested", controller).bind(e2e.backbone)
     return replace(made, bound=controller.bind(lm), control=replace(made.control, name=repr(controller)))
-
-
-_loaded: list[LanguageModel] = []
-
-
-def load_once() -> LanguageModel:
-    if not _loaded:
-        _loaded.append(load("e2e"))
-    return _loaded[0]
 
 
 # --- training -----------------------------------------------------------------------------------------------------------------
@@ -314,18 +302,18 @@ class Asks(Cheap):
         return super().place(state) + 0 * int(state.length.max())
 
 
-def test_the_kit_finds_a_tensor_on_the_cpu() -> None:
+def test_the_kit_finds_a_tensor_on_the_cpu(tiny_lm: LanguageModel) -> None:
     texts: dict[str, Any] = {
-        "satisfying": ["The Mill is a cheap pub ."],
-        "violating": ["The Mill is a pub ."],
-        "lm": load_once(),
+        "satisfying": ["The Golden Fox is a cheap pub ."],
+        "violating": ["The Golden Fox is a pub ."],
+        "lm": tiny_lm,
     }
-    before = load_once().backbone.device
+    before = tiny_lm.backbone.device
     for sound in (Cheap(), Asks()):
         check_controller(sound, **texts)
     with pytest.raises(ConformanceError, match=r"breaks 1 of .* rules\n  - device: energy\(\) mixes devices in aten\.lt"):
         check_controller(Slips(), **texts)
-    assert load_once().backbone.device == before
+    assert tiny_lm.backbone.device == before
 
 
 # --- precision ----------------------------------------------------------------------------------------------------------------

@@ -6,11 +6,16 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from test_cli import dlm
 
 from dlm_control import load
+from dlm_control.control import registry
 from dlm_control.tasks.run import run_spec
 from dlm_control.tasks.spec import read_spec
 
@@ -19,7 +24,6 @@ BACKBONES = ROOT / "docs" / "backbones.md"
 GUIDE = ROOT / "docs" / "add-a-controller.md"
 PATTERNS = ROOT / "docs" / "patterns.md"
 PLUGINS = ROOT / "examples" / "plugins"
-DLM = [sys.executable, "-m", "dlm_control"]
 
 
 def run(*command: object, cwd: Path, path: Path | None = None) -> str:
@@ -27,6 +31,35 @@ def run(*command: object, cwd: Path, path: Path | None = None) -> str:
     environment = {**os.environ, "PYTHONPATH": str(path or ""), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@contextmanager
+def fresh(folder: Path) -> Iterator[None]:
+    """As in a process of its own that runs in a folder: what is imported from there and registered is forgotten."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_registered", dict(registry._registered))
+        patch.setattr(sys, "path", [str(folder), *sys.path])
+        patch.chdir(folder)
+        before = {*sys.modules}
+        yield
+        for name in {*sys.modules} - before:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+                del sys.modules[name]
+
+
+def python(code: str, folder: Path) -> str:
+    """What a program prints."""
+    with fresh(folder), redirect_stdout(StringIO()) as printed:
+        exec(compile(code, "<docs>", "exec"), {"__name__": "__main__"})
+    return printed.getvalue()
+
+
+def command(line: str, folder: Path) -> str:
+    """What a `dlm` command prints; it must succeed."""
+    with fresh(folder):
+        done = dlm(*line.split()[1:])
+    assert done.exit_code == 0, done.output
     return done.stdout
 
 
@@ -38,10 +71,9 @@ def test_the_guide_works_from_top_to_bottom(tmp_path: Path) -> None:
         if file:
             (tmp_path / file).write_text(content, encoding="utf-8")
         elif kind == "python":
-            printed.append(run(sys.executable, "-c", content, cwd=tmp_path, path=tmp_path))
+            printed.append(python(content, tmp_path))
         elif kind == "sh":
-            for line in content.splitlines():
-                printed.append(run(*DLM, *line.split()[1:], cwd=tmp_path))
+            printed += [command(line, tmp_path) for line in content.splitlines()]
     kit, composed, valid, generated, explained = printed
     assert kit == ""
     assert composed.count("'near-end': True") >= 3
@@ -69,7 +101,7 @@ def test_the_page_on_patterns_works(tmp_path: Path) -> None:
     assert [kind for kind, _, _ in blocks] == ["yaml", "sh"]
     (_, file, spec), (_, _, commands) = blocks
     (tmp_path / file).write_text(spec, encoding="utf-8")
-    valid, generated = (run(*DLM, *line.split()[1:], cwd=tmp_path) for line in commands.splitlines())
+    valid, generated = (command(line, tmp_path) for line in commands.splitlines())
     assert valid == "pattern.yaml: ok\n"
     assert "4 of 4 obey all controls" in generated
 
@@ -92,16 +124,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_an_installed_package_composes_from_yaml(installed: Path, tmp_path: Path) -> None:
-    assert re.search(r"sentiment +dlm-control-sentiment +label", run(*DLM, "ls", "controllers", cwd=tmp_path, path=installed))
+def test_an_installed_package_composes_from_yaml(installed: Path) -> None:
+    assert re.search(r"sentiment +dlm-control-sentiment +label", command("dlm ls controllers", installed))
     spec = PLUGINS / "dlm-control-sentiment" / "example.yaml"
-    assert re.search(r"[78] of 8 obey all", run(*DLM, "generate", spec, "--num-samples", 8, cwd=tmp_path, path=installed))
-    (tmp_path / "spec.yaml").write_text("controls: [{sentiment: cheerful}]")
-    done = subprocess.run(
-        [*DLM, "validate", "spec.yaml"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(installed)},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 2 and "unknown 'cheerful'; e2e-rating knows: negative, positive" in done.stderr
+    assert re.search(r"[78] of 8 obey all", command(f"dlm generate {spec} --num-samples 8", installed))
+    (installed / "spec.yaml").write_text("controls: [{sentiment: cheerful}]")
+    with fresh(installed):
+        done = dlm("validate", "spec.yaml")
+    assert done.exit_code == 2 and "unknown 'cheerful'; e2e-rating knows: negative, positive" in done.stderr
 
 
 def test_the_package_keeps_the_contract(installed: Path, tmp_path: Path) -> None:

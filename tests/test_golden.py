@@ -9,18 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from dlm_control import LanguageModel, load
+from dlm_control import LanguageModel
 from dlm_control.tasks.run import run_spec
 from dlm_control.tasks.spec import Spec
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 SPECS: dict[str, dict[str, Any]] = yaml.safe_load((GOLDEN / "specs.yaml").read_text(encoding="utf-8"))
 KEPT: dict[str, Any] = json.loads((GOLDEN / "texts.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def e2e() -> LanguageModel:
-    return load("e2e")
 
 
 def test_the_texts_are_of_the_bundled_weights(e2e: LanguageModel) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from test_guidance import Energy, Given, Moments, bowl, control, exact_lm, latents  # noqa: F401
+from exact_model import Energy, Given, control, latents
+from test_paper_guidance import Moments, bowl
 from torch import Tensor
 
 from dlm_control import LanguageModel, Plan, State
@@ -21,7 +22,7 @@ def test_weak_pushes_are_projected_like_strong_ones() -> None:
     torch.testing.assert_close(covariance(first, against, probs), torch.zeros(4), atol=1e-9, rtol=0)
 
 
-def test_the_2022_update_has_its_defaults_and_asks_no_network_for_energies_of_x_t(exact_lm: LanguageModel) -> None:  # noqa: F811
+def test_the_2022_update_has_its_defaults_and_asks_no_network_for_energies_of_x_t(exact_lm: LanguageModel) -> None:
     """λ = 0.01, steps of 0.1, three of them; the network is asked once a step, as without control."""
     asked: list[float] = []
 
@@ -44,7 +45,7 @@ def test_the_2022_update_has_its_defaults_and_asks_no_network_for_energies_of_x_
     assert asked == [0.5] * 4
 
 
-def test_the_energy_of_a_finished_text_reads_the_model(exact_lm: LanguageModel) -> None:  # noqa: F811
+def test_the_energy_of_a_finished_text_reads_the_model(exact_lm: LanguageModel) -> None:
     def energy(state: State) -> Tensor:
         assert state.lm is exact_lm.backbone
         return -state.log_probs[:, 0, 3]

@@ -33,14 +33,7 @@ def test_controls_of_one_kind_are_told_apart() -> None:
     assert METRICS["phrase_match"]("The pub is cheap.", target) == 0
     both = Target("x", [Keyword("riverside"), Keyword("cheap")], group="two")
     written = scoring.Written(both, ["The pub is cheap."], [1.0], [Flaws(False, True, False)])
-    means: dict[str, float] = {
-        "keyword#1": 0,
-        "keyword#2": 1,
-        "min_score": 0,
-        "all_satisfied": 0,
-        "lm_score": 1,
-        "flaw_rate": 1,
-    }
+    means = {"keyword#1": 0.0, "keyword#2": 1.0, "min_score": 0.0, "all_satisfied": 0.0, "lm_score": 1.0, "flaw_rate": 1.0}
     assert scoring._groups([written])["two"] == Group(1, means)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlm_control import LanguageModel, load
+from dlm_control import LanguageModel
 from dlm_control.control.registry import controller, include
 from dlm_control.tasks.spec import Spec, read_spec
 
@@ -18,11 +18,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-@pytest.fixture(scope="module")
-def e2e() -> LanguageModel:
-    return load("e2e")
 
 
 def test_python_example_obeys_all_controls(capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,6 +175,7 @@ def test_seeds_that_are_none(seed: object) -> None:
         ),
         ({"length": {"words": 3, "wieght": 3}}, "controls[0].wieght: unknown key, did you mean 'weight'?"),
         ({"length": "long"}, "controls[0].words: expected a whole number above 0, got 'long'"),
+        ({"length": 10**5000}, "controls[0].words: expected a whole number above 0, got a int that cannot be shown"),
         ({"length": None}, "controls[0]: length: give either `words` or `at_least` and/or `at_most`"),
         ({"semantic": {"field": "food"}}, "controls[0].value: missing"),
         ({"semantic": {"field": "fod", "value": "Thai"}}, "controls[0].field: unknown 'fod', did you mean 'food'?"),

@@ -20,6 +20,7 @@ _TOLD: dict[Any, str] = {int: "a whole number", float: "a number", str: "a strin
 LISTS = (list, tuple, Sequence, Collection, Iterable)
 MAPPINGS = (dict, Mapping)
 _LARGEST = 1e308  # a larger int is no float
+_MOST_BITS = 64  # a longer int fits no tensor, and Python refuses to write one of thousands of digits
 _EXPONENT = re.compile(r"([+-]?\d+)(e[+-]?\d+)", re.IGNORECASE)
 
 
@@ -239,7 +240,7 @@ def _collected(kind: Any, value: object, place: str, issues: list[Issue]) -> Any
 
 
 def _is_a(value: object, kind: type) -> bool:
-    if kind is int and isinstance(value, bool):
+    if kind is int and (isinstance(value, bool) or (isinstance(value, int) and value.bit_length() > _MOST_BITS)):
         return False
     try:
         return isinstance(value, kind)
