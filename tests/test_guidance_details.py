@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dlm_control import LanguageModel, Plan, State
 from dlm_control.control.columns import Columns, covariance
-from dlm_control.diffusion.backbone import Latents, Prediction
-from dlm_control.sampling.guidance import Group, PaperGuidance, without_conflict
+from dlm_control.diffusion.backbone import Latents, Prediction, normalise
+from dlm_control.sampling.guidance import Group, PaperGuidance, TiltGuidance, state_of, tilt, without_conflict
 
 
 def test_weak_pushes_are_projected_like_strong_ones() -> None:
@@ -52,3 +52,36 @@ def test_the_energy_of_a_finished_text_reads_the_model(exact_lm: LanguageModel) 
 
     [sample] = exact_lm.generate([Energy(energy, "log_probs", Plan(min_words=3, max_words=3))], steps=4, sampler="ddim-eta1")
     assert len(sample.words) == 3
+
+
+def test_pushes_that_conflict_are_added_without_what_they_take_from_each_other(exact_lm: LanguageModel) -> None:  # noqa: F811
+    """Wanting a word at a place against wanting it nowhere: under `project` the guidance adds the projected tilts."""
+    wishes = [
+        control(lambda s: -(0.05 + s.log_probs[:, 1, 4].exp()).log(), name="wants"),
+        control(lambda s: -(2.0 - s.log_probs[:, 1, 4].exp()).log(), name="avoids"),
+    ]
+    bound = [wish.bind(exact_lm.backbone) for wish in wishes]
+    now = latents(exact_lm, torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(3)))
+    process = exact_lm.backbone.process(1)
+    said = process.predict(now, 0.5)
+    tilts = [tilt(each, state_of(exact_lm.backbone, said, now, 0.5))[0] for each in bound]
+    found = {}
+    for conflict, pushes in (("sum", tilts), ("project", without_conflict(tilts, said.log_probs.exp()))):
+        guidance = TiltGuidance(exact_lm.backbone, process, [Group(bound, range(5))], conflict=conflict)
+        found[conflict] = guidance.predict(now, 0.5)[0].log_probs
+        tilted = said.log_probs.clone()
+        for push in pushes:
+            push.added_to(tilted)
+        torch.testing.assert_close(found[conflict], normalise(tilted, now.allowed), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(found["sum"], found["project"], atol=1e-2)
+
+
+def test_a_group_of_one_row_is_steered_among_others(exact_lm: LanguageModel) -> None:  # noqa: F811
+    wish = control(lambda s: -(0.05 + s.log_probs[:, 1, 4].exp()).log()).bind(exact_lm.backbone)
+    now = latents(exact_lm, torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(3)))
+    process = exact_lm.backbone.process(1)
+    free = process.predict(now, 0.5).log_probs
+    guidance = TiltGuidance(exact_lm.backbone, process, [Group([wish], [1]), Group([], [0, 2])])
+    guided = guidance.predict(now, 0.5)[0].log_probs
+    assert guided[1, 1, 4] > free[1, 1, 4] + 0.1
+    torch.testing.assert_close(guided[[0, 2]].exp(), free[[0, 2]].exp(), atol=1e-5, rtol=0)

@@ -121,6 +121,7 @@ BY_GUIDE = {"tag_match": LEARNT, "spans_exact": LEARNT}
         ({"guides": "classifier"}, BY_GUIDE),
         ({"generator": "reject"}, CHOSEN),
         ({"preset": {"select": "checks", "particles": 2}}, CHOSEN),
+        ({"preset": {"select": "checks", "candidates": 2}}, CHOSEN),
         ({"preset": {"select": "checks", "candidates": 1}}, BY_GUIDE),
         ({"preset": {"select": "energies", "candidates": 3}}, BY_GUIDE),
         ({"generator": "unconditional"}, {}),
@@ -154,7 +155,13 @@ def test_each_label_of_a_unary_chain_is_a_bracket() -> None:
     assert METRICS["bracket_f1"]("The pub is cheap.", Target("x", expected={"tree": chain})) == pytest.approx(2 * 4 / (5 + 4))
 
 
-def test_metrics_without_anything_to_compare_with_are_told_with_a_target() -> None:
+def test_a_text_of_another_length_keeps_the_brackets_of_its_beginning() -> None:
+    """ "The pub" is an NP; of S, NP, VP and ADJP, that one is there."""
+    tree = read_tree("(S (NP (DT a) (NN b)) (VP (VBZ c) (ADJP (JJ d))) (. .))")
+    assert METRICS["tree_strict"]("The pub", Target("x", expected={"tree": tree})) == pytest.approx(2 * 1 / (4 + 1))
+
+
+def test_a_metric_that_some_target_has_nothing_for_is_told() -> None:
     targets = [Target("long", expected={"words": 4}), Target("none")]
     told = "exact_length compares texts with a target's words, and 1 of 2 targets have none, such as 'none'"
     with pytest.raises(UsageError, match=told):

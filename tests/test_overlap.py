@@ -58,7 +58,12 @@ def test_bleu_rouge_and_cider_are_those_worked_by_hand(monkeypatch: pytest.Monke
 
 
 def test_equal_texts_have_full_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = figures(monkeypatch, [gap(text, text) for text in ("ale is cheap here", "I like warm bread")], missing=ENCODER)
+    found = figures(
+        monkeypatch,
+        [gap(text, text) for text in ("ale is cheap here", "I like warm bread", "nobody at all came yesterday")],
+        missing=ENCODER,
+    )
+    assert found["gap_words"] == 4.33  # of 4, 4 and 5 words
     assert (found["bleu_4"], found["rouge_l"], found["cider"]) == pytest.approx((100, 100, 1000))
 
 

@@ -82,7 +82,8 @@ def test_gaps_leave_out_words_that_the_known_file_has_too_rarely_and_sentences_w
     found = list(gaps(tmp_path, WORDS, "dev.csv", "known.csv", count=9, low=2, high=4, seed=0))
     assert [target.name for target in found] == ["gap 1", "gap 2", "gap 3"]
     assert sorted(str(target.reference) for target in found) == sorted(kept)
-    assert len(list(gaps(tmp_path, WORDS, "dev.csv", "known.csv", count=2, low=2, high=4, seed=0))) == 2
+    again = list(gaps(tmp_path, WORDS, "dev.csv", "known.csv", count=2, low=2, high=4, seed=0))
+    assert [(target.name, target.expected) for target in again] == [(target.name, target.expected) for target in found[:2]]
     sizes, starts = Counter[int](), Counter[int]()
     for seed in range(60):
         for target in gaps(tmp_path, WORDS, "dev.csv", "known.csv", count=3, low=2, high=4, seed=seed):
