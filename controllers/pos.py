@@ -65,7 +65,7 @@ class PartsOfSpeech(Structural):
         at = {self._first + i: words_bearing(lm, tag, self.tagset) for i, tag in enumerate(self._wanted) if tag}
         for place in sorted(place for place, words in at.items() if not words):
             tag = self.tags.split()[place - self._first]
-            problems.add("tags", f"no word that the model knows is a {tag} (wanted at position {place})")
+            problems.add("tags", f"no word that the model knows is a {tag} (expected at position {place})")
         problems.raise_if_any()
         size = self._first + len(self._wanted)
         return Plan(min_words=size, max_words=size if self.position is None else None, at=at)

@@ -90,7 +90,7 @@ class SyntaxTree(Structural):
             elif leaf.tag is not None:
                 at[place] = words_bearing(lm, 1 + PENN.index(leaf.tag), "penn")
                 if not at[place]:
-                    problems.add("tree", f"no word that the model knows is a {leaf.tag} (wanted at position {place})")
+                    problems.add("tree", f"no word that the model knows is a {leaf.tag} (expected at position {place})")
         problems.raise_if_any()
         return Plan(min_words=len(self._leaves), max_words=len(self._leaves), at=at)
 

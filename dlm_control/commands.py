@@ -114,9 +114,9 @@ def _given(overrides: dict[str, Any]) -> dict[str, Any]:
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False) -> None:
     """Report versions, extras, plugins, models, device and disk, and for all that is missing the command that installs it."""
-    from dlm_control.support.doctor import diagnose, printed
+    from dlm_control.support.doctor import diagnose, render
 
     findings = diagnose()
-    typer.echo(printed(findings, json))
+    typer.echo(render(findings, json))
     if any(finding.broken for finding in findings):
         raise typer.Exit(1)

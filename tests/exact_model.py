@@ -77,7 +77,7 @@ def exact_language_model() -> LanguageModel:
 def latents(lm: LanguageModel, z: Tensor, words: int = 3) -> Latents:
     """Noisy texts of three words each."""
     plans = [("length", Plan(min_words=words, max_words=words))]
-    layout = Layouts(plans, lm.tokenizer, lm.backbone.length_counts, 8).draw(torch.Generator().manual_seed(0))
+    layout = Layouts(plans, lm.backbone.tokenizer, lm.backbone.length_counts, 8).draw(torch.Generator().manual_seed(0))
     return Latents(z, layout.allowed.expand(len(z), *layout.allowed.shape), torch.full((len(z),), layout.words))
 
 

@@ -26,7 +26,7 @@ def test_the_report_names_versions_extras_models_device_and_disk() -> None:
 def test_a_missing_extra_comes_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     known = doctor._installed
     monkeypatch.setattr(doctor, "_installed", lambda name: None if name == "benepar" else known(name))
-    report = doctor.printed(doctor.diagnose())
+    report = doctor.render(doctor.diagnose())
     assert "syntax" in report and "benepar missing; pip install 'dlm-control[syntax]'" in report
 
 

@@ -104,7 +104,7 @@ def drawn(lm: LanguageModel, controls: Sequence[Control], texts: int = 3000, ste
         now = guidance.step(now, guided, t, s, draws)
     assert process.calls == steps
     words = process.words(now, guided)
-    assert (words[:, 3] == lm.tokenizer.eos_token_id).all()
+    assert (words[:, 3] == lm.backbone.tokenizer.eos_token_id).all()
     return words[:, :3] - FIRST
 
 

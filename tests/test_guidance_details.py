@@ -54,7 +54,7 @@ def test_the_energy_of_a_finished_text_reads_the_model(exact_lm: LanguageModel) 
     assert len(sample.words) == 3
 
 
-def test_pushes_that_conflict_are_added_without_what_they_take_from_each_other(exact_lm: LanguageModel) -> None:  # noqa: F811
+def test_pushes_that_conflict_are_added_without_what_they_take_from_each_other(exact_lm: LanguageModel) -> None:
     """Wanting a word at a place against wanting it nowhere: under `project` the guidance adds the projected tilts."""
     wishes = [
         control(lambda s: -(0.05 + s.log_probs[:, 1, 4].exp()).log(), name="wants"),
@@ -76,7 +76,7 @@ def test_pushes_that_conflict_are_added_without_what_they_take_from_each_other(e
     assert not torch.allclose(found["sum"], found["project"], atol=1e-2)
 
 
-def test_a_group_of_one_row_is_steered_among_others(exact_lm: LanguageModel) -> None:  # noqa: F811
+def test_a_group_of_one_row_is_steered_among_others(exact_lm: LanguageModel) -> None:
     wish = control(lambda s: -(0.05 + s.log_probs[:, 1, 4].exp()).log()).bind(exact_lm.backbone)
     now = latents(exact_lm, torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(3)))
     process = exact_lm.backbone.process(1)

@@ -152,7 +152,7 @@ def check_label(label: object) -> str:
 
 
 def bracket_counts(expected: Tree, found: Tree) -> tuple[int, int, int]:
-    """Labelled brackets that match, that were wanted, that were found: as EVALB counts them with COLLINS.prm.
+    """Labelled brackets that match, that were expected, that were found: as EVALB counts them with COLLINS.prm.
 
     Words whose tag in `expected` is a punctuation mark's are taken out of both trees, TOP does not count, PRT is ADVP; a unary
     chain counts once for each of its labels.
@@ -162,7 +162,7 @@ def bracket_counts(expected: Tree, found: Tree) -> tuple[int, int, int]:
     """
     tags = [leaf.tag for leaf in leaves(expected)]
     if len(tags) != len(leaves(found)):
-        raise ValueError(f"{len(tags)} leaves wanted, {len(leaves(found))} found")
+        raise ValueError(f"{len(tags)} leaves expected, {len(leaves(found))} found")
     kept = [0]
     for tag in tags:
         kept.append(kept[-1] + (tag not in _PUNCTUATION))

@@ -43,8 +43,8 @@ def diagnose() -> list[Finding]:
     return [*_versions(), *_extras(), *_plugins(), *_models(), *_device(), *_disk()]
 
 
-def printed(findings: list[Finding], as_json: bool = False) -> str:
-    """The report: aligned lines, or JSON with one object a finding."""
+def render(findings: list[Finding], as_json: bool = False) -> str:
+    """The report as text: aligned lines, or JSON with one object a finding."""
     if as_json:
         return json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False)
     width = max(len(finding.name) for finding in findings)
