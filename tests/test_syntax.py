@@ -82,7 +82,7 @@ def test_punctuation_and_prt_count_as_in_collins_prm() -> None:
 
 
 def test_trees_of_other_lengths_cannot_be_compared() -> None:
-    with pytest.raises(ValueError, match="5 leaves wanted, 1 found"):
+    with pytest.raises(ValueError, match="5 leaves expected, 1 found"):
         bracket_counts(read_tree(PUB), read_tree("(NP (NN a))"))
 
 
