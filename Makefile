@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # `PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo` takes the same version without them.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test clean
+.PHONY: demo test typecheck pytest clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dlm generate examples/coffee.yaml
@@ -15,7 +15,13 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory -j2 typecheck pytest
+
+# Side by side in `make test`: the type check has one process, the tests have two.
+typecheck: $(VENV)/.installed-dev
 	$(BIN)/python tools/typecheck
+
+pytest: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 clean:

@@ -115,7 +115,7 @@ def test_feasible_lengths_are_those_of_brute_force(plans: list[Plan]) -> None:
     assert set(feasible_lengths(plans, MOST, ORDINARY)) == expected
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(some_plans)
 def test_draws_obey_the_plans_as_far_as_a_layout_can(plans: list[Plan]) -> None:
     """Some text of every layout obeys everything; all texts of it obey all but the phrases and languages."""
