@@ -1,4 +1,4 @@
-"""`dlm train` and `dlm doctor`."""
+"""`dlm train`, `dlm convert` and `dlm doctor`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ _KIND = typer.Option(help="Without CONFIG: diffusion-lm, autoregressive-lm (a te
 _LM = typer.Option(help="The model that a guide is for; a guide goes to <its folder>/guides/<kind> unless --out is given.")
 _DATA = typer.Option(help="'e2e', a folder with the E2E files, a .csv, or a .txt of one sentence a line.")
 _OUT = typer.Option(help="Folder of the model and its state; a run that stopped goes on from there.")
+_CHECKPOINT = typer.Argument(metavar="FILE.pt", help="Weights of the 2022 release; vocab.json lies beside them.")
+_TABLE = typer.Option(help="Of which table: lm_head (the release decodes with it) or word_embedding (averaged in ema_*.pt).")
+_LENGTHS = typer.Option(help="Training texts, as for `dlm train`; lengths are drawn as there. Without, all are as likely.")
 
 
 def train(
@@ -110,6 +113,38 @@ def duration(seconds: float) -> str:
 
 def _given(overrides: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if value is not None}
+
+
+def convert(
+    checkpoint: Annotated[Path, _CHECKPOINT],
+    out: Annotated[Path, typer.Option(help="Folder of the converted model.")],
+    table: Annotated[str, _TABLE] = "lm_head",
+    data: Annotated[str | None, _LENGTHS] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column of the texts; 'text' for a .txt, otherwise 'ref'.")] = None,
+) -> None:
+    """Convert a checkpoint of the Diffusion-LM release of 2022; `load` and `--model` read the folder."""
+    from dlm_control.diffusion.paper_backbone import PaperBackbone
+    from dlm_control.diffusion.paper_checkpoint import read_paper_checkpoint
+    from dlm_control.support.errors import UsageError
+    from dlm_control.support.progress import hush
+    from dlm_control.training.data import read_split
+
+    hush()
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"--out {out}: is there already and not empty; give another folder")
+    found = read_paper_checkpoint(checkpoint, table)
+    lm = PaperBackbone(found.model, found.tokenizer, str(out))
+    if data is not None:
+        column = text_column or ("text" if Path(data).suffix == ".txt" else "ref")
+        words = [len(found.tokenizer.words(text)) for text in read_split(data, "train", [column])[column]]
+        found.model.config.length_counts = [words.count(n) for n in range(lm.max_seq_len)]
+    else:
+        found.model.config.length_counts = [0] + [1] * (lm.max_seq_len - 1)
+    found.model.save_pretrained(out)
+    found.tokenizer.save_pretrained(out)
+    for note in found.notes:
+        typer.echo(note, err=True)
+    typer.echo(f"{out}: {lm}")
 
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False) -> None:

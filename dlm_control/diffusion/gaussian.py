@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dlm_control.diffusion.backbone import Backbone, Draws, Latents, Prediction, Process, normalise, read_pretrained
-from dlm_control.diffusion.model import DiffusionLM
+from dlm_control.diffusion.model import Denoised, DiffusionLM
+from dlm_control.diffusion.paper_model import PaperLM
 from dlm_control.diffusion.samplers import DDIM, noise_levels, sampler
 from dlm_control.support.errors import UsageError
 from dlm_control.support.seeds import seeded
@@ -27,7 +28,7 @@ class GaussianBackbone(Backbone):
     kind = "gaussian"
     settings: ClassVar[tuple[str, ...]] = ("sampler", "spacing", "temperature", "clamp", "local_likelihood_weight")
     likelihood_calls = len(_LEVELS)
-    model: DiffusionLM
+    model: DiffusionLM | PaperLM
 
     @classmethod
     def reads(cls, config: Mapping[str, Any]) -> bool:
@@ -44,7 +45,8 @@ class GaussianBackbone(Backbone):
 
     @property
     def max_seq_len(self) -> int:
-        return self.model.config.max_seq_len
+        most: int = self.model.config.max_seq_len
+        return most
 
     @property
     def length_counts(self) -> Sequence[int]:
@@ -67,20 +69,36 @@ class GaussianBackbone(Backbone):
         alpha, sigma = (v[:, None, None] for v in self.model.schedule.alpha_sigma(t))
         return alpha / sigma.square() * (x_t @ self.embeddings.T)
 
+    def denoise(self, x_t: Tensor, t: Tensor, length: Tensor, memory: Mapping[str, Tensor]) -> Denoised:
+        """What the network says of clean texts: one call.
+
+        Args:
+            x_t: (batch, seq_len, dim), noisy texts.
+            t: (batch,), noise levels.
+            length: (batch,), how many words each text will have.
+            memory: as in `Latents`.
+        """
+        denoised: Denoised = self.model(x_t, t, memory.get(EARLIER))
+        return denoised
+
+    def rounding_logits(self, x0: Tensor) -> Tensor:
+        """(batch, seq_len, vocab), scores of words for embeddings (batch, seq_len, dim) that the network regressed."""
+        return -0.5 * torch.cdist(x0, self.embeddings).square() * self.model.config.dim
+
     @torch.no_grad()
     def nats_per_word(self, ids: Tensor, length: Tensor) -> Tensor:
         """As the base says: at five noise levels, each with the answer at the level above in mind. What a position itself says
         of its word (`local_likelihood`) does not count."""
         seq_len, total = ids.shape[1], torch.zeros(len(ids), device=ids.device)
         live = torch.arange(seq_len, device=ids.device) < length[:, None]
-        earlier = None
+        memory = dict[str, Tensor]()
         for level in _LEVELS:
             t = torch.full((len(ids),), level, device=ids.device)
             noise = torch.randn(seq_len, self.model.config.dim, generator=seeded("likelihood", str(level)))
             x_t = self.corrupt(ids, t, noise.to(ids.device))
-            earlier, logits = self.model(x_t, t, earlier)
+            memory[EARLIER], logits = self.denoise(x_t, t, length, memory)
             if logits is None:
-                logits = -0.5 * torch.cdist(earlier, self.embeddings).square() * self.model.config.dim
+                logits = self.rounding_logits(memory[EARLIER])
             elif self.model.config.local_likelihood:
                 logits = logits - self.local_likelihood(x_t, t)
             costs = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
@@ -132,17 +150,21 @@ class GaussianProcess(Process):
 
     def predict(self, latents: Latents, t: float) -> Prediction:
         """Differentiable in z where gradients are on."""
-        model, x_t = self.backbone.model, latents.z
+        x_t = latents.z
         levels = torch.full((len(x_t),), t, device=x_t.device)
-        x0, logits = model(x_t, levels, latents.memory.get(EARLIER))
+        x0, logits = self.backbone.denoise(x_t, levels, latents.length, latents.memory)
         self.calls += 1
         regressed = logits is None
-        if logits is None:  # the words near its x0 (squared distance, as 2022 rounds)
-            logits = -0.5 * torch.cdist(x0, self.backbone.embeddings).square() * model.config.dim
-        elif self.local_likelihood_weight != 1.0 and model.config.local_likelihood:
+        if logits is None:
+            logits = self.backbone.rounding_logits(x0)
+        elif self.local_likelihood_weight != 1.0 and self.backbone.model.config.local_likelihood:
             logits = logits + (self.local_likelihood_weight - 1) * self.backbone.local_likelihood(x_t, levels)
         log_probs = normalise(logits / self.temperature, latents.allowed)
-        return Prediction(log_probs, x0 if regressed and self.clamp == "off" else self.embed(log_probs), x_t)
+        if regressed and self.clamp == "hard":
+            x0 = self._nearest(x0, latents.allowed)
+        elif not regressed or self.clamp == "soft":
+            x0 = self.embed(log_probs)
+        return Prediction(log_probs, x0, x_t)
 
     def embed(self, log_probs: Tensor) -> Tensor:
         embeddings = self.backbone.embeddings
@@ -150,6 +172,11 @@ class GaussianProcess(Process):
             return embeddings[log_probs.argmax(-1)]
         sharpness = 2.0 if self.clamp == "soft" else 1.0
         return (sharpness * log_probs).softmax(-1) @ embeddings
+
+    def _nearest(self, x0: Tensor, allowed: Tensor) -> Tensor:
+        """(batch, seq_len, dim), the nearest embeddings of words that are allowed: the clamping trick as released."""
+        distances = torch.cdist(x0, self.backbone.embeddings).masked_fill(~allowed, torch.inf)
+        return self.backbone.embeddings[distances.argmin(-1)]
 
     def step(self, latents: Latents, guided: Prediction, t: float, s: float, draws: Draws) -> Latents:
         latents = latents.remember(**{EARLIER: guided.x0})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -32,9 +32,23 @@ class WordTokenizer(PreTrainedTokenizerFast):
         special = [UNK, PAD, END, *[MASK][: int(mask)]]
         counts = Counter(word for text in texts for word in split_words(text))
         words = [word for word, count in counts.items() if count >= min_count and word not in special]
-        backend = _tokenizer({word: i for i, word in enumerate([*special[:3], *words, *special[3:]])})
-        masked = {"mask_token": MASK} if mask else {}
-        return cls(tokenizer_object=backend, unk_token=UNK, pad_token=PAD, bos_token=END, eos_token=END, **masked)
+        vocab = {word: i for i, word in enumerate([*special[:3], *words, *special[3:]])}
+        return cls.from_vocab(vocab, **({"mask_token": MASK} if mask else {}))
+
+    @classmethod
+    def from_vocab(cls, vocab: Mapping[str, int], signs: Iterable[str] = (), **special: str) -> WordTokenizer:
+        """A tokenizer of given words.
+
+        Args:
+            vocab: the ids of all words and signs, UNK, PAD and END among them.
+            signs: further words that stand in no text.
+            **special: further special tokens, such as mask_token="MASK".
+        """
+        usual = {"unk_token": UNK, "pad_token": PAD, "bos_token": END, "eos_token": END}
+        named = {**usual, **special}
+        further = sorted({*signs} - {*named.values()}, key=lambda sign: vocab[sign])
+        extra = {"extra_special_tokens": further} if further else {}
+        return cls(tokenizer_object=_tokenizer(dict(vocab)), **named, **extra)
 
     def words(self, text: str) -> list[str]:
         """The words of a text, unknown ones included, as written."""
