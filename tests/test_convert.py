@@ -24,6 +24,7 @@ from dlm_control.controllers.length import Length
 from dlm_control.diffusion.paper_backbone import PaperBackbone
 from dlm_control.diffusion.paper_checkpoint import read_paper_checkpoint
 from dlm_control.pipeline import LanguageModel
+from dlm_control.training.trainer import TrainConfig, Trainer
 
 Weights = dict[str, Tensor]
 SIGNS = ["START", "END", "UNK", "PAD"]
@@ -152,7 +153,7 @@ def test_its_noise_is_that_of_the_release(lm: LanguageModel) -> None:
         ratio = (1 - math.sqrt((i + 1) / steps + 1e-4)) / (1 - math.sqrt(i / steps + 1e-4))
         alpha_bar.append(alpha_bar[-1] * max(ratio, 1 - 0.999))
     for i in (0, 10, 200, 390):
-        alpha, _ = lm.backbone.model.schedule.alpha_sigma(torch.tensor([(i + 1) / steps]))  # type: ignore[operator]
+        alpha, _ = lm.backbone.model.schedule.alpha_sigma(torch.tensor([(i + 1) / steps]))  # type: ignore[union-attr,operator]
         assert float(alpha**2) == pytest.approx(alpha_bar[i + 1], rel=1e-3)
 
 
@@ -263,3 +264,10 @@ def test_the_page_on_models_from_outside_converts_one(tmp_path: Path) -> None:
     converted, generated = (command(line, tmp_path) for line in block.splitlines())
     assert re.search(r"paper: PaperBackbone\('paper', 23 words, [\d,]+ parameters\)", converted)
     assert "1 of 1 obey all controls" in generated
+
+
+def test_training_does_not_go_on_from_one(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text("mr,ref\n" + "x,The Vaults is cheap .\n" * 40)
+    with pytest.raises(UsageError, match="start_from: .* holds a PaperLM, not a Diffusion-LM"):
+        settings = {"start_from": str(folder)}
+        Trainer(TrainConfig("diffusion-lm", str(tmp_path / "out"), str(tmp_path / "texts.csv"), steps=1, recipe=settings))

@@ -85,7 +85,7 @@ def _state(file: Path) -> dict[str, Tensor]:
 
 def _vocabulary(file: Path) -> dict[str, int]:
     try:
-        vocab = json.loads(file.read_text(encoding="utf-8"))
+        vocab: Any = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{file}: cannot be read as JSON: {error}; the release writes it beside the weights") from None
     numbered = isinstance(vocab, dict) and all(type(number) is int for number in vocab.values())
@@ -94,7 +94,8 @@ def _vocabulary(file: Path) -> dict[str, int]:
     lacking = [sign for sign in _SIGNS if sign not in vocab]
     if lacking:
         raise UsageError(f"{file}: has no {', '.join(lacking)}; the release's vocabularies begin with {', '.join(_SIGNS)}")
-    return vocab
+    known: dict[str, int] = vocab
+    return known
 
 
 def _settings(file: Path) -> tuple[Mapping[str, Any], list[str]]:

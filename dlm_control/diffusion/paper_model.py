@@ -132,8 +132,9 @@ def sinusoids(time: Tensor, features: int) -> Tensor:
 
 
 def _layers(config: PaperLMConfig) -> BertConfig:
-    return BertConfig(
+    layers = BertConfig(
         hidden_size=config.width, num_hidden_layers=config.depth, num_attention_heads=config.heads,
         intermediate_size=config.inner, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, vocab_size=1,
-        attn_implementation="sdpa",
     )  # fmt: skip
+    layers._attn_implementation = "sdpa"
+    return layers

@@ -73,10 +73,11 @@ class DiffusionLMRecipe(Recipe):
     def setup(self, data: str, seed: int, processes: int) -> None:
         texts = [str(text) for text in read_split(data, "train", [self.text_column])[self.text_column]]
         earlier = None if self.start_from is None else load_backbone(self.start_from)
-        if earlier is not None and not isinstance(earlier, GaussianBackbone):
-            raise UsageError(f"recipe.start_from: {self.start_from!r} is a {earlier.kind} model, not a Diffusion-LM")
+        core = None if earlier is None else earlier.model
+        if core is not None and not isinstance(core, DiffusionLM):
+            raise UsageError(f"recipe.start_from: {self.start_from!r} holds a {type(core).__name__}, not a Diffusion-LM")
         self.tokenizer = earlier.tokenizer if earlier else WordTokenizer.train(texts, self.min_count)
-        config = earlier.model.config if earlier else DiffusionLMConfig(vocab_size=len(self.tokenizer), **self.sizes)
+        config = core.config if core else DiffusionLMConfig(vocab_size=len(self.tokenizer), **self.sizes)
         if config.head not in self.objective.heads:
             raise UsageError(
                 f"recipe.model.head: {config.head!r} cannot be trained by this objective; "
@@ -87,7 +88,7 @@ class DiffusionLMRecipe(Recipe):
         lengths = [len(sentence) - 1 for sentence in self.sentences]
         config.length_counts = np.bincount(lengths, minlength=config.max_seq_len).tolist()
         torch.manual_seed(seed)
-        self.model = earlier.model.train().requires_grad_() if earlier else DiffusionLM(config)
+        self.model = core.train().requires_grad_() if core else DiffusionLM(config)
         self.batches = CanvasBatches(lengths, config.max_seq_len, self.tokens, seed, multiple=math.lcm(8, processes))
         held_out = [str(text) for text in read_split(data, "validation", [self.text_column])[self.text_column]]
         self.held_out = encode(self.tokenizer, held_out, config.max_seq_len, data, remedy)[:512]
