@@ -268,6 +268,6 @@ def test_the_page_on_models_from_outside_converts_one(tmp_path: Path) -> None:
 
 def test_training_does_not_go_on_from_one(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.csv").write_text("mr,ref\n" + "x,The Vaults is cheap .\n" * 40)
-    with pytest.raises(UsageError, match="start_from: .* holds a PaperLM, not a Diffusion-LM"):
-        settings = {"start_from": str(folder)}
-        Trainer(TrainConfig("diffusion-lm", str(tmp_path / "out"), str(tmp_path / "texts.csv"), steps=1, recipe=settings))
+    given = {"kind": "diffusion-lm", "out": str(tmp_path / "out"), "data": str(tmp_path / "texts.csv"), "steps": 1}
+    with pytest.raises(UsageError, match="holds a PaperLM, not a Diffusion-LM"):
+        Trainer(TrainConfig(**given, recipe={"start_from": str(folder)}))  # type: ignore[arg-type]
