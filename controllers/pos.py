@@ -76,14 +76,14 @@ class PartsOfSpeech(Structural):
         tags = (0,) * self._first + self._wanted
         return (Labels(tags, (), ()) if self.tagset == "universal" else Labels((), tags, ())), False
 
-    def energy(self, state: State) -> Tensor:
-        from dlm_control.controllers.guides.energies import counts_energy
+    def word_log_likelihoods(self, state: State) -> Tensor | None:
+        from dlm_control.controllers.guides.energies import count_log_likelihoods
 
         if self.guide == "counts":
             guide = state.bound.structure
             table = guide.universal_of_word if self.tagset == "universal" else guide.penn_of_word
-            return counts_energy(state, (0,) * self._first + self._wanted, table)
-        return super().energy(state)
+            return count_log_likelihoods(state, (0,) * self._first + self._wanted, table)
+        return super().word_log_likelihoods(state)
 
     def check(self, text: str) -> Check:
         """Checks by spaCy's tags; the score is the share of expected tags that are at their positions."""

@@ -153,6 +153,11 @@ class Homebound(Cheap):
         return super().energy(state) + torch.zeros(len(state.length))  # on the CPU, wherever the model lies
 
 
+class Inconsistent(Cheap):
+    def word_log_likelihoods(self, state: State) -> Tensor:
+        return torch.zeros_like(state.log_probs)
+
+
 class Backwards(Cheap):
     def energy(self, state: State) -> Tensor:
         return 20 - super().energy(state)
@@ -201,6 +206,7 @@ BROKEN = {
     Raising: ("energy", "raised KeyError: 'food'"),
     Constant: ("gradient", "does not depend on state.log_probs"),
     Detached: ("gradient", "from finite differences"),
+    Inconsistent: ("likelihoods", "leave energy"),
     Leaking: ("batch", "in the batch"),
     Rolling: ("purity", "global random numbers"),
     Remembering: ("purity", "the second time"),

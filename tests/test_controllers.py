@@ -25,7 +25,7 @@ def state_of(lm: LanguageModel, batch: int = 2, seq_len: int = 9, seed: int = 0)
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(batch, seq_len, len(lm.backbone.tokenizer), generator=generator, dtype=torch.float64).log_softmax(-1)
     x = torch.randn(batch, seq_len, lm.backbone.embeddings.shape[1], generator=generator, dtype=torch.float64)
-    return State(x_t=x, t=torch.full((batch,), 0.4), x0=x, log_probs=logits, length=torch.full((batch,), 8), lm=lm.backbone)
+    return State(x_t=x, t=torch.full((batch,), 0.4), clean=x, log_probs=logits, length=torch.full((batch,), 8), lm=lm.backbone)
 
 
 def directional_error(control: Controller, state: State, space: str) -> float:

@@ -17,7 +17,7 @@ from dlm_control import UsageError
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
-from dlm_control.eval.baselines.decode import Stream, generators, network, sample
+from dlm_control.eval.baselines.decode import MOST_WORDS, Stream, generators, network, sample
 from dlm_control.eval.baselines.generators import Baseline, Experts, Finetuned, Fudge, Reject, Unconditional
 from dlm_control.eval.baselines.prompts import TOKENS, place_ids
 from dlm_control.support.hub import file_digest
@@ -171,6 +171,16 @@ def test_a_fine_tuned_model_writes_its_own_distribution(folder: Path) -> None:
     one, *others = Finetuned(SUITE, str(folder), beams=3).texts(target, range(3), seed=0)
     assert others == [one] * 2 and one.calls == 3 * (len(TOKENIZER.word_ids(one.text)) + 1)
     assert one.text and not {"UNK", "PAD"} & set(one.text.split())
+
+
+def test_a_beam_that_never_ends_is_cut_where_texts_are(folder: Path, tmp_path: Path) -> None:
+    model = GPT2LMHeadModel.from_pretrained(folder / "finetuned-length")
+    model.transformer.wte.weight.data[END] = -model.transformer.ln_f.bias.data  # the least likely word of all
+    for name in ("ar-lm", "finetuned-length"):
+        model.save_pretrained(tmp_path / name)
+        TOKENIZER.save_pretrained(tmp_path / name)
+    [output] = Finetuned(SUITE, str(tmp_path), beams=2).texts(Target("toy", CONTROLS[1:]), [0], seed=0)
+    assert len(TOKENIZER.word_ids(output.text)) == MOST_WORDS
 
 
 def test_the_best_of_several_draws_has_the_highest_sum_of_checks_and_is_the_first_such(folder: Path) -> None:

@@ -116,8 +116,8 @@ def test_a_network_call_and_a_step_stay_on_the_device(e2e_meta: Backbone, sample
         for t, s in ((1.0, 0.5), (0.5, 0.0)):  # the second with self-conditioning
             said = process.predict(latents, t)
             latents = process.step(latents, said, t, s, MetaDraws())
-        assert {part.device for part in (*said, latents.z, process.words(latents, said))} == {META}
-        assert {part.dtype for part in said} == {torch.float32}
+        assert {part.device for part in (said.log_probs, said.x0, said.x_t, latents.z, process.words(latents, said))} == {META}
+        assert {part.dtype for part in (said.log_probs, said.x0, said.x_t)} == {torch.float32}
         nats = e2e_meta.nats_per_word(process.words(latents, said), latents.length)
         assert nats.device == META
 
@@ -128,7 +128,10 @@ def test_a_masked_model_stays_on_the_device(masked_meta: Backbone) -> None:
         said = process.predict(latents, 1.0)
         latents = process.step(latents, said, 1.0, 0.5, MetaDraws())
         ids = process.words(latents, said)
-        assert {part.device for part in (*said, latents.z, masked_meta.nats_per_word(ids, latents.length))} == {META}
+        assert {
+            part.device
+            for part in (said.log_probs, said.x0, said.x_t, latents.z, masked_meta.nats_per_word(ids, latents.length))
+        } == {META}
         t, noise = torch.empty(ROWS, device=META), MetaDraws().normal(CANVAS, 16)
         x_t = masked_meta.corrupt(ids, t, noise)
         assert masked_meta.local_likelihood(x_t, t).device == masked_meta.log_snr(t).device == META
@@ -144,9 +147,10 @@ def test_energies_stay_on_the_device(e2e: LanguageModel, e2e_meta: Backbone, cas
     bound = controller.bind(e2e_meta)
     text = finished_state(e2e_meta, torch.empty(ROWS, CANVAS, dtype=torch.long, device=META), latents.length)
     with OneDevice():
-        state = state_of(e2e_meta, said, latents, 0.5)
-        leaf = getattr(state, str(controller.reads)).detach().requires_grad_()
-        energy = controller.energy(replace(state, bound=bound, **{str(controller.reads): leaf}))
+        assert controller.reads is not None
+        state = replace(state_of(e2e_meta, said, latents, 0.5), bound=bound)
+        leaf = getattr(state, controller.reads).detach().requires_grad_()
+        energy = controller.energy(state.with_values(controller.reads, leaf))
         assert energy.device == torch.autograd.grad(energy.sum(), leaf)[0].device == META
         assert energy.dtype == torch.float32
         assert controller.final_energy(replace(text, bound=bound)).device == META
@@ -164,7 +168,8 @@ def test_guidance_stays_on_the_device(
         with OneDevice():
             guided, latents = guidance.predict(latents, 0.5)
             latents = guidance.step(latents, guided, 0.5, 0.4, MetaDraws())
-        assert {part.device for part in (*guided, latents.z, *latents.memory.values())} == {META}
+        parts = (guided.log_probs, guided.x0, guided.x_t, latents.z, *latents.memory.values())
+        assert {part.device for part in parts} == {META}
 
 
 def test_the_update_of_2022_stays_on_the_device(e2e: LanguageModel, e2e_meta: Backbone, unjudged_numbers: None) -> None:

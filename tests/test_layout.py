@@ -242,6 +242,14 @@ def test_contradictions_name_those_who_contradict(case: str) -> None:
         assert message in str(caught.value)
 
 
+def test_a_plan_lists_its_demands_and_the_report_ends_with_what_a_text_has() -> None:
+    demanding = Plan(min_words=2, template=(A,) * 6, at={0: frozenset({A}), 2: frozenset({A})}, forbidden=frozenset({B, C}))
+    with pytest.raises(UsageError) as caught:
+        layouts(demanding)
+    needs = "2 to any number of words, its template, 6 words, a word at position 0, 2, 2 words absent"
+    assert str(caught.value).endswith(f"control 0 needs {needs}; a text has 1 to 5 words")
+
+
 def test_only_the_smallest_sets_are_blamed() -> None:
     plans = [Plan(forbidden=frozenset({C})), Plan(at={0: frozenset({A})}), Plan(at={0: frozenset({B})}), Plan(min_words=2)]
     with pytest.raises(UsageError) as caught:

@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def test_each_step_settles_its_share_in_float32(lm: LanguageModel) -> None:
         process = lm.backbone.process(words)
         latents = process.start(torch.ones(1, words, size, dtype=torch.bool), torch.tensor([words]), Ones())  # type: ignore[arg-type]
         said = process.predict(replace_seq_len(latents), 1.0)
-        said = said._replace(log_probs=said.log_probs[:, :1].expand(1, words, size))
+        said = replace(said, log_probs=said.log_probs[:, :1].expand(1, words, size))
         left = []
         for t, s in itertools.pairwise(process.levels):
             latents = process.step(latents, said, t, s, Ones())  # type: ignore[arg-type]

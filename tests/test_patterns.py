@@ -172,7 +172,7 @@ def test_energy_and_tilt_are_those_of_enumeration(toy: LanguageModel, number: in
     log_probs = (3 * torch.randn(3, 6, len(lm.vocabulary), generator=torch.Generator().manual_seed(number))).log_softmax(-1)
     bound = Control("tested", control).bind(lm)
     x = torch.zeros(3, 6, 8)
-    push, energy = tilt(bound, State(x_t=x, t=torch.ones(3), x0=x, log_probs=log_probs, length=lengths, lm=lm))
+    push, energy = tilt(bound, State(x_t=x, t=torch.ones(3), clean=x, log_probs=log_probs, length=lengths, lm=lm))
     change = push.values
     for row, length in enumerate(lengths.tolist()):
         total, posterior = enumerated(log_probs[row], length, first, control)
@@ -188,7 +188,7 @@ def test_improbable_texts_have_the_right_energy(toy: LanguageModel) -> None:
     words = torch.full((1, 32), lm.ids("bread", "test")[0])
     logits = torch.full((1, 32, len(lm.vocabulary)), -50.0).scatter(-1, words[..., None], 0.0)
     x = torch.zeros(1, 32, 8)
-    state = State(x_t=x, t=torch.zeros(1), x0=x, log_probs=logits, length=torch.tensor([30]), lm=lm)
+    state = State(x_t=x, t=torch.zeros(1), clean=x, log_probs=logits, length=torch.tensor([30]), lm=lm)
     push, energy = tilt(Control("tested", control).bind(lm), state)
     assert float(energy[0]) == pytest.approx(30 * 50, rel=1e-4)
     assert torch.isfinite(push.values).all()

@@ -137,7 +137,7 @@ def test_a_noise_aware_taggers_energy_is_minus_the_log_probability_of_every_labe
     guide.config.fingerprint = lm.backbone.fingerprint
     guide.save_pretrained(tmp_path)
     use_guides(lm, syntax=tmp_path)
-    state = replace(noisy_state(lm), x0=torch.randn(2, CANVAS, 4, generator=torch.Generator().manual_seed(7)))
+    state = replace(noisy_state(lm), clean=torch.randn(2, CANVAS, 4, generator=torch.Generator().manual_seed(7)))
 
     def expected(x: Tensor, levels: Tensor) -> Tensor:
         reading = guide(x, lm.backbone.log_snr(levels))

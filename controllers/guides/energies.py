@@ -42,11 +42,10 @@ class Asked:
         return self._by_seq_len[seq_len]
 
 
-def words_energy(state: State, asked: Asked, power: float = 1.0) -> Tensor:
-    """−log E_p[Π_i r_i(w_i)], (batch,), with r = p(structure | w at i, x_t)^power up to a constant, at most 1 at each position.
+def word_log_likelihoods(state: State, asked: Asked, power: float = 1.0) -> Tensor:
+    """log p(structure | w at i, x_t)^power for every word, (batch, seq_len, vocab), by the structure guide.
 
-    The structure guide says r for every word from x_t, so the energy is a function of the word distributions p and conditions
-    them without a gradient through any network.
+    Up to a constant at each position: the likeliest word's is 0. After a text's end all are 0.
     """
     assert asked.structure is not None
     with torch.no_grad():
@@ -56,21 +55,20 @@ def words_energy(state: State, asked: Asked, power: float = 1.0) -> Tensor:
             for each in asked.structures(state.x_t.shape[1])
         )
         ratio = power * (expected - nothing)
-        ratio = ratio - ratio.amax(-1, keepdim=True)
-    terms = (state.log_probs + ratio).logsumexp(-1)  # (batch, seq_len)
-    energy: Tensor = -(terms * _live(state)).sum(-1)
-    return energy
+        likelihoods: Tensor = (ratio - ratio.amax(-1, keepdim=True)) * _live(state)[..., None]
+    return likelihoods
 
 
 def _repeated(structure: Structure, rows: int) -> Structure:
     return Structure(*(part.expand(rows, *part.shape[1:]) for part in structure))
 
 
-def counts_energy(state: State, tags: tuple[int, ...], table: Tensor) -> Tensor:
-    """−Σ_i log Σ_w p_i(w)·p(tag_i | w), (batch,), with p(tag | word) from counts; tag 0 is open."""
+def count_log_likelihoods(state: State, tags: tuple[int, ...], table: Tensor) -> Tensor:
+    """log p(tag_i | w) for every word, (1, seq_len, vocab), with p(tag | word) from counts; tag 0 is open."""
     places = [i for i, tag in enumerate(tags) if tag]
-    shares = table[:, [tags[i] for i in places]].T.log()  # (places, vocab)
-    return -(state.log_probs[:, places] + shares).logsumexp(-1).sum(-1)
+    likelihoods = table.new_zeros(1, state.log_probs.shape[1], len(table))
+    likelihoods[0, places] = table[:, [tags[i] for i in places]].T.log()
+    return likelihoods
 
 
 def tag_table(lm: Backbone, tagset: TagSet) -> Tensor:

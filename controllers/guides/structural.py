@@ -57,12 +57,17 @@ class Structural(Controller):
         syntax = None if by_words and find_guide("syntax", lm) is None else syntax_guide(lm)
         return Asked(*self.labels(), structure_guide(lm) if by_words else None, syntax)
 
-    def energy(self, state: State) -> Tensor:
+    def word_log_likelihoods(self, state: State) -> Tensor | None:
         from dlm_control.controllers.guides import energies
 
-        if self.guide == "words":
-            return energies.words_energy(state, state.bound, self.power)
-        return energies.network_energy(state, "x_t" if self.guide == "x_t" else "x0", state.bound)
+        return energies.word_log_likelihoods(state, state.bound, self.power) if self.guide == "words" else None
+
+    def energy(self, state: State) -> Tensor:
+        from dlm_control.controllers.guides.energies import network_energy
+
+        if self.guide in ("x_t", "x0"):
+            return network_energy(state, "x_t" if self.guide == "x_t" else "x0", state.bound)
+        return super().energy(state)
 
     def final_energy(self, state: State) -> Tensor:
         """By the noise-aware tagger and span classifier, whatever steered; by what steered where the model has none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -49,7 +49,7 @@ class State:
     Attributes:
         x_t: (batch, seq_len, dim), noisy embeddings.
         t: (batch,), noise level in [0, 1].
-        x0: (batch, seq_len, dim), the denoiser's clean embeddings.
+        clean: the engine's, for `x0`: the clean embeddings, or what makes them.
         log_probs: (batch, seq_len, vocab), log-probabilities of the words; (batch, seq_len, 0) where the 2022
             update asks an energy of x_t alone. `log_probs_of` reads some words.
         length: (batch,), how many words each text will have.
@@ -60,12 +60,17 @@ class State:
 
     x_t: Tensor
     t: Tensor
-    x0: Tensor
+    clean: Tensor | Callable[[], Tensor]
     log_probs: Tensor
     length: Tensor
     lm: Backbone
     bound: Any = None
     columns: ColumnReader | None = None
+
+    @cached_property
+    def x0(self) -> Tensor:
+        """(batch, seq_len, dim), the denoiser's clean embeddings; made when they are first read."""
+        return self.clean() if callable(self.clean) else self.clean
 
     @cached_property
     def probs(self) -> Tensor:
@@ -74,8 +79,13 @@ class State:
 
     def rows(self, index: Tensor) -> State:
         """Some items of the batch."""
-        parts = {name: getattr(self, name) for name in ("x_t", "t", "x0", "log_probs", "length")}
-        return replace(self, **{name: part[index] for name, part in parts.items() if part is not None})
+        parts = {name: getattr(self, name)[index] for name in ("x_t", "t", "log_probs", "length")}
+        return replace(self, **parts, clean=lambda: self.x0[index])
+
+    def with_values(self, space: Space, values: Tensor) -> State:
+        """With other values of the field that `space` names."""
+        field: dict[str, Any] = {"clean" if space == "x0" else space: values}
+        return replace(self, **field)
 
     def log_probs_of(self, words: Sequence[int]) -> Tensor:
         """(batch, seq_len, words), log-probabilities of distinct words.
@@ -117,13 +127,25 @@ class Controller(ABC):
         """
         return None
 
+    def word_log_likelihoods(self, state: State) -> Tensor | None:
+        """log p(c | word w at position i, state), for a controller of `log_probs` that speaks of every word by itself.
+
+        Returns:
+            (batch or 1, seq_len, vocab), up to a constant at each position; 0 where it says nothing. The energy is then
+            −Σ_i log E_p[likelihood of the word at i], and the engine needs no gradient. None: it has an `energy` of its own.
+        """
+        return None
+
     def energy(self, state: State) -> Tensor:
         """−log p(c | state), one number an item: (batch,), differentiable in the space that `reads` names.
 
         A controller of `log_probs` returns −log of an expectation under the product of the positions' word distributions; the
         engine then conditions those distributions exactly. One of `x_t` or `x0` returns any differentiable energy.
         """
-        raise NotImplementedError(f"{type(self).__name__} reads {self.reads!r} but has no energy()")
+        likelihoods = self.word_log_likelihoods(state)
+        if likelihoods is None:
+            raise NotImplementedError(f"{type(self).__name__} reads {self.reads!r} but has no energy()")
+        return -(state.log_probs + likelihoods).logsumexp(-1).sum(-1)
 
     def final_energy(self, state: State) -> Tensor:
         """−log p(c | finished text), (batch,), as a guide judges it: what candidates are compared by (`select: energies`).

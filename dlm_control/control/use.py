@@ -143,14 +143,39 @@ class BoundControl:
         """
         return self._asked("final_energy", state)
 
-    def _asked(self, method: str, state: State) -> Tensor:
+    def word_log_likelihoods(self, state: State) -> Tensor | None:
+        """The controller's, (batch or 1, seq_len, vocab), checked.
+
+        Raises:
+            UsageError: it raised, or returned a wrong shape, NaN, +inf, or −inf for all words of a position.
+        """
+        found, method = self._called("word_log_likelihoods", state), f"{self.control.place}.word_log_likelihoods"
+        if found is None:
+            return None
+        size = tuple(state.log_probs.shape)
+        if not isinstance(found, Tensor) or tuple(found.shape) not in (size, (1, *size[1:])):
+            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UsageError(f"{method} returned {got}, expected a tensor {size} or {(1, *size[1:])}")
+        if found.dtype != torch.float32:
+            raise UsageError(f"{method} returned a tensor of {found.dtype}, expected torch.float32")
+        finite = found.amax(-1).isfinite()
+        if not finite.all():
+            row, place = (~finite).nonzero()[0].tolist()
+            where = f"t = {float(state.t[row]):.3f}, item {row}, position {place}"
+            raise UsageError(f"{method} holds NaN, infinity, or no finite number at {where}")
+        return found
+
+    def _called(self, method: str, state: State) -> Any:
         try:
-            energy: Any = getattr(self.control.controller, method)(replace(state, bound=self.bound))
+            return getattr(self.control.controller, method)(replace(state, bound=self.bound))
         except UsageError:
             raise
         except Exception as error:  # a plugin's: whatever it is, say whose
             where = f"t = {float(state.t[0]):.3f}, x_t {tuple(state.x_t.shape)}"
             raise UsageError(f"{self.control.place}.{method} raised {type(error).__name__}: {error} (at {where})") from error
+
+    def _asked(self, method: str, state: State) -> Tensor:
+        energy = self._called(method, state)
         if not isinstance(energy, Tensor) or energy.shape != (len(state.x_t),):
             got = tuple(energy.shape) if isinstance(energy, Tensor) else type(energy).__name__
             raise UsageError(f"{self.control.place}.{method} returned {got}, expected a tensor ({len(state.x_t)},)")
@@ -170,8 +195,8 @@ class BoundControl:
         """
         reader = ColumnReader(getattr(state, space))
         with torch.enable_grad():
-            given: dict[str, Any] = {space: reader.table, "columns": reader if space == "log_probs" else None}
-            energy = self.energy(replace(state, **given))
+            given = state.with_values(space, reader.table)
+            energy = self.energy(replace(given, columns=reader if space == "log_probs" else None))
             gradient = reader.gradient(energy)
         if gradient is None:
             raise UsageError(f"{self.control.place}.energy does not depend on state.{space}, which it says it reads")

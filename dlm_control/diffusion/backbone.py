@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,18 +26,28 @@ FLOOR = -50.0  # lowest log-probability of one that may: a control can still rai
 CLEAN = 0.01  # noise level of a finished text
 
 
-class Prediction(NamedTuple):
+@dataclass(frozen=True)
+class Prediction:
     """What a model says of the clean text, in float32.
 
     Attributes:
         log_probs: (batch, seq_len, vocab), of the words, over those allowed.
-        x0: (batch, seq_len, dim), clean embeddings.
         x_t: (batch, seq_len, dim), the noisy text as guides read it.
+        embed: makes clean embeddings (batch, seq_len, dim) of `log_probs`.
     """
 
     log_probs: Tensor
-    x0: Tensor
     x_t: Tensor
+    embed: Callable[[Tensor], Tensor]
+
+    @cached_property
+    def x0(self) -> Tensor:
+        """(batch, seq_len, dim), clean embeddings; made when they are first read."""
+        return self.embed(self.log_probs)
+
+    def rows(self, index: Tensor) -> Prediction:
+        """Some rows."""
+        return replace(self, log_probs=self.log_probs[index], x_t=self.x_t[index], embed=lambda _: self.x0[index])
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,12 @@ def normalise(logits: Tensor, allowed: Tensor) -> Tensor:
     closed = ~allowed
     log_probs = logits.masked_fill(closed, NEVER).log_softmax(-1)
     return log_probs.clamp(min=FLOOR).masked_fill_(closed, NEVER)
+
+
+def normalise_(logits: Tensor, allowed: Tensor) -> Tensor:
+    """`normalise` for large tables: what is given is overwritten, and no gradient passes."""
+    closed = ~allowed
+    return logits.masked_fill_(closed, NEVER).log_softmax(-1).clamp_(min=FLOOR).masked_fill_(closed, NEVER)
 
 
 class Backbone(ABC):

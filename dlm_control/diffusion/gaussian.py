@@ -160,11 +160,10 @@ class GaussianProcess(Process):
         elif self.local_likelihood_weight != 1.0 and self.backbone.model.config.local_likelihood:
             logits = logits + (self.local_likelihood_weight - 1) * self.backbone.local_likelihood(x_t, levels)
         log_probs = normalise(logits / self.temperature, latents.allowed)
-        if regressed and self.clamp == "hard":
-            x0 = self._nearest(x0, latents.allowed)
-        elif not regressed or self.clamp == "soft":
-            x0 = self.embed(log_probs)
-        return Prediction(log_probs, x0, x_t)
+        if not regressed or self.clamp == "soft":
+            return Prediction(log_probs, x_t, self.embed)
+        clean = self._nearest(x0, latents.allowed) if self.clamp == "hard" else x0
+        return Prediction(log_probs, x_t, lambda _: clean)
 
     def embed(self, log_probs: Tensor) -> Tensor:
         embeddings = self.backbone.embeddings

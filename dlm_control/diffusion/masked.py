@@ -14,7 +14,7 @@ from tokenizers.models import WordLevel
 from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
-from dlm_control.diffusion.backbone import CLEAN, Backbone, Draws, Latents, Prediction, Process, normalise, read_pretrained
+from dlm_control.diffusion.backbone import CLEAN, Backbone, Draws, Latents, Prediction, Process, normalise_, read_pretrained
 from dlm_control.diffusion.samplers import ORDERS
 from dlm_control.support.errors import ErrorCollector, UsageError, suggestion
 from dlm_control.support.seeds import seeded
@@ -140,9 +140,9 @@ class MaskedProcess(Process):
         z = latents.z
         logits = self.backbone.model(input_ids=z).logits.float()
         self.calls += 1
-        log_probs = normalise(logits / self.temperature, self._open(latents))
+        log_probs = normalise_(logits / self.temperature, self._open(latents))
         x_t = self.backbone.embeddings[z].masked_fill((z == self.mask)[..., None], 0.0)
-        return Prediction(log_probs, self.embed(log_probs), x_t)
+        return Prediction(log_probs, x_t, self.embed)
 
     def embed(self, log_probs: Tensor) -> Tensor:
         return log_probs.exp() @ self.backbone.embeddings

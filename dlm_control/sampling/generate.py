@@ -11,7 +11,7 @@ from torch import Tensor
 from dlm_control.control.controller import Check, Controller
 from dlm_control.control.use import BoundControl, Control, with_unique_names
 from dlm_control.diffusion.backbone import Backbone, Draws, Latents, Prediction, Process
-from dlm_control.sampling.guidance import Group, Guidance, PaperGuidance, TiltGuidance, finished_state, rows_of
+from dlm_control.sampling.guidance import Group, Guidance, PaperGuidance, TiltGuidance, finished_state
 from dlm_control.sampling.layout import Layout, Layouts
 from dlm_control.sampling.presets import Preset, check_kind
 from dlm_control.sampling.sample import Sample
@@ -215,7 +215,7 @@ class _Run:
                 texts = [self._text(ids) for ids in self._words(process, latents, guided)]
                 checks = [job.task.checks(text) for job, text in zip(jobs, texts, strict=True)]
                 survivors = resampled(checks, draws.generators[0]).to(device)
-                latents, guided = latents.rows(survivors), rows_of(guided, survivors)
+                latents, guided = latents.rows(survivors), guided.rows(survivors)
             self.on_step(len(jobs))
         left = set(range(len(jobs))) - stopped.keys()
         samples = stopped | self._finished(process, latents, guided, groups, jobs, left)

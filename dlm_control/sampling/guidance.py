@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from torch import Tensor
 from dlm_control.control.columns import Columns, covariance
 from dlm_control.control.controller import State
 from dlm_control.control.use import BoundControl
-from dlm_control.diffusion.backbone import CLEAN, FLOOR, Backbone, Draws, Latents, Prediction, Process, normalise
+from dlm_control.diffusion.backbone import CLEAN, FLOOR, Backbone, Draws, Latents, Prediction, Process, normalise_
 from dlm_control.diffusion.gaussian import EARLIER, GaussianProcess
 from dlm_control.sampling.trace import Trace
 from dlm_control.support.errors import UsageError
@@ -114,12 +115,11 @@ class TiltGuidance(Guidance):
                 tilted, latents = self._tilted(group, acting, said, latents, t)
                 continue
             rows, own = group.filled(len(tilted), tilted.device), torch.tensor(group.rows, device=tilted.device)
-            theirs, after = self._tilted(group, acting, rows_of(said, rows), latents.rows(rows), t)
+            theirs, after = self._tilted(group, acting, said.rows(rows), latents.rows(rows), t)
             tilted = tilted.index_copy(0, own, theirs[: len(own)])
             multipliers = {name: values for name, values in after.memory.items() if name.startswith(_MULTIPLIER)}
             latents = latents.remember_for(own, multipliers, default=1.0)
-        log_probs = normalise(tilted, latents.allowed)
-        return said._replace(log_probs=log_probs, x0=self.process.embed(log_probs)), latents
+        return replace(said, log_probs=normalise_(tilted, latents.allowed), embed=self.process.embed), latents
 
     def _tilted(
         self, group: Group, acting: Sequence[BoundControl], said: Prediction, latents: Latents, t: float
@@ -168,7 +168,7 @@ def state_of(lm: Backbone, said: Prediction, latents: Latents, t: float) -> Stat
         t: noise level in [0, 1].
     """
     levels = torch.full((len(latents.z),), t, device=latents.length.device)
-    return State(x_t=said.x_t, t=levels, x0=said.x0, log_probs=said.log_probs, length=latents.length, lm=lm)
+    return State(x_t=said.x_t, t=levels, clean=lambda: said.x0, log_probs=said.log_probs, length=latents.length, lm=lm)
 
 
 def finished_state(lm: Backbone, ids: Tensor, length: Tensor) -> State:
@@ -176,12 +176,7 @@ def finished_state(lm: Backbone, ids: Tensor, length: Tensor) -> State:
     embeddings = lm.embeddings[ids]
     logits = embeddings.new_full((*ids.shape, len(lm.embeddings)), FLOOR).scatter(-1, ids[..., None], 0.0)
     levels = torch.full((len(ids),), CLEAN, device=ids.device)
-    return State(x_t=embeddings, t=levels, x0=embeddings, log_probs=logits, length=length, lm=lm)
-
-
-def rows_of(said: Prediction, rows: Tensor) -> Prediction:
-    """Some rows of a prediction."""
-    return Prediction(*(part[rows] for part in said))
+    return State(x_t=embeddings, t=levels, clean=embeddings, log_probs=logits, length=length, lm=lm)
 
 
 def unit_rms(push: Columns, probs: Tensor, words: Tensor) -> Columns:
@@ -210,6 +205,8 @@ def tilt(control: BoundControl, state: State) -> tuple[Columns, Tensor]:
     to p. Words that the energy does not name share one ratio, and normalising takes away what all words share: only the named
     words' columns are changed.
 
+    A control that speaks of every word by itself says so (`word_log_likelihoods`), and needs no gradient: see `word_tilt`.
+
     `x0`, `x_t`: to first order a word w at position i changes the energy by ⟨∂energy/∂x_i, E_w⟩ (times α for x_t; Vignac et
     al. 2023, DiGress eq. 9). Only the direction is kept: the tilt is scaled so that the divergence KL(p' ‖ p) it causes is, to
     second order, the energy itself, in nats. A satisfied control stops pushing, and no classifier is louder than another.
@@ -219,6 +216,10 @@ def tilt(control: BoundControl, state: State) -> tuple[Columns, Tensor]:
     """
     space = control.control.controller.reads
     assert space is not None
+    if space == "log_probs":
+        likelihoods = control.word_log_likelihoods(state)
+        if likelihoods is not None:
+            return word_tilt(likelihoods, state)
     energy, gradient = control.gradient(state, space)
     if space == "log_probs":
         probs = gradient.of(state.log_probs).exp()
@@ -235,6 +236,23 @@ def tilt(control: BoundControl, state: State) -> tuple[Columns, Tensor]:
     fisher = (state.probs * change.square()).sum((1, 2))  # (batch,): 2·KL to second order
     scale = (2 * energy.clamp(min=0) / fisher.clamp(min=1e-12)).sqrt().clamp(max=1e3)
     return Columns(scale[:, None, None] * change), energy
+
+
+def word_tilt(likelihoods: Tensor, state: State) -> tuple[Columns, Tensor]:
+    """The tilt of a control that speaks of every word by itself, in closed form: log p(c | w at i) − log E_p[p(c | word at i)].
+
+    Args:
+        likelihoods: (batch or 1, seq_len, vocab), log p(c | w at i) up to a constant at each position.
+        state: of the step.
+
+    Returns:
+        As `tilt`.
+    """
+    joint = state.log_probs + likelihoods  # from here in place: these are large
+    highest = joint.amax(-1, keepdim=True)
+    evidence = highest + joint.sub_(highest).exp_().sum(-1, keepdim=True).log()  # (batch, seq_len, 1)
+    push = torch.sub(likelihoods, evidence, out=joint).clamp_(min=math.log(LEAST_RATIO))
+    return Columns(push), -evidence.sum((1, 2))
 
 
 class PaperGuidance(Guidance):
@@ -301,7 +319,7 @@ class PaperGuidance(Guidance):
                 state = state_of(self.lm, said, latents, s)
             else:
                 levels = torch.full((len(x),), s, device=x.device)
-                state = State(x_t=x, t=levels, x0=x, log_probs=x[..., :0], length=latents.length, lm=self.lm)
+                state = State(x_t=x, t=levels, clean=x, log_probs=x[..., :0], length=latents.length, lm=self.lm)
             loss = self.fluency_weight * (mean - x).square().sum() / (deviation or 1.0)
             for group, control in acting:
                 own = state if len(self.groups) == 1 else state.rows(group.filled(len(x), x.device))

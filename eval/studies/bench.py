@@ -96,12 +96,12 @@ def pooling(out: _Out, model: _Model = "e2e", repeats: _Repeats = 3, samples: _S
     lm = load(model)
     found = measure(lm, repeats, samples)
     series = {
-        way: [Point(x, round(1 / each["cpu_seconds_a_text"][way], 2), name) for x, (name, each) in enumerate(found.items())]
+        way: [Point(x, round(1 / each.cpu_seconds_a_text[way], 2), name) for x, (name, each) in enumerate(found.items())]
         for way in ("alone", "together")
     }
-    gains = " and ".join(f"{each['gain']:.2f} times as many where targets have {name}" for name, each in found.items())
+    gains = " and ".join(f"{each.gain:.2f} times as many where targets have {name}" for name, each in found.items())
     caption = f"Sixteen targets, default preset. Together they give {gains}."
-    figures = {"weights": lm.backbone.weights_digest, "found": found}
+    figures = {"weights": lm.backbone.weights_digest, "found": {name: each.to_json() for name, each in found.items()}}
     _write(out, "pooling", "Sharing network calls", caption, "", "texts a CPU second", series, figures, joined=False)
 
 
@@ -116,8 +116,8 @@ def scale(
 
     found = measure(repeats=repeats, seed=seed)
     series = {
-        f"{each['kind']}, {each['words']:,} words, {each['positions']} positions": [
-            Point(x, point["guidance_in_calls"], point["controls"]) for x, point in enumerate(each["steps"])
+        f"{each.kind}, {each.words:,} words, {each.positions} positions": [
+            Point(x, step.guidance_in_calls, step.controls) for x, step in enumerate(each.steps)
         ]
         for each in found
     }
@@ -127,9 +127,8 @@ def scale(
         f"Two texts at a time. Keyword, length and infill together cost at most {most:.2f} network calls a step; with tags, "
         f"which speak of every word, in place of infill, {tags:.2f}."
     )
-    _write(
-        out, "scale", "Cost of guidance", caption, "sets of controls", "network calls", series, {"seed": seed, "found": found}
-    )
+    figures = {"seed": seed, "found": [each.to_json() for each in found]}
+    _write(out, "scale", "Cost of guidance", caption, "sets of controls", "network calls", series, figures)
 
 
 @bench.command()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from dlm_control.control.controller import Controller
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.generate import Request
+from dlm_control.support.records import Record
 
 _FIELDS = (
     ("food", "Japanese"), ("food", "Indian"), ("area", "riverside"), ("area", "city centre"), ("priceRange", "cheap"),
@@ -24,7 +25,25 @@ TARGETS: dict[str, list[list[Controller]]] = {
 }
 
 
-def measure(lm: LanguageModel, rounds: int = 3, samples: int = 1, preset: str = "default") -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True)
+class Gain(Record):
+    """What sharing network calls gives.
+
+    Attributes:
+        targets, texts: how many.
+        cpu_seconds_a_text: `alone` and `together`.
+        same_texts: do both ways write the same texts?
+        gain: texts a second together, by those alone.
+    """
+
+    targets: int
+    texts: int
+    cpu_seconds_a_text: dict[str, float]
+    same_texts: bool
+    gain: float
+
+
+def measure(lm: LanguageModel, rounds: int = 3, samples: int = 1, preset: str = "default") -> dict[str, Gain]:
     """CPU seconds a text, alone and together, of targets of free and of fixed length.
 
     The two ways take turns, so that what else the machine does burdens both alike, and write the same texts.
@@ -38,9 +57,7 @@ def measure(lm: LanguageModel, rounds: int = 3, samples: int = 1, preset: str = 
     return {name: _paired(lm, targets, rounds, samples, preset) for name, targets in TARGETS.items()}
 
 
-def _paired(
-    lm: LanguageModel, targets: Sequence[Sequence[Controller]], rounds: int, samples: int, preset: str
-) -> dict[str, Any]:
+def _paired(lm: LanguageModel, targets: Sequence[Sequence[Controller]], rounds: int, samples: int, preset: str) -> Gain:
     requests = [Request(controls, tuple(range(i * samples, (i + 1) * samples))) for i, controls in enumerate(targets)]
     ways = {
         "alone": lambda: [lm.generate_many([request], preset)[0] for request in requests],
@@ -56,7 +73,5 @@ def _paired(
             texts[name] = [sample.text for each in written for sample in each]
     number = len(targets) * samples
     seconds = {name: round(value / number, 4) for name, value in best.items()}
-    return {
-        "targets": len(targets), "texts": number, "cpu_seconds_a_text": seconds,
-        "same_texts": texts["alone"] == texts["together"], "gain": round(best["alone"] / best["together"], 2),
-    }  # fmt: skip
+    gain = round(best["alone"] / best["together"], 2)
+    return Gain(len(targets), number, seconds, texts["alone"] == texts["together"], gain)

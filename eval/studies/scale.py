@@ -28,6 +28,7 @@ from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
 from dlm_control.sampling.guidance import Group, Guidance, TiltGuidance
 from dlm_control.sampling.layout import Layouts
 from dlm_control.support.errors import UsageError
+from dlm_control.support.records import Record
 from dlm_control.support.seeds import seeded
 from dlm_control.text.tokenizer import WordTokenizer
 
@@ -55,7 +56,48 @@ class Size:
 SIZES = (Size(11_000, 64, 256, 9), Size(50_000, 256, 128, 14))
 
 
-def measure(sizes: Sequence[Size] = SIZES, repeats: int = 2, seed: int = 0) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class StepCost(Record):
+    """A guided step: predict, tilt and step.
+
+    Attributes:
+        controls: which.
+        planned_s: CPU seconds that binding and layout took, once a text.
+        step_s, step_mb: CPU seconds, and the peak of memory above that before.
+        guidance_in_calls: seconds beyond an unguided step, in network calls.
+    """
+
+    controls: str
+    planned_s: float
+    step_s: float
+    step_mb: int
+    guidance_in_calls: float
+
+
+@dataclass(frozen=True)
+class ModelCosts(Record):
+    """What one model's steps cost.
+
+    Attributes:
+        kind, words, positions, parameters: of the model.
+        rows: of a network call.
+        network_s, network_mb: CPU seconds of a call, and the peak of memory above that before.
+        last_word_planned_s: CPU seconds that binding and layout take for a keyword that must stand last.
+        steps: under each set of controls.
+    """
+
+    kind: str
+    words: int
+    positions: int
+    parameters: int
+    rows: int
+    network_s: float
+    network_mb: int
+    last_word_planned_s: float
+    steps: Sequence[StepCost]
+
+
+def measure(sizes: Sequence[Size] = SIZES, repeats: int = 2, seed: int = 0) -> list[ModelCosts]:
     """A record for each kind of model and each size: what a network call costs, and a guided step under each set of controls.
 
     Args:
@@ -112,12 +154,12 @@ class Tags(Controller):
     def bind(self, lm: Backbone) -> Tensor:
         """(positions, vocab), log p(the position's tag | word)."""
         tags = torch.arange(len(lm.tokenizer), device=lm.device) % TAGS
-        places = torch.arange(lm.max_seq_len // 2, device=lm.device) % TAGS
-        return torch.where(tags == places[:, None], 0.0, -9.0)
+        places = torch.arange(lm.max_seq_len, device=lm.device)[:, None]
+        return torch.where((tags == places % TAGS) | (places >= lm.max_seq_len // 2), 0.0, -9.0)
 
-    def energy(self, state: State) -> Tensor:
-        energy: Tensor = -(state.log_probs[:, : len(state.bound)] + state.bound).logsumexp(-1).sum(-1)
-        return energy
+    def word_log_likelihoods(self, state: State) -> Tensor:
+        likelihoods: Tensor = state.bound[None, : state.log_probs.shape[1]]
+        return likelihoods
 
     def check(self, text: str) -> Check:
         return Check(1.0, "not judged here")
@@ -134,12 +176,13 @@ def control_sets(positions: int) -> dict[str, list[Controller]]:
     }
 
 
-def _measured(lm: Backbone, size: Size, repeats: int, seed: int) -> dict[str, Any]:
-    """Figures of one model: CPU seconds and MB; a guided step is predict, tilt and step."""
-    usual = {"gaussian": {"temperature": 0.9, "clamp": "soft", "local_likelihood_weight": 0.7}}.get(lm.kind, {})
+def _measured(lm: Backbone, size: Size, repeats: int, seed: int) -> ModelCosts:
+    usual: dict[str, Any] = {}
+    if lm.kind == "gaussian":
+        usual = {"temperature": 0.9, "clamp": "soft", "local_likelihood_weight": 0.7}
     process = lm.process(20, **usual)
     draws = _Draws(seed, lm.device)
-    points: list[dict[str, Any]] = []
+    points: list[StepCost] = []
     network: tuple[float, float] | None = None
     for name, controllers in control_sets(size.positions).items():
         started = time.process_time()
@@ -151,23 +194,24 @@ def _measured(lm: Backbone, size: Size, repeats: int, seed: int) -> dict[str, An
             network = costs(partial(_call, lm, latents), repeats)
         step = partial(_step, guidance, latents, draws) if controls else partial(_unguided_step, process, latents, draws)
         seconds, megabytes = costs(step, repeats)
-        points.append(
-            {
-                "controls": name, "planned_s": round(planned, 3), "step_s": round(seconds, 3), "step_mb": round(megabytes),
-                "guidance_in_calls": round((seconds - points[0]["step_s"]) / network[0], 2) if points else 0.0,
-            }
-        )  # fmt: skip
+        calls = (seconds - points[0].step_s) / network[0] if points else 0.0
+        points.append(StepCost(name, round(planned, 3), round(seconds, 3), round(megabytes), round(calls, 2)))
     started = time.process_time()
     last = with_unique_names([Keyword("waaac", position=-1)])[0].bind(lm)
     _layouts(lm, [last])
     at_the_end = time.process_time() - started
     assert network is not None
-    return {
-        "kind": lm.kind, "words": size.words, "positions": size.positions, "parameters": lm.model.num_parameters(),
-        "rows": ROWS,
-        "network_s": round(network[0], 3), "network_mb": round(network[1]), "last_word_planned_s": round(at_the_end, 3),
-        "steps": points,
-    }  # fmt: skip
+    return ModelCosts(
+        kind=lm.kind,
+        words=size.words,
+        positions=size.positions,
+        parameters=lm.model.num_parameters(),
+        rows=ROWS,
+        network_s=round(network[0], 3),
+        network_mb=round(network[1]),
+        last_word_planned_s=round(at_the_end, 3),
+        steps=points,
+    )
 
 
 def _layouts(lm: Backbone, controls: Sequence[BoundControl]) -> Layouts:
