@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from dlm_control.sampling.generate import Request as Request
     from dlm_control.sampling.presets import Preset as Preset
     from dlm_control.sampling.sample import Sample as Sample
+    from dlm_control.sampling.stream import Stream as Stream
+    from dlm_control.sampling.trace import Draft as Draft
+    from dlm_control.sampling.trace import Effect as Effect
+    from dlm_control.sampling.trace import Step as Step
     from dlm_control.sampling.trace import Trace as Trace
     from dlm_control.support.errors import UsageError as UsageError
     from dlm_control.tasks.spec import Spec as Spec
@@ -28,6 +32,8 @@ _HOMES = {
     "Check": "control.controller",
     "Control": "control.use",
     "Controller": "control.controller",
+    "Draft": "sampling.trace",
+    "Effect": "sampling.trace",
     "Gap": "control.plan",
     "LanguageModel": "pipeline",
     "Plan": "control.plan",
@@ -36,6 +42,8 @@ _HOMES = {
     "Sample": "sampling.sample",
     "Spec": "tasks.spec",
     "State": "control.controller",
+    "Step": "sampling.trace",
+    "Stream": "sampling.stream",
     "Trace": "sampling.trace",
     "UsageError": "support.errors",
     "check_controller": "testing",

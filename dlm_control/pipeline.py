@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -11,8 +11,9 @@ from dlm_control.control.use import Control
 from dlm_control.sampling.generate import Request, generate
 from dlm_control.sampling.presets import Preset, preset
 from dlm_control.sampling.sample import Sample
-from dlm_control.sampling.trace import Trace
-from dlm_control.support.errors import UsageError
+from dlm_control.sampling.stream import Stream
+from dlm_control.sampling.trace import Step
+from dlm_control.support.errors import UsageError, short_repr
 from dlm_control.support.progress import progress
 from dlm_control.support.validation import checked_call_of
 from dlm_control.support.values import Above, AtLeast, Seed
@@ -53,7 +54,7 @@ class LanguageModel:
         preset: Preset | str = "default",
         indices: Sequence[Annotated[int, AtLeast(0)]] | None = None,
         on_error: Literal["raise", "skip"] = "raise",
-        trace: Trace | None = None,
+        callback_on_step: Callable[[Step], bool | None] | None = None,
         **changes: Any,
     ) -> list[Sample]:
         """Texts that obey all controls.
@@ -65,14 +66,38 @@ class LanguageModel:
             preset: a name, whose values are those for this kind of model, or a Preset.
             indices: the index i of each text, by default 0 … num_samples − 1.
             on_error: with `skip`, an item for which a control fails has no text, and its `error` says why.
-            trace: records what every control does at every step.
+            callback_on_step: called after each step with the texts as they stand, and what every control did; a `Trace` keeps
+                it all. Returning True stops the run: a text that is not finished then has an `error` in place of words.
             **changes: values of the preset to replace, such as steps=20.
 
         Raises:
             UsageError: controls contradict each other or need unknown words, or the preset has faulty values.
         """
-        expected = tuple(range(num_samples)) if indices is None else tuple(indices)
-        return self._generate([Request(controls, expected, seed)], self._preset(preset, changes), on_error, trace)[0]
+        request = _request(controls, num_samples, seed, indices)
+        return self._generate([request], self._preset(preset, changes), on_error, callback_on_step)[0]
+
+    @checked_call_of("stream", own=1)
+    def stream(
+        self,
+        controls: Sequence[Controller | Control] = (),
+        num_samples: Annotated[int, Above(0)] = 1,
+        seed: Seed = 0,
+        preset: Preset | str = "default",
+        indices: Sequence[Annotated[int, AtLeast(0)]] | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        **changes: Any,
+    ) -> Stream[list[Sample]]:
+        """The steps of `generate`, one after the other: what its `callback_on_step` is called with. `samples` has the texts.
+
+        Args:
+            controls, num_samples, seed, preset, indices, on_error, **changes: as `generate`.
+
+        Raises:
+            UsageError: as `generate`, when the first step is asked for.
+        """
+        request = _request(controls, num_samples, seed, indices)
+        run = generate(self.backbone, [request], self._preset(preset, changes), on_error == "skip", record=True)
+        return Stream(_first(run))
 
     def generate_many(
         self,
@@ -90,22 +115,45 @@ class LanguageModel:
         Raises:
             UsageError: as `generate`.
         """
-        return self._generate(requests, self._preset(preset, changes), on_error, None)
+        return self._generate(requests, self._preset(preset, changes), on_error)
 
     def _preset(self, given: Preset | str, changes: dict[str, Any]) -> Preset:
         if isinstance(given, str):
             return preset(given, self.backbone.kind, **changes)
         return preset("default", **{**vars(given), **changes})
 
-    def _generate(self, requests: Sequence[Request], chosen: Preset, on_error: str, trace: Trace | None) -> list[list[Sample]]:
-        if trace is not None and chosen.guidance != "tilt":
-            raise UsageError(f"trace: the guidance {chosen.guidance!r} leaves no trace; use guidance: tilt")
+    def _generate(
+        self,
+        requests: Sequence[Request],
+        chosen: Preset,
+        on_error: str,
+        callback: Callable[[Step], bool | None] | None = None,
+    ) -> list[list[Sample]]:
         total = sum(len(request.indices) for request in requests) * chosen.candidates * chosen.particles * chosen.steps
+        stream = Stream(generate(self.backbone, requests, chosen, on_error == "skip", record=callback is not None))
         with progress("generate", total=total) as bar:
-            return generate(self.backbone, requests, chosen, bar.advance, on_error == "skip", trace)
+            for step in stream:
+                bar.advance(step.done)
+                answer = None if callback is None else callback(step)
+                if answer is not None and not isinstance(answer, bool):
+                    raise UsageError(
+                        f"callback_on_step returned {short_repr(answer)}, expected True (stop), or False or None (go on)"
+                    )
+                if answer:
+                    stream.stop()
+        return stream.samples
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.backbone!r})"
+
+
+def _request(controls: Sequence[Controller | Control], num_samples: int, seed: int, indices: Sequence[int] | None) -> Request:
+    return Request(controls, tuple(range(num_samples)) if indices is None else tuple(indices), seed)
+
+
+def _first(run: Generator[Step, bool | None, list[list[Sample]]]) -> Generator[Step, bool | None, list[Sample]]:
+    """A run of one request."""
+    return (yield from run)[0]
 
 
 @checked_call_of("load")

@@ -54,7 +54,7 @@ def generate(
     lm = loaded(expected.model, guide, device, dtype)
     started = time.perf_counter()
     trace = Trace() if expected.preset.of(lm.backbone.kind).guidance == "tilt" else None
-    samples = run_spec(expected, lm, out, force, trace)
+    samples = run_spec(expected, lm, out, force, callback_on_step=trace)
     show(samples, time.perf_counter() - started, out)
     show_warnings(warnings(expected.controls, trace, samples) if trace else [])
 
@@ -74,7 +74,7 @@ def explain(
     for file in include or []:
         include_file(file)
     from dlm_control.sampling.trace import Trace
-    from dlm_control.tasks.explain import draw, drawable, rows, sentence, thinned, warnings
+    from dlm_control.tasks.explain import draw, drawable, rows, sentence, thinned, traceable, warnings
     from dlm_control.tasks.guided import loaded
     from dlm_control.tasks.report import show_trace
     from dlm_control.tasks.run import run_spec, writable
@@ -83,7 +83,9 @@ def explain(
     if picture is not None:
         drawable(writable(picture, force=True, option="--picture"))  # a refusal should not wait for the texts
     expected, trace = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model}), Trace()
-    samples = run_spec(expected, loaded(expected.model, guide, device, dtype), trace=trace)
+    lm = loaded(expected.model, guide, device, dtype)
+    traceable(expected.preset.of(lm.backbone.kind))
+    samples = run_spec(expected, lm, callback_on_step=trace)
     controls = expected.controls
     show_trace(thinned(rows(trace)), warnings(controls, trace, samples), sentence(controls, trace, samples))
     if picture is not None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlm_control.control.use import Control
+from dlm_control.sampling.presets import Preset
 from dlm_control.sampling.sample import Sample
-from dlm_control.sampling.trace import Moment, Trace
+from dlm_control.sampling.trace import Effect, Trace
 from dlm_control.support.errors import UsageError
 
 UNLIKELY = 6 * math.log(10)  # nats: p < 1e-6
@@ -43,20 +44,20 @@ class Row:
 
 def rows(trace: Trace) -> list[Row]:
     """The trace, averaged over items; controls in their order, noise falling."""
-    grouped: dict[tuple[str, float], list[Moment]] = {}
-    for moment in trace.moments:
-        grouped.setdefault((moment.control, moment.t), []).append(moment)
+    grouped: dict[tuple[str, float], list[Effect]] = {}
+    for t, _, control, effect in trace.effects():
+        grouped.setdefault((control, t), []).append(effect)
     names = list(dict.fromkeys(control for control, _ in grouped))
     made = [
         Row(
             t,
             control,
-            _mean([m.energy for m in moments]),
-            _mean([m.share for m in moments]),
-            _mean([m.words_changed for m in moments]),
-            _mean([cosine for m in moments for cosine in m.cosines.values()]),
+            _mean([effect.energy for effect in effects]),
+            _mean([effect.share for effect in effects]),
+            _mean([len(effect.changed) for effect in effects]),
+            _mean([cosine for effect in effects for cosine in effect.cosines.values()]),
         )
-        for (control, t), moments in grouped.items()
+        for (control, t), effects in grouped.items()
     ]
     return sorted(made, key=lambda row: (names.index(row.control), -row.t))
 
@@ -79,9 +80,9 @@ def warnings(controls: Sequence[Control], trace: Trace, samples: Sequence[Sample
     found = []
     for control in controls:
         lowest = {sample.index: sample.energies[control.name] for sample in samples if control.name in sample.energies}
-        for moment in trace.moments:
-            if moment.control == control.name and control.controller.calibrated and moment.index in lowest:
-                lowest[moment.index] = min(lowest[moment.index], moment.energy)
+        for _, index, name, effect in trace.effects():
+            if name == control.name and control.controller.calibrated and index in lowest:
+                lowest[index] = min(lowest[index], effect.energy)
         losing = [energy for energy in lowest.values() if energy > UNLIKELY]
         if losing:
             best = math.exp(-min(losing))
@@ -118,6 +119,15 @@ def sentence(controls: Sequence[Control], trace: Trace, samples: Sequence[Sample
         apart = f"{worst.control} and the others pulled apart most at t = {worst.t:.2f}, cosine {worst.cosine:.2f}"
         parts.append(apart if worst.cosine < APART else "none pulled against the others")
     return f"{'; '.join(parts)}; {outcome}."
+
+
+def traceable(preset: Preset) -> None:
+    """
+    Raises:
+        UsageError: its guidance tells nothing of what the controls do.
+    """
+    if preset.guidance != "tilt":
+        raise UsageError(f"explain: the guidance {preset.guidance!r} leaves no trace; use guidance: tilt")
 
 
 def drawable(file: Path) -> None:

@@ -62,7 +62,7 @@ def unlikely(spec: Spec, lm: LanguageModel) -> list[str]:
     if chosen.guidance != "tilt":
         return []
     trace = Trace()
-    samples = lm.generate(spec.controls, PROBES, spec.seed, chosen, on_error=spec.on_error, trace=trace)
+    samples = lm.generate(spec.controls, PROBES, spec.seed, chosen, on_error=spec.on_error, callback_on_step=trace)
     return warnings(spec.controls, trace, samples)
 
 

@@ -9,14 +9,14 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.sample import Sample
-from dlm_control.sampling.trace import Trace
+from dlm_control.sampling.trace import Step
 from dlm_control.support.errors import UsageError
 from dlm_control.support.files import temporary_of, write_whole
 from dlm_control.tasks.preflight import preflight
@@ -24,7 +24,11 @@ from dlm_control.tasks.spec import Spec
 
 
 def run_spec(
-    spec: Spec, lm: LanguageModel, out: str | Path | None = None, force: bool = False, trace: Trace | None = None
+    spec: Spec,
+    lm: LanguageModel,
+    out: str | Path | None = None,
+    force: bool = False,
+    callback_on_step: Callable[[Step], bool | None] | None = None,
 ) -> list[Sample]:
     """Generate what a spec asks for.
 
@@ -34,7 +38,7 @@ def run_spec(
         out: JSON lines, one a text, are written here when all texts are done, and `<out>.manifest.json` beside it; None writes
             nothing.
         force: replace `out` if it exists.
-        trace: records what every control does at every step.
+        callback_on_step: as of `LanguageModel.generate`.
 
     Raises:
         UsageError: preflight finds faults, or `out` cannot be written; nothing half-written stays behind.
@@ -43,7 +47,9 @@ def run_spec(
     preflight(spec, lm)
     started = time.perf_counter()
     chosen = spec.preset.of(lm.backbone.kind)
-    samples = lm.generate(spec.controls, spec.num_samples, spec.seed, chosen, on_error=spec.on_error, trace=trace)
+    samples = lm.generate(
+        spec.controls, spec.num_samples, spec.seed, chosen, on_error=spec.on_error, callback_on_step=callback_on_step
+    )
     if file is not None:
         lines = "".join(json.dumps(record(sample), ensure_ascii=False) + "\n" for sample in samples)
         manifest = _manifest(spec, lm, samples, lines, time.perf_counter() - started)

@@ -218,8 +218,8 @@ def test_a_failing_control_costs_one_item_and_no_other(tiny_lm: LanguageModel) -
     with pytest.raises(UsageError, match=r"control moody: Moody\(\)\.energy raised RuntimeError: seven is too many \(at t ="):
         tiny_lm.generate(controls, 12, preset="single", steps=3)
     trace = Trace()
-    samples = tiny_lm.generate(controls, 12, preset="single", steps=3, on_error="skip", trace=trace)
-    assert len(trace.moments) == 3 * sum(sample.error is None for sample in samples)
+    samples = tiny_lm.generate(controls, 12, preset="single", steps=3, on_error="skip", callback_on_step=trace)
+    assert len(list(trace.effects())) == 3 * sum(sample.error is None for sample in samples)
     failed = [sample for sample in samples if sample.error is not None]
     assert [sample.index for sample in samples] == list(range(12))
     assert 0 < len(failed) < 12
@@ -251,34 +251,33 @@ def test_a_trace_tells_energies_shares_changes_and_cosines(tiny_lm: LanguageMode
     named = [Control("one", pull(1)), Control("same", pull(1)), Control("other", pull(-1))]
     controls: list[Controller | Control] = [*named, Length(6)]
     trace = Trace()
-    samples = tiny_lm.generate(controls, 5, preset="single", steps=9, trace=trace)
-    assert len(trace.moments) == 3 * 5 * 9
-    assert {moment.index for moment in trace.moments} == set(range(5))
-    for t in {moment.t for moment in trace.moments}:
+    samples = tiny_lm.generate(controls, 5, preset="single", steps=9, callback_on_step=trace)
+    effects = list(trace.effects())
+    assert len(effects) == 3 * 5 * 9
+    assert {index for _, index, _, _ in effects} == set(range(5))
+    for t in {t for t, _, _, _ in effects}:
         for index in range(5):
-            three = [m for m in trace.moments if m.t == t and m.index == index]
-            assert sum(m.share for m in three) == pytest.approx(1)
-    first = trace.moments[0]
-    assert first.control == "one"
+            assert sum(effect.share for level, i, _, effect in effects if (level, i) == (t, index)) == pytest.approx(1)
+    _, _, control, first = effects[0]
+    assert control == "one"
     assert first.cosines == pytest.approx({"same": 1, "other": -1}, abs=1e-3)
-    assert any(moment.words_changed > 0 for moment in trace.moments)
+    assert any(effect.changed for _, _, _, effect in effects)
     table = rows(trace)
     assert len(table) == 3 * 9 and [row.t for row in table[:9]] == sorted((row.t for row in table[:9]), reverse=True)
-    assert table[0].energy == pytest.approx(sum(m.energy for m in trace.moments if (m.control, m.t) == ("one", table[0].t)) / 5)
+    energies = [effect.energy for t, _, control, effect in effects if (t, control) == (table[0].t, "one")]
+    assert table[0].energy == pytest.approx(sum(energies) / 5)
     assert len(thinned(table)) == 3 * 8
     said = sentence(named, trace, samples)
     assert "pulled apart most" in said and "of 5 texts obey all controls." in said
     draw(trace, tmp_path / "trace.png", "a test")
     assert (tmp_path / "trace.png").read_bytes()[:4] == b"\x89PNG"
-    with pytest.raises(UsageError, match="'paper' leaves no trace"):
-        tiny_lm.generate(controls, preset="paper", trace=Trace())
 
 
 def test_the_losing_control_is_named(tiny_lm: LanguageModel) -> None:
     lost = Toy(lambda state: 20 - state.log_probs[:, 0, 3] * 1e-3)
     controls = [Control("lost", lost), Control("fine", wants(0, 3)), Control("length", Length(6))]
     trace = Trace()
-    samples = tiny_lm.generate(controls, 3, preset="single", steps=4, trace=trace)
+    samples = tiny_lm.generate(controls, 3, preset="single", steps=4, callback_on_step=trace)
     [warning] = warnings(controls, trace, samples)
     assert warning.startswith("lost loses in 3 of 3 texts: its guide saw it at p = 2e-09")
     free = sentence([controls[2]], Trace(), samples)

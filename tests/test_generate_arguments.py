@@ -54,7 +54,7 @@ def test_mbr_needs_three_texts(changes: dict[str, int]) -> None:
         ({"seed": "3"}, "seed: expected a whole number from 0 to .*, got '3'"),
         ({"indices": [0.5]}, r"indices\[0\]: expected a whole number of 0 or more, got 0.5"),
         ({"preset": 3}, "preset: expected Preset or a string, got 3"),
-        ({"trace": True}, "trace: expected Trace, got True"),
+        ({"callback_on_step": True}, "callback_on_step: expected a function, got True"),
         ({"on_error": "stop"}, "on_error: unknown 'stop'; there are: raise, skip"),
         ({"stepz": 3}, "stepz: unknown key, did you mean 'steps'"),
     ],

@@ -228,8 +228,8 @@ def test_a_preset_s_name_stands_for_values_that_suit_the_kind(lm: LanguageModel,
     cases: list[tuple[dict[str, Any], float]] = [({}, 1.0), ({"interval": (0.0, 0.95)}, 0.75)]
     for settings, first in cases:
         trace = Trace()
-        lm.generate([Keyword("Thai")], trace=trace, steps=4, candidates=1, **settings)
-        assert trace.moments[0].t == first
+        lm.generate([Keyword("Thai")], callback_on_step=trace, steps=4, candidates=1, **settings)
+        assert next(trace.effects())[0] == first
     spec = tmp_path / "spec.yaml"
     spec.write_text("preset: {name: single, steps: 4}\ncontrols: [length: 8]\n")
     assert dlm("validate", spec, "--model", folder).exit_code == 0
@@ -309,8 +309,8 @@ def test_every_way_of_choosing_works(changes: dict[str, Any], lm: LanguageModel)
 
 def test_a_trace_and_explain_tell_of_every_step(lm: LanguageModel, folder: Path, tmp_path: Path) -> None:
     trace = Trace()
-    lm.generate([Keyword("Thai"), Keyword("park")], 2, trace=trace, **{**PLAIN, "steps": 5})
-    assert len(trace.moments) == 2 * 2 * 5 and trace.moments[0].t == 1.0
+    lm.generate([Keyword("Thai"), Keyword("park")], 2, callback_on_step=trace, **{**PLAIN, "steps": 5})
+    assert len(list(trace.effects())) == 2 * 2 * 5 and next(trace.effects())[0] == 1.0
     file = tmp_path / "spec.yaml"
     file.write_text("num_samples: 2\npreset: {steps: 5}\ncontrols:\n  - length: 11\n  - keyword: Thai\n")
     raised = dlm("explain", file, "--model", folder)

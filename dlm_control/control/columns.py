@@ -44,6 +44,12 @@ class Columns:
             return self.values if words is None else self.values[..., words]
         return self.values @ (self.words[:, None] == words).to(self.values.dtype)
 
+    def of_words(self, ids: Tensor) -> Tensor:
+        """(batch, seq_len), the number of one word at each position."""
+        if self.words is None:
+            return self.values.gather(-1, ids[..., None])[..., 0]
+        return (self.values * (self.words == ids[..., None])).sum(-1)
+
     def added_to(self, table: Tensor, factor: Tensor | None = None) -> Tensor:
         """A table (batch, seq_len, vocab) with these numbers, times each item's factor (batch,), added to it in place."""
         if self.words is None:

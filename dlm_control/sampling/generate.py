@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from dlm_control.sampling.layout import Layout, Layouts
 from dlm_control.sampling.presets import Preset, check_kind
 from dlm_control.sampling.sample import Sample
 from dlm_control.sampling.selection import resampled, select
-from dlm_control.sampling.trace import Trace
+from dlm_control.sampling.trace import Recorder, Step
 from dlm_control.support.errors import UsageError
 from dlm_control.support.seeds import seeded
 
@@ -40,22 +41,20 @@ class Request:
 
 
 def generate(
-    lm: Backbone,
-    requests: Sequence[Request],
-    preset: Preset,
-    on_step: Callable[[int], None] = lambda done: None,
-    skip_errors: bool = False,
-    trace: Trace | None = None,
-) -> list[list[Sample]]:
+    lm: Backbone, requests: Sequence[Request], preset: Preset, skip_errors: bool = False, record: bool = False
+) -> Generator[Step, bool | None, list[list[Sample]]]:
     """A text for each index of each request. Requests share network calls, and no text depends on its company.
 
     Args:
         lm: the model.
         requests: what to write.
         preset: how.
-        on_step: told how many row-steps are done, for a progress bar.
         skip_errors: an item for which a control fails becomes a sample with an `error`, and the others live.
-        trace: told what every control does at every step.
+        record: put drafts into the steps; their indices are those of the request, so there should be one.
+
+    Yields:
+        Each step when it is done. Who sends True back stops the run: a text none of whose candidates is finished becomes a
+        sample with an `error`.
 
     Raises:
         UsageError: the controls contradict each other or the model, a control fails, or the preset is for models of another
@@ -69,10 +68,14 @@ def generate(
             for copy in range(copies):
                 generator = seeded(task.request.seed, index, copy // preset.particles, "layout")
                 jobs.append(_Job(task, index, copy, task.layouts.draw(generator)))
-    run = _Run(lm, preset, on_step, trace)
+    run = _Run(lm, preset, record)
     candidates: dict[tuple[int, int], dict[int, Sample]] = {}  # by copy: they are done in an order that their company decides
     for batch in _batches(jobs, run.rows, preset.particles):
-        for job, sample in zip(batch, run.surviving(batch) if skip_errors else run.samples(batch), strict=True):
+        if run.stopped:
+            samples = [job.failed(run.stopped) for job in batch]
+        else:
+            samples = yield from (run.surviving(batch) if skip_errors else run.samples(batch))
+        for job, sample in zip(batch, samples, strict=True):
             candidates.setdefault((id(job.task), job.index), {})[job.copy] = sample
     ordered = {key: [found[copy] for copy in sorted(found)] for key, found in candidates.items()}
     return [[run.chosen(task, ordered[id(task), index]) for index in task.request.indices] for task in tasks]
@@ -103,6 +106,15 @@ class _Job:
     index: int
     copy: int
     layout: Layout
+
+    @cached_property
+    def given(self) -> dict[int, str]:
+        """By position, the control that fixed the word before sampling."""
+        return self.task.layouts.given(self.layout)
+
+    def failed(self, why: str) -> Sample:
+        """In place of a text, what went wrong with it."""
+        return Sample("", (), {}, {}, None, self.task.request.seed, self.index, 0, why)
 
 
 def _under(preset: Preset, control: Control) -> Control:
@@ -143,19 +155,24 @@ class _RowDraws(Draws):
         return torch.stack([torch.rand(shape, generator=generator) for generator in self.generators]).to(self.device)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Run:
-    """What the texts of one call have in common."""
+    """What the texts of one call have in common.
+
+    Attributes:
+        lm, preset, record: as `generate`.
+        stopped: where it was stopped, in words.
+        rows: of a network call.
+    """
 
     lm: Backbone
     preset: Preset
-    on_step: Callable[[int], None]
-    trace: Trace | None
+    record: bool
+    stopped: str = ""
     rows: int = field(init=False)
 
     def __post_init__(self) -> None:
-        usual = CPU_ROWS if self.lm.device.type == "cpu" else DEVICE_ROWS
-        object.__setattr__(self, "rows", self.preset.batch_size or usual)
+        self.rows = self.preset.batch_size or (CPU_ROWS if self.lm.device.type == "cpu" else DEVICE_ROWS)
 
     def chosen(self, task: _Task, candidates: list[Sample]) -> Sample:
         """One of an item's candidates that did not fail, with its checks and the calls of all."""
@@ -165,71 +182,88 @@ class _Run:
             best = replace(best, checks=task.checks(best.text))
         return replace(best, calls=sum(candidate.calls for candidate in candidates))
 
-    def surviving(self, jobs: list[_Job]) -> list[Sample]:
+    def surviving(self, jobs: list[_Job]) -> Generator[Step, bool | None, list[Sample]]:
         """As `samples`, but where a control fails every item tries again by itself, so that only its own failure counts."""
-        traced = len(self.trace.moments) if self.trace else 0
         try:
-            return self.samples(jobs)
+            return (yield from self.samples(jobs))
         except UsageError as error:
-            if self.trace:
-                del self.trace.moments[traced:]
             if len(jobs) == 1 or self.preset.particles > 1:
-                one = jobs[0]
-                return [Sample("", (), {}, {}, None, one.task.request.seed, one.index, 0, str(error))] * len(jobs)
-        return [sample for job in jobs for sample in self.surviving([job])]
+                return [job.failed(str(error)) for job in jobs]
+        alone = []
+        for job in jobs:
+            alone += [job.failed(self.stopped)] if self.stopped else (yield from self.surviving([job]))
+        return alone
 
     @torch.no_grad()
-    def samples(self, jobs: list[_Job]) -> list[Sample]:
+    def samples(self, jobs: list[_Job]) -> Generator[Step, bool | None, list[Sample]]:
         """Texts of jobs of one sequence length. Rows left over repeat the last job and are thrown away.
 
         With particles all jobs are of one item, and the text is the one of whichever particle is chosen.
         """
         preset, device = self.preset, self.lm.device
         rows = jobs if preset.particles > 1 else jobs + [jobs[-1]] * (self.rows - len(jobs))
-        draws, process, groups = _RowDraws(rows, device), self._process(), _groups(jobs, len(rows))
-        guidance = self._guidance(process, groups)
+        draws, process, groups = _RowDraws(rows, device), self._process(), _groups(rows)
+        recorder = Recorder(self.lm.tokenizer, [job.given for job in rows]) if self.record else None
+        guidance = self._guidance(process, groups, recorder)
         latents = process.start(
             torch.stack([job.layout.allowed for job in rows]).to(device),
             torch.tensor([job.layout.words for job in rows], device=device),
             draws,
         )
         resample_at = list(preset.resample_at) if preset.particles > 1 else []
-        stopped: dict[int, Sample] = {}  # by row
+        finished: dict[int, Sample] = {}  # by row
         earlier: list[list[int]] = []
-        for step, (t, s) in enumerate(zip(process.levels[:-1], process.levels[1:], strict=True)):
+        for number, (t, s) in enumerate(zip(process.levels[:-1], process.levels[1:], strict=True), 1):
             guided, latents = guidance.predict(latents, t)
+            standing, open_rows = process.words(latents, guided), [row for row in range(len(jobs)) if row not in finished]
             if preset.early_stop and t <= STOP_BELOW:
                 words = self._words(process, latents, guided)
-                steady = {row for row in range(len(jobs)) if earlier and words[row] == earlier[row]} - stopped.keys()
+                steady = {row for row in open_rows if earlier and words[row] == earlier[row]}
                 for row, sample in self._finished(process, latents, guided, groups, jobs, steady).items():
                     sample = replace(sample, checks=jobs[row].task.checks(sample.text))
                     if sample.passed:
-                        stopped[row] = sample
-                if len(stopped) == len(jobs):
-                    self.on_step(len(jobs) * (preset.steps - step))
-                    break
+                        finished[row] = sample
                 earlier = words
-            latents = guidance.step(latents, guided, t, s, draws)
+            steps_done = 1 if len(finished) < len(jobs) else 1 + preset.steps - number
+            if len(finished) < len(jobs):
+                latents = guidance.step(latents, guided, t, s, draws)
+            drafts = []
+            if recorder:
+                ids = process.words(latents, guided)
+                ids[list(finished)] = standing[list(finished)]
+                drafts = recorder.drafts({row: (jobs[row].index, jobs[row].copy) for row in open_rows}, ids, guided.log_probs)
+            if (yield Step(number, preset.steps, t, len(jobs) * steps_done, drafts)):
+                self.stopped = f"stopped after step {number} of {preset.steps}"
+            if len(finished) == len(jobs) or (self.stopped and number < preset.steps):
+                break
             if resample_at and s <= resample_at[0]:
                 resample_at.pop(0)
-                texts = [self._text(ids) for ids in self._words(process, latents, guided)]
-                checks = [job.task.checks(text) for job, text in zip(jobs, texts, strict=True)]
-                survivors = resampled(checks, draws.generators[0]).to(device)
+                survivors = self._survivors(process, latents, guided, jobs, draws)
                 latents, guided = latents.rows(survivors), guided.rows(survivors)
-            self.on_step(len(jobs))
-        left = set(range(len(jobs))) - stopped.keys()
-        samples = stopped | self._finished(process, latents, guided, groups, jobs, left)
-        return [samples[row] for row in range(len(jobs))]
+                if recorder:
+                    recorder.follow(survivors.tolist())
+        else:
+            left = set(range(len(jobs))) - finished.keys()
+            finished |= self._finished(process, latents, guided, groups, jobs, left)
+        return [finished[row] if row in finished else job.failed(self.stopped) for row, job in enumerate(jobs)]
+
+    def _survivors(
+        self, process: Process, latents: Latents, guided: Prediction, jobs: Sequence[_Job], draws: _RowDraws
+    ) -> Tensor:
+        """The particles that go on, by the checks of their words as they stand."""
+        texts = [self._text(ids) for ids in self._words(process, latents, guided)]
+        checks = [job.task.checks(text) for job, text in zip(jobs, texts, strict=True)]
+        return resampled(checks, draws.generators[0]).to(self.lm.device)
 
     def _process(self) -> Process:
         settings = {name: getattr(self.preset, name) for name in self.lm.settings}
         return self.lm.process(self.preset.steps, **settings)
 
-    def _guidance(self, process: Process, groups: Sequence[Group]) -> Guidance:
+    def _guidance(self, process: Process, groups: Sequence[Group], recorder: Recorder | None) -> Guidance:
         preset = self.preset
         if preset.guidance == "paper":
             return PaperGuidance(self.lm, process, groups, fluency_weight=preset.fluency_weight)
-        return TiltGuidance(self.lm, process, groups, preset.scale, preset.conflict, preset.lagrangian, self.trace)
+        return TiltGuidance(self.lm, process, groups, preset.scale, preset.conflict, preset.lagrangian, recorder)
 
     def _words(self, process: Process, latents: Latents, guided: Prediction) -> list[list[int]]:
         """The words of each row as they stand, up to its END."""
@@ -284,12 +318,9 @@ class _Run:
         return found
 
 
-def _groups(jobs: Sequence[_Job], size: int) -> list[Group]:
-    """Rows by task; those left over go with the last job, which they repeat."""
+def _groups(jobs: Sequence[_Job]) -> list[Group]:
+    """Rows by task."""
     by_task: dict[int, list[int]] = {}
-    for row in range(size):
-        by_task.setdefault(id(jobs[min(row, len(jobs) - 1)].task), []).append(row)
-    tasks = {id(job.task): job.task for job in jobs}
-    return [
-        Group(tasks[key].controls, rows, [jobs[row].index for row in rows if row < len(jobs)]) for key, rows in by_task.items()
-    ]
+    for row, job in enumerate(jobs):
+        by_task.setdefault(id(job.task), []).append(row)
+    return [Group(jobs[rows[0]].task.controls, rows) for rows in by_task.values()]

@@ -15,7 +15,7 @@ from dlm_control.control.controller import State
 from dlm_control.control.use import BoundControl
 from dlm_control.diffusion.backbone import CLEAN, FLOOR, Backbone, Draws, Latents, Prediction, Process, normalise_
 from dlm_control.diffusion.gaussian import EARLIER, GaussianProcess
-from dlm_control.sampling.trace import Trace
+from dlm_control.sampling.trace import Recorder
 from dlm_control.support.errors import UsageError
 
 SATISFIED = 0.05  # nats: p(control | state) above 95 %
@@ -31,12 +31,10 @@ class Group:
     Attributes:
         controls: bound to the model.
         rows: which rows of the batch.
-        indices: of the items in the first of these rows, for the trace; rows that fill the batch up have none.
     """
 
     controls: Sequence[BoundControl]
     rows: Sequence[int]
-    indices: Sequence[int] = ()
 
     def filled(self, size: int, device: torch.device) -> Tensor:
         """(size,): the rows, the last one repeated. So a text's arithmetic does not depend on how many are of its group."""
@@ -84,7 +82,7 @@ class TiltGuidance(Guidance):
             al. 2020, PCGrad, under the inner product Σ p·a·b).
         lagrangian: rate at which a control's multiplier rises, a nat of energy and a step; a control that is satisfied does not
             push (one whose energy is not calibrated never is). 0 leaves all multipliers at 1.
-        trace: told what every control does at every step.
+        recorder: told what every control does at every step.
     """
 
     def __init__(
@@ -95,10 +93,10 @@ class TiltGuidance(Guidance):
         scale: str = "nats",
         conflict: str = "sum",
         lagrangian: float = 0.0,
-        trace: Trace | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         super().__init__(lm, process, groups)
-        self.scale, self.conflict, self.lagrangian, self.trace = scale, conflict, lagrangian, trace
+        self.scale, self.conflict, self.lagrangian, self.recorder = scale, conflict, lagrangian, recorder
 
     @torch.no_grad()
     def predict(self, latents: Latents, t: float) -> tuple[Prediction, Latents]:
@@ -133,17 +131,17 @@ class TiltGuidance(Guidance):
                 push = unit_rms(push, state.probs, state.length)
             strength, latents = self._multiplier(control.control.name, energies[control.control.name], latents)
             strength = control.control.weight_at(t) * strength
-            if self.conflict == "project" or self.trace is not None:
-                pushes[control.control.name] = push.times(strength)
-            else:  # one at a time: memory does not grow with the number of controls
+            if self.conflict != "project":  # one at a time: memory does not grow with the number of controls
                 push.added_to(tilted, strength)
+            if self.conflict == "project" or self.recorder is not None:
+                pushes[control.control.name] = push.times(strength)
             del push
         if self.conflict == "project":
             pushes = dict(zip(pushes, without_conflict(list(pushes.values()), state.probs), strict=True))
-        if self.trace is not None:
-            self.trace.record(t, group.indices, said.log_probs, energies, pushes)
-        for push in pushes.values():
-            push.added_to(tilted)
+            for push in pushes.values():
+                push.added_to(tilted)
+        if self.recorder is not None:
+            self.recorder.note(group.rows, said.log_probs, energies, pushes)
         return tilted, latents
 
     def _multiplier(self, name: str, energy: Tensor, latents: Latents) -> tuple[Tensor, Latents]:

@@ -116,6 +116,20 @@ class Layouts:
                     allowed[position] &= row
         return allowed
 
+    def given(self, layout: Layout) -> dict[int, str]:
+        """Where one plan leaves but one word: by position, the name of its controller."""
+        possible, found = self._possible(layout.words, tuple(layout.chosen.items())), dict[int, str]()
+        for name, plan in self._plans:
+            for position in range(layout.words):
+                options = wanted_at([plan], position, layout.words)
+                if plan.template is not None and position in layout.chosen:
+                    options = frozenset({layout.chosen[position]})
+                elif plan.language is not None and options is None:
+                    options = possible[position]
+                if options is not None and len(options) == 1:
+                    found.setdefault(position, name)
+        return found
+
     def _explain(self) -> None:
         """Raise with the smallest sets of controls that contradict each other."""
         most = self._max_seq_len - 1

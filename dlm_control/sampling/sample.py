@@ -20,7 +20,7 @@ class Sample:
             chosen by it; otherwise None.
         seed, index: with the spec and the preset, they give the same text again, alone or in any batch.
         calls: network calls spent on it.
-        error: what went wrong with it, where `on_error` is `skip`; it has no text then.
+        error: what went wrong with it, where `on_error` is `skip`, or that the run was stopped; it has no text then.
     """
 
     text: str

@@ -165,6 +165,8 @@ def described(kind: Any) -> str:
         )
     if (origin or kind) in MAPPINGS:
         return "keys and values"
+    if (origin or kind) is Callable:
+        return "a function"
     return _TOLD.get(kind, getattr(kind, "__name__", str(kind)))
 
 
