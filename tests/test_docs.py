@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 BACKBONES = ROOT / "docs" / "backbones.md"
 GUIDE = ROOT / "docs" / "add-a-controller.md"
 PATTERNS = ROOT / "docs" / "patterns.md"
+WATCH = ROOT / "docs" / "watch.md"
 PLUGINS = ROOT / "examples" / "plugins"
 
 
@@ -104,6 +105,14 @@ def test_the_page_on_patterns_works(tmp_path: Path) -> None:
     valid, generated = (command(line, tmp_path) for line in commands.splitlines())
     assert valid == "pattern.yaml: ok\n"
     assert "4 of 4 obey all controls" in generated
+
+
+def test_the_page_on_watching_works(tmp_path: Path) -> None:
+    stream, callback = re.findall(r"^```python\n(.*?)^```", WATCH.read_text(encoding="utf-8"), re.M | re.S)
+    printed = python(stream, tmp_path).splitlines()
+    assert len(printed) == 2 * 16 + 1 and "'Japanese': 'semantic'" in printed[-2] and "'riverside': 'keyword'" in printed[-2]
+    assert printed[-3].startswith(f"16/16 {printed[-1]} ")
+    assert python(callback, tmp_path) == ""
 
 
 def test_a_black_box_control_is_obeyed_by_particles() -> None:

@@ -195,8 +195,8 @@ class Recorder:
             words = ids[list(rows)]
             first = Columns(push.values[: len(rows)], push.words)
             gains[number, list(rows)] = first.of_words(words) - log_total[: len(rows)]
-        most, number = gains.max(0)
-        return number.tolist(), most.tolist()
+        most, strongest = gains.max(0)
+        return strongest.tolist(), most.tolist()
 
     def _held_now(
         self, row: int, words: Sequence[int], holder: Sequence[int], most: Sequence[float]
