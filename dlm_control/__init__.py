@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dlm_control.sampling.trace import Step as Step
     from dlm_control.sampling.trace import Trace as Trace
     from dlm_control.support.errors import UsageError as UsageError
+    from dlm_control.support.progress import show_progress as show_progress
     from dlm_control.tasks.spec import Spec as Spec
     from dlm_control.tasks.spec import read_spec as read_spec
     from dlm_control.testing import check_controller as check_controller
@@ -50,6 +51,7 @@ _HOMES = {
     "load": "pipeline",
     "read_spec": "tasks.spec",
     "register_controller": "control.registry",
+    "show_progress": "support.progress",
 }
 __all__ = sorted(_HOMES)
 

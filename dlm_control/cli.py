@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from dlm_control.support.errors import UsageError
+from dlm_control.support.progress import show_progress
 from dlm_control.version import __version__
 
 GROUP = "dlm_control.commands"
@@ -42,8 +43,10 @@ def build() -> typer.Typer:
     @app.callback()
     def dlm(
         version: bool = typer.Option(False, "--version", is_eager=True, callback=_version, help="Print the version."),
+        progress: bool | None = typer.Option(None, envvar="DLM_PROGRESS", help="Progress bars; by default in a terminal."),
     ) -> None:
         """Text that obeys several constraints at once: a frozen Diffusion-LM steered by composable controllers."""
+        show_progress(progress)
 
     for name, point in _points().items():
         try:

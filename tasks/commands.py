@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,9 @@ def generate(
     device: Device = "cpu",
     dtype: Dtype = "float32",
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show the texts as they form, words in the colour of the control that holds them.")
+    ] = False,
 ) -> None:
     """Write texts that obey every control of a spec."""
     for file in include or []:
@@ -47,16 +51,19 @@ def generate(
     from dlm_control.tasks.report import show, show_warnings
     from dlm_control.tasks.run import run_spec, writable
     from dlm_control.tasks.spec import read_spec
+    from dlm_control.tasks.watch import Watch
 
     expected = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model, "preset": preset})
     if out is not None:
         writable(out, force)  # a refusal should not wait for the model
     lm = loaded(expected.model, guide, device, dtype)
-    started = time.perf_counter()
-    trace = Trace() if expected.preset.of(lm.backbone.kind).guidance == "tilt" else None
-    samples = run_spec(expected, lm, out, force, callback_on_step=trace)
+    chosen, started = expected.preset.of(lm.backbone.kind), time.perf_counter()
+    names = [control.name for control in expected.controls]
+    trace = Watch(names, expected.num_samples, chosen.candidates * chosen.particles) if watch else Trace()
+    with trace if isinstance(trace, Watch) else nullcontext():
+        samples = run_spec(expected, lm, out, force, callback_on_step=trace)
     show(samples, time.perf_counter() - started, out)
-    show_warnings(warnings(expected.controls, trace, samples) if trace else [])
+    show_warnings(warnings(expected.controls, trace, samples) if chosen.guidance == "tilt" else [])
 
 
 def explain(

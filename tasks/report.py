@@ -25,42 +25,42 @@ def show(samples: Sequence[Sample], seconds: float, out: Path | None) -> None:
         seconds: that they took.
         out: where they were written, or None.
     """
-    console = _console()
-    tick, cross = ("✓", "✗") if _can_show(console, "✓✗") else ("ok", "NOT")
+    terminal = console()
+    tick, cross = ("✓", "✗") if can_show(terminal, "✓✗") else ("ok", "NOT")
     for sample in samples:
         if sample.error is not None:
-            _print(console, Text(f"{sample.index + 1:>3}  "), Text(f"failed: {sample.error}", style="red"))
+            print_line(terminal, Text(f"{sample.index + 1:>3}  "), Text(f"failed: {sample.error}", style="red"))
             continue
-        _print(console, Text(f"{sample.index + 1:>3}  "), Text(sample.text, style="bold"))
+        print_line(terminal, Text(f"{sample.index + 1:>3}  "), Text(sample.text, style="bold"))
         marks = Text("     ")
         for name, check in sample.checks.items():
             said = f"{tick} {name}  " if check.passed else f"{cross if check.judged else '?'} {name}: {check.why}  "
             marks.append(said, style="green" if check.passed else "red" if check.judged else "yellow")
         if sample.checks:
             marks.rstrip()
-            _print(console, marks)
+            print_line(terminal, marks)
     satisfying = sum(sample.passed for sample in samples)
     controlled = any(sample.checks or sample.error for sample in samples)
     summary = f"{satisfying} of {len(samples)} obey all controls" if controlled else f"{len(samples)} texts, no controls"
     failed = sum(sample.error is not None for sample in samples)
     summary += f", {failed} failed" if failed else ""
-    _print(console, Text(f"{summary}; {seconds:.1f} s{f'; written to {out}' if out else ''}"))
+    print_line(terminal, Text(f"{summary}; {seconds:.1f} s{f'; written to {out}' if out else ''}"))
 
 
 def show_trace(table: Sequence[Row], warnings: Sequence[str], sentence: str) -> None:
     """Print what every control did: a line for each of some noise levels, then warnings, then the sentence."""
-    console = _console()
+    terminal = console()
     width = max([len(row.control) for row in table], default=7)
     if table:
         head = f"{'control':{width}}  {'t':>5}  {'energy':>8}  {'share':>6}  {'changed':>7}  {'cosine':>6}"
-        _print(console, Text(head, style="bold"))
+        print_line(terminal, Text(head, style="bold"))
     for row in table:
         cosine = "" if math.isnan(row.cosine) else f"{row.cosine:.2f}"
         numbers = f"{row.t:>5.2f}  {row.energy:>8.2f}  {row.share:>6.0%}  {row.words_changed:>7.2f}  {cosine:>6}"
-        _print(console, Text(f"{row.control:{width}}  {numbers}"))
+        print_line(terminal, Text(f"{row.control:{width}}  {numbers}"))
     for warning in warnings:
-        _print(console, Text(f"warning: {warning}", style="yellow"))
-    _print(console, Text(sentence))
+        print_line(terminal, Text(f"warning: {warning}", style="yellow"))
+    print_line(terminal, Text(sentence))
 
 
 def show_warnings(warnings: Sequence[str]) -> None:
@@ -71,26 +71,28 @@ def show_warnings(warnings: Sequence[str]) -> None:
 
 def show_listing(kinds: Mapping[str, Sequence[Line]]) -> None:
     """Print what there is, kind by kind."""
-    console = _console()
+    terminal = console()
     for kind, lines in kinds.items():
-        _print(console, Text(kind, style="bold underline"))
+        print_line(terminal, Text(kind, style="bold underline"))
         widths = [max((len(getattr(line, column)) for line in lines), default=0) for column in ("name", "origin")]
         for line in lines:
             head = Text(f"  {line.name:{widths[0]}}  ", style="bold")
             origin = f"{line.origin:{widths[1]}}  " if widths[1] else ""
             first, *below = [Text(line.takes, style="cyan")] * bool(line.takes) + [Text(line.says)] * bool(line.says)
-            _print(console, head, Text(origin, style="dim"), first)
+            print_line(terminal, head, Text(origin, style="dim"), first)
             for text in below:
-                _print(console, Text(" " * (len(head) + len(origin))), text)
+                print_line(terminal, Text(" " * (len(head) + len(origin))), text)
         if not lines:
-            _print(console, Text("  none"))
+            print_line(terminal, Text("  none"))
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Where results are printed."""
     return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
 
 
-def _can_show(console: Console, text: str) -> bool:
+def can_show(console: Console, text: str) -> bool:
+    """Has its encoding these letters?"""
     try:
         text.encode(console.encoding)
     except UnicodeEncodeError:
@@ -98,6 +100,6 @@ def _can_show(console: Console, text: str) -> bool:
     return True
 
 
-def _print(console: Console, *parts: Text) -> None:
+def print_line(console: Console, *parts: Text) -> None:
     """One line; a terminal wraps it, a file gets it whole."""
     console.print(Text.assemble(*parts), soft_wrap=True)

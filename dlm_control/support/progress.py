@@ -1,4 +1,4 @@
-"""A progress bar with rate and time left; silent when the output is not a terminal."""
+"""Progress bars with rate and time left."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+_wanted: bool | None = None
 
 
 class Bar:
@@ -21,6 +23,17 @@ class Bar:
         self._bar.update(by)
 
 
+def show_progress(show: bool | None) -> bool | None:
+    """Switch all progress bars of this process on or off; None, as at first: on in a terminal or a notebook, off elsewhere.
+
+    Returns:
+        What it was before.
+    """
+    global _wanted
+    before, _wanted = _wanted, show
+    return before
+
+
 @contextmanager
 def progress(what: str, total: int, start: int = 0, show: bool = True) -> Iterator[Bar]:
     """A progress bar.
@@ -31,9 +44,12 @@ def progress(what: str, total: int, start: int = 0, show: bool = True) -> Iterat
         start: units that are done already.
         show: False on all but one of several processes.
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
+    from tqdm.notebook import tqdm_notebook
 
-    with tqdm(total=total, initial=start, desc=what, disable=not (show and sys.stderr.isatty()), leave=False) as bar:
+    seen = sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook)
+    wanted = show and (seen if _wanted is None else _wanted)
+    with tqdm(total=total, initial=start, desc=what, disable=not wanted, leave=False) as bar:
         yield Bar(bar)
 
 
