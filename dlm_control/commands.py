@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from dlm_control.training.trainer import Trainer
 
 _MEASURED = 4  # steps that the estimate is the mean of
 _CONFIG = typer.Argument(metavar="CONFIG", help="A YAML file; without one, what --kind says is trained on --data.")
@@ -33,6 +30,7 @@ def train(
 ) -> None:
     """Train a model, or go on where a run was stopped."""
     from dlm_control.support.errors import UsageError
+    from dlm_control.training.estimate import duration, seconds_per_step
     from dlm_control.training.recipe import recipe_class
     from dlm_control.training.trainer import TrainConfig, Trainer
 
@@ -73,42 +71,6 @@ def train(
         raise
     if main:
         typer.echo(f"{chosen.out}: step {trainer.step} of {chosen.steps}")
-
-
-def seconds_per_step(trainer: Trainer, steps: int) -> float:
-    """Wall time of a step, measured on copies, so that the run itself is as if nothing had happened."""
-    import copy
-    import time
-
-    import torch
-
-    from dlm_control.training.objectives import Draws
-    from dlm_control.training.optim import MuonAdamW
-
-    config, accelerator = trainer.config, trainer.accelerator
-    rank, world = accelerator.process_index, accelerator.num_processes
-    with torch.random.fork_rng():
-        model = copy.deepcopy(trainer.recipe.model)
-        optimizer = MuonAdamW(model, config.lr, muon=config.muon)
-        started = 0.0
-        for step in range(trainer.step - 1, trainer.step + steps):  # the first is slower than the rest, and not counted
-            if step == trainer.step:
-                started = time.perf_counter()
-            batch = trainer.recipe.batch(max(step, 0), rank, world)
-            draws = Draws(config.seed, max(step, 0), rank, world, accelerator.device)
-            loss, _ = trainer.recipe.loss(model, batch, draws)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return (time.perf_counter() - started) / steps
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min` or `1 h 45 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
 def _given(overrides: dict[str, Any]) -> dict[str, Any]:

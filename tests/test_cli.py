@@ -13,9 +13,9 @@ import torch
 from typer.testing import CliRunner, Result
 
 from dlm_control import cli
-from dlm_control.commands import duration, seconds_per_step
 from dlm_control.pipeline import load
 from dlm_control.support.errors import UsageError
+from dlm_control.training.estimate import duration, seconds_per_step
 from dlm_control.training.trainer import TrainConfig, Trainer
 
 SPEC = "num_samples: 2\npreset: {steps: 3}\ncontrols:\n  - length: 9\n  - keyword: riverside\n"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 from conftest import made_suite
+from toy_corpus import toy_corpus
 from typer.testing import CliRunner
 
 from dlm_control import cli, load
@@ -28,7 +28,7 @@ def test_a_corpus_of_ones_own_becomes_a_model_that_tags_trees_and_spans_steer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    sentences = _corpus(2000)
+    sentences = toy_corpus(2000)
     Path("own.txt").write_text("\n".join(sentences) + "\n")
     _written("lm.yaml", "diffusion-lm", 700, f"text_column: text, {SMALL}", "freeze_embeddings_after: 200")
     _written("guide.yaml", "structure-guide", 500, SMALL, "least: 5")
@@ -39,7 +39,7 @@ def test_a_corpus_of_ones_own_becomes_a_model_that_tags_trees_and_spans_steer(
     _dlm("train", "teacher.yaml", "--data", "own.txt", "--out", "mine/teacher")
 
     lm = load("mine")
-    expected = list(dict.fromkeys(_corpus(40, seed=1)))[:12]
+    expected = list(dict.fromkeys(toy_corpus(40, seed=1)))[:12]
     for control_of in (_tags, _tree, _span):
         controls = [control_of(text) for text in expected]
         with_it = [_score(control, [control]) for control in controls for _score in [_judged(lm, seed=0)]]
@@ -97,32 +97,3 @@ def _written(name: str, kind: str, steps: int, *recipe: str) -> None:
 def _dlm(*arguments: str) -> None:
     done = CliRunner().invoke(cli.build(), arguments)
     assert done.exit_code == 0, done.output
-
-
-def _corpus(size: int, seed: int = 0) -> list[str]:
-    """Sentences of a small grammar, some of two clauses."""
-    rng = random.Random(seed)
-    nouns = "cat dog farmer girl boy teacher horse bird king baker".split()
-    places = "river house garden hill market bridge forest".split()
-    adjectives = "small old red happy quiet tall young".split()
-    transitive, intransitive = "sees likes follows finds hears helps".split(), "sleeps sings waits runs laughs".split()
-
-    def noun_phrase() -> list[str]:
-        return [rng.choice(["the", "a"]), *rng.sample(adjectives, int(rng.random() < 0.4)), rng.choice(nouns)]
-
-    def place() -> list[str]:
-        return [rng.choice(["near", "behind", "in"]), "the", rng.choice(places)]
-
-    def clause() -> list[str]:
-        subject, kind = noun_phrase() + (place() if rng.random() < 0.25 else []), rng.random()
-        if kind < 0.35:
-            return [*subject, rng.choice(intransitive), *(place() if rng.random() < 0.6 else [])]
-        if kind < 0.8:
-            return [*subject, rng.choice(transitive), *noun_phrase(), *(place() if rng.random() < 0.4 else [])]
-        return [*subject, "is", *(["very"] if rng.random() < 0.4 else []), rng.choice(adjectives)]
-
-    found = []
-    for _ in range(size):
-        words = [*clause(), *([",", "and", *clause()] if rng.random() < 0.2 else []), "."]
-        found.append(" ".join([words[0].capitalize(), *words[1:]]))
-    return found
