@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dlm_control.control.plan import Plan as Plan
     from dlm_control.control.registry import register_controller as register_controller
     from dlm_control.control.use import Control as Control
+    from dlm_control.outside.steering import Steering as Steering
+    from dlm_control.outside.wrap import ControlLogitsProcessor as ControlLogitsProcessor
+    from dlm_control.outside.wrap import steer as steer
     from dlm_control.pipeline import LanguageModel as LanguageModel
     from dlm_control.pipeline import load as load
     from dlm_control.sampling.generate import Request as Request
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Check": "control.controller",
     "Control": "control.use",
+    "ControlLogitsProcessor": "outside.wrap",
     "Controller": "control.controller",
     "Draft": "sampling.trace",
     "Effect": "sampling.trace",
@@ -43,6 +47,7 @@ _HOMES = {
     "Sample": "sampling.sample",
     "Spec": "tasks.spec",
     "State": "control.controller",
+    "Steering": "outside.steering",
     "Step": "sampling.trace",
     "Stream": "sampling.stream",
     "Trace": "sampling.trace",
@@ -52,6 +57,7 @@ _HOMES = {
     "read_spec": "tasks.spec",
     "register_controller": "control.registry",
     "show_progress": "support.progress",
+    "steer": "outside.wrap",
 }
 __all__ = sorted(_HOMES)
 

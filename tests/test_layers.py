@@ -25,13 +25,14 @@ ENGINE = {
     "control": "support text diffusion",
     "sampling": "support text diffusion control",
     "pipeline": "support text diffusion control sampling",
+    "outside": "support text diffusion control sampling",
     "training": "support text diffusion",
     "testing": "support text diffusion control sampling pipeline training version",
     "commands": "support text diffusion control sampling pipeline training version testing",
     "cli": "support text diffusion control sampling pipeline training version testing commands",
     "__main__": "cli",
 }
-FLOORS = "support version text diffusion control sampling pipeline training"
+FLOORS = "support version text diffusion control sampling pipeline outside training"
 FOLDERS = {
     "controllers": FLOORS,
     "tasks": f"{FLOORS} controllers",

@@ -326,9 +326,13 @@ class Backbone(ABC):
             near = [v for v in vocabulary if v.lower() == word.lower()]
             near = near or difflib.get_close_matches(word, list(vocabulary), n=3, cutoff=0.7)
             hint = f"; near it: {', '.join(near[:3])}" if near else ""
-            problems.add("", f"the word {word!r} is not among the {len(vocabulary)} the model knows{hint}")
+            problems.add("", f"{self.lacks(word)}{hint}")
         problems.raise_if_any()
         return tuple(self.tokenizer.word_ids(text))
+
+    def lacks(self, word: str) -> str:
+        """That the vocabulary has not this word, for a report."""
+        return f"the word {word!r} is not among the {len(self.vocabulary)} the model knows"
 
     def __repr__(self) -> str:
         size = f"{len(self.tokenizer)} words, {self.model.num_parameters():,} parameters"

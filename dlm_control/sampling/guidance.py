@@ -101,12 +101,24 @@ class TiltGuidance(Guidance):
     @torch.no_grad()
     def predict(self, latents: Latents, t: float) -> tuple[Prediction, Latents]:
         said = self.process.predict(latents, t)
+        tilted, latents = self.tilted(said, latents, t)
+        if tilted is said.log_probs:
+            return said, latents
+        return replace(said, log_probs=normalise_(tilted, latents.allowed), embed=self.process.embed), latents
+
+    @torch.no_grad()
+    def tilted(self, said: Prediction, latents: Latents, t: float) -> tuple[Tensor, Latents]:
+        """Log-probabilities of words with all pushes added, not normalised, and the latents with what is to be remembered.
+
+        Args:
+            said: what the model says at noise level t; its own log-probabilities come back where no control acts.
+            latents: at noise level t.
+            t: noise level.
+        """
         acting_by_group = [
             (group, [control for control in group.controls if control.control.acts_at(t)]) for group in self.groups
         ]
         acting_by_group = [(group, acting) for group, acting in acting_by_group if acting]
-        if not acting_by_group:
-            return said, latents
         tilted = said.log_probs
         for group, acting in acting_by_group:
             if len(self.groups) == 1:
@@ -117,7 +129,7 @@ class TiltGuidance(Guidance):
             tilted = tilted.index_copy(0, own, theirs[: len(own)])
             multipliers = {name: values for name, values in after.memory.items() if name.startswith(_MULTIPLIER)}
             latents = latents.remember_for(own, multipliers, default=1.0)
-        return replace(said, log_probs=normalise_(tilted, latents.allowed), embed=self.process.embed), latents
+        return tilted, latents
 
     def _tilted(
         self, group: Group, acting: Sequence[BoundControl], said: Prediction, latents: Latents, t: float
