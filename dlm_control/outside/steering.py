@@ -24,7 +24,7 @@ from dlm_control.support.values import Above, AtLeast, Seed
 
 OPEN = -1  # in the place of a token that is not chosen yet, where no mask token says so
 _CERTAIN = 1e3  # nats
-_RUIN = math.log(LEAST_RATIO) + 1e-3  # a change of a word that stands, which makes a control this unlikely, is closed
+_RUIN = math.log(LEAST_RATIO) + 1e-3  # nats; a change of a word that stands is closed if it makes a control this unlikely
 
 
 class Steering:
@@ -112,7 +112,8 @@ class Steering:
         tilted, _ = guidance.tilted(self._said(log_probs, z, masked), Latents(z, allowed, length), level)
         window = slice(offset, tokens.shape[1])
         push, opened = (tilted - log_probs)[:, window], allowed[:, window]
-        opened = opened & (masked[:, window, None] | (push > _RUIN))
+        against = push - push.gather(-1, z[:, window, None])  # what a change of the word that stands means for the controls
+        opened = opened & (masked[:, window, None] | (against > _RUIN))
         push = normalise(said, allowed[:, window]) + push - said  # log-probabilities have a floor from which a push can raise
         push, closed = self.words.of_tokens(push, size, offset, 0.0), ~self.words.of_tokens(opened, size, offset, False)
         closed[..., self.words.pad_token_id] &= ~opened[..., self.words.words.pad_token_id]
