@@ -59,7 +59,9 @@ def masked(size: int, seed: int = 0) -> BertForMaskedLM:
         vocab_size=size, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
         max_position_embeddings=64, initializer_range=0.3,
     )  # fmt: skip
-    return BertForMaskedLM(config).eval()
+    network = BertForMaskedLM(config)
+    network.eval()
+    return network
 
 
 class Shifted(nn.Module):
@@ -95,7 +97,8 @@ class MaskOutside(nn.Module):
 
 def gemma(size: int, canvas: int) -> Any:
     """A DiffusionGemma with all its parts, each as small as can be."""
-    from transformers import DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion
+    from transformers.models.diffusion_gemma.configuration_diffusion_gemma import DiffusionGemmaConfig
+    from transformers.models.diffusion_gemma.modeling_diffusion_gemma import DiffusionGemmaForBlockDiffusion
 
     torch.manual_seed(0)
     text = {

@@ -8,6 +8,7 @@ from typing import Any
 import outside_models as outside
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedTokenizerFast
 
@@ -39,7 +40,8 @@ def network(tokenizer: PreTrainedTokenizerFast) -> Any:
     return outside.masked(len(tokenizer))
 
 
-def passed(steering: Steering, text: str) -> bool:
+def passed(steering: Steering, text: str | list[str]) -> bool:
+    assert isinstance(text, str)
     return all(check.passed for check in steering.check(text).values())
 
 
@@ -58,7 +60,7 @@ def test_a_text_of_whole_words_is_read_as_its_words(kind: str) -> None:
     text = [known[i] for i in order] + [known[i] for i in reversed(order)]
     ids = words.words.convert_tokens_to_ids(text)
     tokens = words.token_ids(torch.tensor([ids]))
-    assert words.words.words(tokenizer.decode(tokens[0])) == text
+    assert words.words.words(str(tokenizer.decode(tokens[0]))) == text
     assert words.word_ids(tokens).tolist() == [ids]
 
 
@@ -76,7 +78,7 @@ def test_what_is_a_whole_word(tokenizer: PreTrainedTokenizerFast) -> None:
 
 
 def test_a_word_of_several_tokens_has_their_probability_in_sum(tokenizer: PreTrainedTokenizerFast) -> None:
-    words, [full_stop] = WholeWords(tokenizer), tokenizer.convert_tokens_to_ids(["."])
+    words, full_stop = WholeWords(tokenizer), tokenizer.get_vocab()["."]
     logits = torch.randn(1, 2, len(tokenizer), generator=torch.Generator().manual_seed(0))
     spaced = len(tokenizer)
     tokenizer_with = outside.byte_pairs()
@@ -116,16 +118,25 @@ def test_steered_logits_are_our_samplers(network: Any, tokenizer: PreTrainedToke
 
 
 def test_what_a_control_needs_is_not_edited_away(network: Any, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Where the word that is asked for stands, every other is closed; where it does not matter, the network may edit."""
+    """Where the word that is asked for stands, every other is closed, unless it stands twice; elsewhere edits are open."""
     tokens, prompt = masks(tokenizer, "Write :", 8)
-    steering = Steering(network, tokenizer, [Keyword("riverside"), Length(6)], 8, prompt)
     text = tokenizer("The cheap pub near riverside.", add_special_tokens=False)["input_ids"]
     tokens[0, prompt : prompt + 6] = torch.tensor(text)
     tokens[0, prompt + 6 :] = tokenizer.eos_token_id
-    steered = steering.on_sequence(tokens, network(input_ids=tokens).logits)[0, prompt:]
-    choices = (steered > torch.finfo(steered.dtype).min).sum(-1)
-    assert choices[4] == 1 and steered[4].argmax() == text[4]
-    assert choices[1] > 10 and choices[6] == choices[7] == 1
+    twice = tokens.clone()
+    twice[0, prompt + 1] = text[4]
+
+    def choices(tokens: Tensor, edits: bool) -> list[int]:
+        steering = Steering(network, tokenizer, [Keyword("riverside"), Length(6)], 8, prompt, edits=edits)
+        steered = steering.on_sequence(tokens, network(input_ids=tokens).logits)[0, prompt:]
+        opened = steered > torch.finfo(steered.dtype).min
+        assert opened.gather(1, tokens[0, prompt:, None]).all()
+        return [int(number) for number in opened.sum(-1)]
+
+    assert choices(tokens, False) == [2, *[1] * 7]  # the first word with a space before it, or without
+    once, again = choices(tokens, True), choices(twice, True)
+    assert once[4] == once[6] == once[7] == 1 and min(once[:4] + once[5:6]) > 10
+    assert min(again[:6]) > 10
 
 
 def test_a_shift_is_undone(network: Any, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -175,11 +186,12 @@ def test_llada2_writes_under_control(block: int, prompt: str, network: Any, toke
     """diffusers' pipeline as it is, one token a step, whole and in blocks."""
     diffusers = pytest.importorskip("diffusers")
     ids = torch.tensor([tokenizer(prompt, add_special_tokens=False)["input_ids"]] * 3).long().reshape(3, -1)
-    model = steer(network, tokenizer, CONTROLS, gen_length=16, prompt_length=ids.shape[1])
-    pipeline = diffusers.LLaDA2Pipeline(model, diffusers.BlockRefinementScheduler(), tokenizer)
-    pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(0)
     for editing in (None, 0.5):
+        edits = editing is not None
+        model = steer(network, tokenizer, CONTROLS, gen_length=16, prompt_length=ids.shape[1], edits=edits)
+        pipeline = diffusers.LLaDA2Pipeline(model, diffusers.BlockRefinementScheduler(), tokenizer)
+        pipeline.set_progress_bar_config(disable=True)
         done = pipeline(
             input_ids=ids, gen_length=16, block_length=block, num_inference_steps=block, threshold=1.1, temperature=1.0,
             editing_threshold=editing, generator=generator,
@@ -222,7 +234,12 @@ class Clear(Controller):
 
 
 def test_what_cannot_work_is_named(network: Any, tokenizer: PreTrainedTokenizerFast) -> None:
-    faulty = [Keyword("riverbank"), Control("loud", Shouting()), PartsOfSpeech("DET NOUN"), Keyword("Vaults", position=0)]
+    faulty: list[Any] = [
+        Keyword("riverbank"),
+        Control("loud", Shouting()),
+        PartsOfSpeech("DET NOUN"),
+        Keyword("Vaults", position=0),
+    ]
     with pytest.raises(UsageError) as raised:
         steer(network, tokenizer, faulty, gen_length=12)
     report = str(raised.value)
@@ -257,8 +274,8 @@ class Returns(torch.nn.Module):
 
 
 def test_tokenizers_without_whole_words_are_refused(tokenizer: PreTrainedTokenizerFast) -> None:
-    letters = outside.Tokenizer(outside.models.WordLevel({"<eos>": 0, "Q": 1}, unk_token="<eos>"))
-    letters.pre_tokenizer = outside.pre_tokenizers.Whitespace()
+    letters = Tokenizer(models.WordLevel({"<eos>": 0, "Q": 1}, unk_token="<eos>"))
+    letters.pre_tokenizer = pre_tokenizers.Whitespace()
     with pytest.raises(UsageError, match="has no eos_token"):
         WholeWords(PreTrainedTokenizerFast(tokenizer_object=letters))
     with pytest.raises(UsageError, match="it has no whole words"):

@@ -24,6 +24,8 @@ from dlm_control.support.values import Above, AtLeast, Seed
 
 OPEN = -1  # in the place of a token that is not chosen yet, where no mask token says so
 _CERTAIN = 1e3  # nats
+_DOUBT = 1e-4  # that a word which stands is another: energies say what a change means only where it is possible
+_LEAST = 1e-38  # float32 holds it
 _RUIN = math.log(LEAST_RATIO) + 1e-3  # nats; a change of a word that stands is closed if it makes a control this unlikely
 
 
@@ -32,8 +34,7 @@ class Steering:
 
     The sampler's network says what it would write, as ever; here the same guidance as in our sampler tilts it. Each text has a
     length drawn first (by `config.length_counts` of the network, if it has them; otherwise all lengths are alike, so give a
-    `Length`), its END stands there, and words that no plan allows are closed. Tokens that stand are certain, and the tilt at
-    their places says what a change of one of them would mean for the controls, so that samplers that edit stay under control.
+    `Length`), its END stands there, and words that no plan allows are closed. Tokens that stand are certain.
 
     Args:
         network: the sampler's; only its embeddings and its config are read.
@@ -42,6 +43,8 @@ class Steering:
         gen_length: positions for a text at most, END included.
         prompt_length: tokens before it.
         shifted: the network's logits at a position are of the token behind it.
+        edits: the sampler changes tokens that stand. It may, unless a control would be lost; that costs a second look at the
+            energies. Without it nothing that stands is changed.
         seed: of what is drawn for each row: length, and gaps of templates.
 
     Raises:
@@ -56,11 +59,13 @@ class Steering:
         gen_length: Annotated[int, Above(1)],
         prompt_length: Annotated[int, AtLeast(0)] = 0,
         shifted: bool = False,
+        edits: bool = False,
         seed: Seed = 0,
     ) -> None:
         check_shift(prompt_length, shifted)
         self.words = tokenizer if isinstance(tokenizer, WholeWords) else WholeWords(tokenizer)
-        self.gen_length, self.prompt_length, self.shifted, self.seed = gen_length, prompt_length, shifted, seed
+        self.gen_length, self.prompt_length, self.seed = gen_length, prompt_length, seed
+        self.shifted, self.edits = shifted, edits
         self._lm = OutsideBackbone(network, self.words, gen_length)
         self.controls = _bound(self._lm, with_unique_names(controls))
         plans = [(control.control.name, control.plan) for control in self.controls if control.control.weight > 0]
@@ -105,19 +110,29 @@ class Steering:
         allowed, length = self._rows(len(tokens), logits.device)
         z = self._words_of(tokens)
         masked = z == self.words.mask
+        pad = self.words.words.pad_token_id
+        z = z.masked_fill(~masked & allowed[..., pad], pad)  # its token may be that of END
         said = self.words.log_probs(logits, offset)
-        log_probs = normalise(self._logits(z, masked, said, offset), allowed)
-        guidance = TiltGuidance(self._lm, self._lm.process(1), [Group(self.controls, range(len(z)))])
         level = _level(masked, allowed) if t is None else t
-        tilted, _ = guidance.tilted(self._said(log_probs, z, masked), Latents(z, allowed, length), level)
-        window = slice(offset, tokens.shape[1])
-        push, opened = (tilted - log_probs)[:, window], allowed[:, window]
-        against = push - push.gather(-1, z[:, window, None])  # what a change of the word that stands means for the controls
-        opened = opened & (masked[:, window, None] | (against > _RUIN))
-        push = normalise(said, allowed[:, window]) + push - said  # log-probabilities have a floor from which a push can raise
+        latents, window = Latents(z, allowed, length), slice(offset, tokens.shape[1])
+        push = self._push(self._logits(z, said, offset, 0.0), latents, level)
+        opened = allowed & (masked[..., None] | torch.zeros_like(allowed).scatter_(-1, z[..., None], True))
+        if self.edits:
+            change = self._push(self._logits(z, said, offset, _DOUBT), latents, level)
+            against = change - change.gather(-1, z[..., None])  # what another word than the one that stands means for controls
+            push = torch.where(masked[..., None], push, change)
+            opened = allowed & (masked[..., None] | (against > _RUIN))
+        push = normalise(said, allowed[:, window]) + push[:, window] - said  # normalised, each word can be raised: see FLOOR
+        opened = opened[:, window]
         push, closed = self.words.of_tokens(push, size, offset, 0.0), ~self.words.of_tokens(opened, size, offset, False)
-        closed[..., self.words.pad_token_id] &= ~opened[..., self.words.words.pad_token_id]
+        closed[..., self.words.pad_token_id] &= ~opened[..., pad]
         return (logits.float() + push).to(logits.dtype).masked_fill(closed, torch.finfo(logits.dtype).min)
+
+    def _push(self, state: Tensor, latents: Latents, t: float) -> Tensor:
+        """(batch, gen_length, words), what all controls add to log-probabilities of words, given as logits of that shape."""
+        log_probs = normalise(state, latents.allowed)
+        guidance = TiltGuidance(self._lm, self._lm.process(1), [Group(self.controls, range(len(state)))])
+        return guidance.tilted(self._said(log_probs, latents.z), latents, t)[0] - log_probs
 
     def _words_of(self, tokens: Tensor) -> Tensor:
         """(batch, gen_length), the words of a text, masks at what is not chosen or not seen yet."""
@@ -132,22 +147,30 @@ class Steering:
         unseen = z.new_full((len(z), self.gen_length - z.shape[1]), self.words.mask)
         return torch.cat([z, unseen], 1)
 
-    def _logits(self, z: Tensor, masked: Tensor, said: Tensor, offset: int) -> Tensor:
-        """(batch, gen_length, words): what the network says. A word that stands is certain. At positions that the network has
-        not seen, words are as likely as on average at the open ones that it has."""
-        seen = offset + said.shape[1]
+    def _logits(self, z: Tensor, said: Tensor, offset: int, doubt: float) -> Tensor:
+        """(batch, gen_length, words): what the network says. At positions that it has not seen, words are as likely as on
+        average at the open ones that it has.
+
+        Args:
+            z: (batch, gen_length), words, with masks.
+            said: (batch, k, words), log-probabilities at the positions that the network has seen last.
+            offset: of the first of these.
+            doubt: probability that a word which stands is another.
+        """
+        masked, seen = z == self.words.mask, offset + said.shape[1]
         open_ = masked[:, offset:seen, None]
-        usual = ((said.exp() * open_).sum(1, keepdim=True) / open_.sum(1, keepdim=True).clamp(min=1)).clamp(min=1e-38).log()
+        usual = ((said.exp() * open_).sum(1, keepdim=True) / open_.sum(1, keepdim=True).clamp(min=1)).clamp(min=_LEAST).log()
         whole = usual.repeat(1, self.gen_length, 1)
         whole[:, offset:seen] = said
-        certain = torch.full_like(whole, -_CERTAIN).scatter_(-1, z[..., None], 0.0)
+        others = -_CERTAIN if doubt == 0 else math.log(doubt / said.shape[-1])
+        certain = torch.full_like(whole, others).scatter_(-1, z[..., None], 0.0)
         return torch.where(masked[..., None], whole, certain)
 
-    def _said(self, log_probs: Tensor, z: Tensor, masked: Tensor) -> Prediction:
+    def _said(self, log_probs: Tensor, z: Tensor) -> Prediction:
         """What energies may read; embeddings of the noisy text only where one of them reads embeddings at all."""
         lm, x_t = self._lm, log_probs[..., :0]
         if any(control.control.controller.reads == "x0" for control in self.controls):
-            x_t = lm.embeddings[z].masked_fill(masked[..., None], 0.0)
+            x_t = lm.embeddings[z].masked_fill((z == self.words.mask)[..., None], 0.0)
         return Prediction(log_probs, x_t, lambda each: each.exp() @ lm.embeddings)
 
     def _rows(self, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -126,9 +126,9 @@ class WholeWords:
             for token in reversed([token for token, word in enumerate(each) if word >= 0]):
                 token_of[place, each[token]] = token
         pad, end = self.words.pad_token_id, self.words.eos_token_id
-        signs = {pad: self.pad_token_id, end: self.end_token_id, self.mask: self.mask_token_id}
-        for sign, token in signs.items():
-            token_of[:, sign] = token or 0
+        signs: dict[int, int | None] = {pad: self.pad_token_id, end: self.end_token_id, self.mask: self.mask_token_id}
+        for sign, written in signs.items():
+            token_of[:, sign] = written or 0
         return token_of
 
     @property

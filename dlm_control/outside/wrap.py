@@ -88,7 +88,7 @@ def steer(network: nn.Module, tokenizer: Any, controls: Sequence[Controller | Co
     return SteeredModel(network, Steering(network, tokenizer, controls, **settings))
 
 
-class ControlLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
+class ControlLogitsProcessor(LogitsProcessor):
     """Controls for `DiffusionGemmaForBlockDiffusion.generate` of transformers, whose canvas starts as uniform noise.
 
     No position of the canvas is settled before its last step, so energies read the network's distributions at all of them.
