@@ -69,6 +69,7 @@ def generate(
 def explain(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A YAML file.")],
     picture: Annotated[Path | None, typer.Option(help="Draw the trace here (PNG or SVG; needs matplotlib).")] = None,
+    film: Annotated[Path | None, typer.Option(help="Show here how the texts form (GIF, or HTML with a slider).")] = None,
     num_samples: Annotated[int | None, typer.Option(help="How many texts, in place of the spec's number.")] = None,
     seed: Annotated[int | None, typer.Option(help="In place of the spec's.")] = None,
     model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id, in place of the spec's.")] = None,
@@ -82,6 +83,8 @@ def explain(
         include_file(file)
     from dlm_control.sampling.trace import Trace
     from dlm_control.tasks.explain import draw, drawable, rows, sentence, thinned, traceable, warnings
+    from dlm_control.tasks.film import film as film_of
+    from dlm_control.tasks.film import filmable, write_film
     from dlm_control.tasks.guided import loaded
     from dlm_control.tasks.report import show_trace
     from dlm_control.tasks.run import run_spec, writable
@@ -89,6 +92,8 @@ def explain(
 
     if picture is not None:
         drawable(writable(picture, force=True, option="--picture"))  # a refusal should not wait for the texts
+    if film is not None:
+        filmable(writable(film, force=True, option="--film"))
     expected, trace = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model}), Trace()
     lm = loaded(expected.model, guide, device, dtype)
     traceable(expected.preset.of(lm.backbone.kind))
@@ -98,6 +103,9 @@ def explain(
     if picture is not None:
         draw(trace, picture, f"{spec.name}: {len(samples)} texts")
         typer.echo(f"{picture}")
+    if film is not None:
+        write_film(film_of(expected, trace, samples), film)
+        typer.echo(f"{film}")
 
 
 def validate(
