@@ -95,11 +95,14 @@ class OutsideBackbone(MaskedBackbone):
     @property
     def table(self) -> Tensor:
         """(words, dim), the embeddings of the words' tokens."""
+        return self.embedded(torch.arange(len(self.words.words)))
+
+    def embedded(self, words: Tensor) -> Tensor:
+        """(…, dim), the embeddings of some words' tokens."""
         network: Any = self.model.network
-        words = torch.arange(len(self.words.words))
-        tokens = self.words.token_ids(words[None].expand(2, -1).T)[:, 1]
         weight: Tensor = network.get_input_embeddings().weight
-        return weight[tokens.clamp(max=len(weight) - 1).to(weight.device)]
+        tokens = self.words.inner_token_ids(words.to(weight.device))
+        return weight[tokens.clamp(max=len(weight) - 1)]
 
     @property
     def max_seq_len(self) -> int:

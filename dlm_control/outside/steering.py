@@ -167,10 +167,9 @@ class Steering:
         return torch.where(masked[..., None], whole, certain)
 
     def _said(self, log_probs: Tensor, z: Tensor) -> Prediction:
-        """What energies may read; embeddings of the noisy text only where one of them reads embeddings at all."""
-        lm, x_t = self._lm, log_probs[..., :0]
-        if any(control.control.controller.reads == "x0" for control in self.controls):
-            x_t = lm.embeddings[z].masked_fill((z == self.words.mask)[..., None], 0.0)
+        """What energies may read; the embeddings of the whole vocabulary only where one of them does."""
+        lm = self._lm
+        x_t = lm.embedded(z).float().masked_fill((z == self.words.mask)[..., None], 0.0)
         return Prediction(log_probs, x_t, lambda each: each.exp() @ lm.embeddings)
 
     def _rows(self, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:

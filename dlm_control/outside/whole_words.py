@@ -118,6 +118,10 @@ class WholeWords:
         places = torch.ones_like(words[0]).index_fill(0, words.new_zeros(1), 0)
         return self._token_of.to(words.device)[places, words]
 
+    def inner_token_ids(self, words: Tensor) -> Tensor:
+        """(…), a token for each of some words behind the first position: of several the one with the lowest id."""
+        return self._token_of.to(words.device)[1, words]
+
     @cached_property
     def _token_of(self) -> Tensor:
         """(2, words)"""
