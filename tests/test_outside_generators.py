@@ -42,19 +42,8 @@ def test_the_same_suite_by_each_sampler(name: str, folder: Path, tmp_path: Path)
     if name == "llada2":
         pytest.importorskip("diffusers")
     made_suite(tmp_path, LINES)
-    arguments = (
-        "eval",
-        tmp_path / "mine.yaml",
-        "--out",
-        tmp_path / "runs",
-        "--generator",
-        name,
-        "--model",
-        folder,
-        "--samples",
-        3,
-    )
-    done = dlm(*arguments)
+    use = ("--data", tmp_path, "--generator", name, "--model", folder, "--samples", 3)
+    done = dlm("eval", tmp_path / "mine.yaml", "--out", tmp_path / "runs", *use)
     assert done.exit_code == 0, done.output
     scores = json.loads((tmp_path / "runs" / "mine" / "scores.json").read_text())
     assert scores["exact_length"]["mean"] == 1.0 and scores["all_satisfied"]["mean"] > 0.8
@@ -67,7 +56,7 @@ def test_a_text_is_a_function_of_its_index(name: str, folder: Path, tmp_path: Pa
         pytest.importorskip("diffusers")
     suite = made_suite(tmp_path, LINES)
     writer = generator(name, suite, str(folder), {})
-    target = suite.read_targets(None)[0]
+    target = suite.read_targets(tmp_path)[0]
     together = writer.texts(target, (0, 1, 2), 5)
     assert writer.texts(target, (2,), 5) == [together[2]] and len({output.text for output in together}) == 3
     free = generator(name, suite, str(folder), {"unconditional": True}).texts(target, range(8), 5)

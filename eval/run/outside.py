@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated, Any
 
@@ -55,6 +56,7 @@ class OutsideSampler(Generator):
         self.lm, self.home, self.temperature, self.unconditional = lm.backbone, home_of(lm.backbone), temperature, unconditional
         if self.lm.kind != "masked":
             raise UsageError(f"generator: {self.lm.source!r} is a {self.lm.kind} model, and these samplers fill masks")
+        self.mask: int = self.lm.tokenizer.mask_token_id
         self.words = WholeWords(self.lm.tokenizer, pad_token_id=self.lm.tokenizer.pad_token_id)
 
     @abstractmethod
@@ -99,14 +101,14 @@ class LLaDA2(OutsideSampler):
     def written(self, steering: Steering, generator: torch.Generator) -> Tensor:
         if find_spec("diffusers") is None:
             raise UsageError("generator llada2: diffusers is not installed; pip install 'dlm-control[outside]' brings it")
-        from diffusers import BlockRefinementScheduler, LLaDA2Pipeline
-
-        pipeline = LLaDA2Pipeline(SteeredModel(self.lm.model, steering), BlockRefinementScheduler(), self.lm.tokenizer)
+        diffusers: Any = import_module("diffusers")
+        steered, scheduler = SteeredModel(self.lm.model, steering), diffusers.BlockRefinementScheduler()
+        pipeline = diffusers.LLaDA2Pipeline(steered, scheduler, self.lm.tokenizer)
         pipeline.set_progress_bar_config(disable=True)
         done = pipeline(
             input_ids=torch.zeros(1, 0, dtype=torch.long), gen_length=steering.gen_length, block_length=steering.gen_length,
             num_inference_steps=steering.gen_length, temperature=self.temperature, threshold=_ONE_A_STEP,
-            editing_threshold=None, eos_early_stop=False, mask_token_id=self.words.mask_token_id, generator=generator,
+            editing_threshold=None, eos_early_stop=False, mask_token_id=self.mask, generator=generator,
             output_type="seq",
         )  # fmt: skip
         tokens: Tensor = done.sequences[0]
@@ -124,13 +126,12 @@ class LogitsHook(OutsideSampler):
 
     @torch.no_grad()
     def written(self, steering: Steering, generator: torch.Generator) -> Tensor:
-        mask = self.words.mask_token_id
-        tokens = torch.full((1, steering.gen_length), mask, device=self.lm.device)
+        tokens = torch.full((1, steering.gen_length), self.mask, device=self.lm.device)
         for step in range(steering.gen_length):
             logits = steering.hook(step, tokens, self.lm.model(input_ids=tokens).logits) / self.temperature
             probs = logits[0].float().softmax(-1)
             drawn = torch.multinomial(probs.cpu(), 1, generator=generator).to(tokens.device)
-            confidence = probs.gather(-1, drawn)[:, 0].masked_fill(tokens[0] != mask, -1.0)
+            confidence = probs.gather(-1, drawn)[:, 0].masked_fill(tokens[0] != self.mask, -1.0)
             place = int(confidence.argmax())
             tokens[0, place] = drawn[place, 0]
         return tokens[0]
