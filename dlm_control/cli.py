@@ -36,9 +36,7 @@ def build() -> typer.Typer:
     Raises:
         UsageError: two packages claim one command.
     """
-    app = typer.Typer(
-        cls=_Commands, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True
-    )
+    app = typer.Typer(cls=_Commands, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 
     @app.callback()
     def dlm(

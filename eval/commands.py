@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dlm_control.support import records
 from dlm_control.support.errors import UsageError
+from dlm_control.tasks.commands import Json
 
 if TYPE_CHECKING:
     from dlm_control.eval.records import Scores
@@ -38,6 +40,7 @@ def evaluate(
     guide: Annotated[list[str] | None, typer.Option(help="KIND=PATH: a guide of the diffusion model; repeatable.")] = None,
     device: Annotated[str, typer.Option(help="Where the diffusion model is to lie, such as cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="Of the diffusion model's weights: float32, bfloat16 or float16.")] = "float32",
+    as_json: Json = False,
 ) -> None:
     """Run benchmark suites and score them; a killed run goes on where it stopped.
 
@@ -68,10 +71,15 @@ def evaluate(
             )
         writer_model = loaded(model or "e2e", guide, own_device(device), dtype)
     writers = [made(generator, each, writer_model, given) for each in suites]
+    found = {}
     for each, writer in zip(suites, writers, strict=True):
         scores = run_suite(each, writer, data, out / each.name, samples, limit, seed, generator, judge or (), teacher)
         if scores is not None:
-            _print(each.name, scores)
+            found[each.name] = scores
+            if not as_json:
+                _print(each.name, scores)
+    if as_json and found:
+        typer.echo(records.as_json(found))
 
 
 def score(
@@ -82,6 +90,7 @@ def score(
     teacher: Annotated[str | None, _TEACHER] = None,
     texts: Annotated[list[Path] | None, typer.Option(help="Instead of runs: a file of texts, one a line. Repeatable.")] = None,
     human: Annotated[Path | None, typer.Option(help="With --texts: human texts to compare with, lines or a CSV file.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Score finished runs again, from their logs; or plain files of texts: a JSON line each."""
     if texts:
@@ -97,8 +106,13 @@ def score(
 
     check_judges(judge or ())
     asked = None if suite is None else read_suite(suite, METRICS)
+    found = {}
     for folder in run:
-        _print(str(folder), score_run(folder, asked, data, judges=judge or (), teacher=teacher))
+        found[str(folder)] = score_run(folder, asked, data, judges=judge or (), teacher=teacher)
+        if not as_json:
+            _print(str(folder), found[str(folder)])
+    if as_json:
+        typer.echo(records.as_json(found))
 
 
 def _score_texts(files: Sequence[Path], human: Path | None, teacher: str | None) -> None:
@@ -152,11 +166,15 @@ def _print(title: str, scores: Scores) -> None:
 def compare(
     one: Annotated[Path, _DIR],
     other: Annotated[Path, typer.Argument(metavar="DIR", help="Another run of the same suite.")],
+    as_json: Json = False,
 ) -> None:
     """Compare two runs of a suite, target by target: differences, intervals, and a paired permutation test."""
     from dlm_control.eval.report.compare import compared
 
     found = compared(one, other)
+    if as_json:
+        typer.echo(records.as_json(found))
+        return
     typer.echo(f"{'metric':14} {'first':>8} {'second':>8} {'second − first':>28} {'p':>7} {'detectable':>10} {'n':>5}")
     for metric, row in found.items():
         means = f"{row.first:>8.4f} {row.second:>8.4f}"

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from dlm_control.control.registry import include as include_file
+from dlm_control.support import records
 from dlm_control.support.errors import UsageError
 
 Include = Annotated[
@@ -20,6 +21,7 @@ Guide = Annotated[
     typer.Option("--guide", metavar="KIND=PATH", help="A guide in place of the model's own, such as structure=runs/mine."),
 ]
 
+Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")]
 Device = Annotated[str, typer.Option(help="Where the model is to lie, such as cuda.")]
 Dtype = Annotated[str, typer.Option(help="Of the model's weights: float32, bfloat16 or float16.")]
 
@@ -77,6 +79,7 @@ def explain(
     guide: Guide = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    as_json: Json = False,
 ) -> None:
     """Show what every control of a spec does at every noise level: a table, a picture, a sentence."""
     for file in include or []:
@@ -99,13 +102,17 @@ def explain(
     traceable(expected.preset.of(lm.backbone.kind))
     samples = run_spec(expected, lm, callback_on_step=trace)
     controls = expected.controls
-    show_trace(thinned(rows(trace)), warnings(controls, trace, samples), sentence(controls, trace, samples))
+    found, lost, said = rows(trace), warnings(controls, trace, samples), sentence(controls, trace, samples)
+    if as_json:
+        typer.echo(records.as_json({"rows": found, "warnings": lost, "sentence": said}))
+    else:
+        show_trace(thinned(found), lost, said)
     if picture is not None:
         draw(trace, picture, f"{spec.name}: {len(samples)} texts")
-        typer.echo(f"{picture}")
+        typer.echo(f"{picture}", err=as_json)
     if film is not None:
         write_film(film_of(expected, trace, samples), film)
-        typer.echo(f"{film}")
+        typer.echo(f"{film}", err=as_json)
 
 
 def validate(
@@ -142,6 +149,7 @@ def ls(
         typer.Argument(metavar="KIND", help="controllers, models, presets, samplers, suites or generators; all by default."),
     ] = None,
     include: Include = None,
+    as_json: Json = False,
 ) -> None:
     """List controllers, models, presets, samplers, suites and generators."""
     for file in include or []:
@@ -149,7 +157,10 @@ def ls(
     from dlm_control.tasks.listing import listing
     from dlm_control.tasks.report import show_listing
 
-    show_listing(listing(kind))
+    if as_json:
+        typer.echo(records.as_json(listing(kind)))
+    else:
+        show_listing(listing(kind))
 
 
 def schema(

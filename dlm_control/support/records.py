@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_type_hints
@@ -81,6 +82,25 @@ def _fields(kind: type[Record]) -> tuple[dict[str, Any], str | None]:
 def record_text(record: Record, indent: int | None = None) -> str:
     """A record as JSON: one line, or indented by so many spaces."""
     return json.dumps(record, default=Record.to_json, ensure_ascii=False, indent=indent) + "\n"
+
+
+def as_json(value: object) -> str:
+    """What a command found, as indented JSON: records, dataclasses and named tuples as objects, NaN as null."""
+    return json.dumps(_bare(value), ensure_ascii=False, indent=1)
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, Record):
+        value = value.to_json()
+    elif is_dataclass(value):
+        value = {each.name: getattr(value, each.name) for each in fields(value)}
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): _bare(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_bare(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def parse_record(kind: type[R], text: str, where: str) -> R:
