@@ -47,11 +47,12 @@ def evaluate(
     `accelerate launch -m dlm_control eval …` shares the targets among processes.
     """
     from dlm_control.eval.run.generator import generator as made
-    from dlm_control.eval.run.harness import own_device, run_suite
+    from dlm_control.eval.run.harness import run_suite
     from dlm_control.eval.run.settings import read_settings
     from dlm_control.eval.score.judges import check_judges
     from dlm_control.eval.score.metrics import METRICS
     from dlm_control.eval.score.teacher import Teacher
+    from dlm_control.support.processes import own_device
     from dlm_control.tasks.guided import loaded
     from dlm_control.tasks.suite import read_suites
 

@@ -28,9 +28,9 @@ from dlm_control.controllers.semantic import Semantic
 from dlm_control.diffusion.backbone import Backbone, Draws, Latents
 from dlm_control.diffusion.masked import MaskedBackbone
 from dlm_control.eval.baselines.decode import Judge, Network, Stream
-from dlm_control.eval.run.harness import own_device
 from dlm_control.eval.score.teacher import Teacher
 from dlm_control.sampling.guidance import Group, PaperGuidance, TiltGuidance, finished_state, state_of
+from dlm_control.support.processes import own_device
 from dlm_control.testing import ConformanceError, MixedDevicesError, OneDevice, check_controller
 from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.objectives import Draws as TrainingDraws

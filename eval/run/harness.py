@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dlm_control.eval.records import Plan, Scores, TargetRecord
@@ -18,6 +17,7 @@ from dlm_control.eval.run.log import RunLog
 from dlm_control.eval.score.metrics import check_metrics
 from dlm_control.eval.score.scoring import score_run
 from dlm_control.support.errors import UsageError
+from dlm_control.support.processes import processes
 from dlm_control.support.progress import progress
 from dlm_control.support.records import fit_record
 from dlm_control.tasks.suite import Suite
@@ -60,7 +60,7 @@ def run_suite(
     targets = suite.read_targets(data, generator.guides)[:limit]
     check_metrics(suite.name, suite.metrics, targets)
     samples = samples or suite.samples
-    rank, world, wait = _processes()
+    rank, world, wait = processes()
     log = RunLog(out, rank)
     if rank == 0:
         log.start(_plan(suite, generator, name, samples, targets, seed))
@@ -96,22 +96,6 @@ def _records(generator: Generator, numbered: Sequence[tuple[int, Target]], sampl
                      trace is not None, trace, round(wall, 2), round(cpu, 2))
         for (_, target), each in zip(numbered, made, strict=True)
     ]  # fmt: skip
-
-
-def _processes() -> tuple[int, int, Callable[[], None]]:
-    """This process's number, how many there are, and what waits for all of them."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return 0, 1, lambda: None
-    from accelerate import PartialState
-
-    state = PartialState(cpu=True)  # they wait for each other, and pass no tensors, wherever their models lie
-    return state.process_index, state.num_processes, state.wait_for_everyone
-
-
-def own_device(device: str) -> str:
-    """The device of this process: under `accelerate launch`, of several GPUs its own."""
-    rank = os.environ.get("LOCAL_RANK")
-    return f"{device}:{rank}" if device == "cuda" and rank is not None else device
 
 
 def _plan(suite: Suite, generator: Generator, name: str, samples: int, targets: Sequence[Target], seed: int) -> Plan:
