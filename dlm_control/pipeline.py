@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from dlm_control.control.controller import Controller
 from dlm_control.control.use import Control
-from dlm_control.sampling.generate import Request, generate
-from dlm_control.sampling.presets import Preset, preset
+from dlm_control.sampling.batch import BatchRow, RowRequest, requests_of, write_rows
+from dlm_control.sampling.generate import Request, generate, row_steps
+from dlm_control.sampling.presets import Preset, check_kind, preset
 from dlm_control.sampling.sample import Sample
 from dlm_control.sampling.stream import Stream
 from dlm_control.sampling.trace import Step
@@ -117,6 +118,44 @@ class LanguageModel:
         """
         return self._generate(requests, self._preset(preset, changes), on_error)
 
+    @checked_call_of("generate_batch", own=1)
+    def generate_batch(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        controls: Callable[[Mapping[str, Any]], Sequence[Controller | Control]],
+        num_samples: Annotated[int, Above(0)] = 1,
+        seed: Seed = 0,
+        preset: Preset | str = "default",
+        bad_rows: Literal["stop", "skip"] = "stop",
+        **changes: Any,
+    ) -> Iterator[BatchRow]:
+        """Texts for the rows of a table, which share network calls; each row is given out when it and those before it are done.
+
+        Args:
+            rows: names and plain values.
+            controls: those of a row; it raises UsageError where the row is at fault, as the controllers' constructors do.
+            num_samples: texts of each row.
+            seed: a text is a function of its row, the controls, the preset and the seed alone; see `RowSeeds`.
+            preset: as `generate`.
+            bad_rows: `stop` refuses all rows if some cannot be asked, in one report, and ends when a control fails; with `skip`
+                these have no text, and their `error` says why.
+            **changes: values of the preset to replace.
+
+        Raises:
+            UsageError: rows are faulty, or the preset is.
+        """
+        chosen = self._preset(preset, changes)
+        check_kind(chosen, self.backbone.kind, self.backbone.settings)
+        asked, problems = requests_of(self.backbone, rows, controls, num_samples, seed)
+        if bad_rows == "stop":
+            problems.raise_if_any()
+        return self._batch(asked, chosen, bad_rows == "skip")
+
+    def _batch(self, asked: Sequence[RowRequest], chosen: Preset, skip_errors: bool) -> Iterator[BatchRow]:
+        with progress("generate", total=row_steps([row.request for row in asked if row.request], chosen)) as bar:
+            for rows in write_rows(self.backbone, asked, chosen, skip_errors, bar.advance):
+                yield from rows
+
     def _preset(self, given: Preset | str, changes: dict[str, Any]) -> Preset:
         if isinstance(given, str):
             return preset(given, self.backbone.kind, **changes)
@@ -129,9 +168,8 @@ class LanguageModel:
         on_error: str,
         callback: Callable[[Step], bool | None] | None = None,
     ) -> list[list[Sample]]:
-        total = sum(len(request.indices) for request in requests) * chosen.candidates * chosen.particles * chosen.steps
         stream = Stream(generate(self.backbone, requests, chosen, on_error == "skip", record=callback is not None))
-        with progress("generate", total=total) as bar:
+        with progress("generate", total=row_steps(requests, chosen)) as bar:
             for step in stream:
                 bar.advance(step.done)
                 answer = None if callback is None else callback(step)

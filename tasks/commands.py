@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -27,8 +27,20 @@ Dtype = Annotated[str, typer.Option(help="Of the model's weights: float32, bfloa
 
 
 def generate(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A YAML file.")],
-    out: Annotated[Path | None, typer.Option(help="Write texts, checks and energies here as JSON lines.")] = None,
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SPEC|ROWS", help="A YAML file; with --spec rows: .jsonl, .csv, .parquet or a folder."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Write texts, checks and energies here as JSON lines; with --spec also as parquet.")
+    ] = None,
+    spec: Annotated[Path | None, typer.Option(help="A YAML file with variables such as ${food}, filled by each row.")] = None,
+    bad_rows: Annotated[
+        Literal["stop", "skip"], typer.Option(help="With --spec: rows that cannot be asked end the run, or are reported.")
+    ] = "stop",
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="With --spec: a column that no variable uses; repeatable.")
+    ] = None,
     num_samples: Annotated[int | None, typer.Option(help="How many texts, in place of the spec's number.")] = None,
     seed: Annotated[int | None, typer.Option(help="In place of the spec's.")] = None,
     model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id, in place of the spec's.")] = None,
@@ -47,6 +59,12 @@ def generate(
     """Write texts that obey every control of a spec."""
     for file in include or []:
         include_file(file)
+    overrides = {"num_samples": num_samples, "seed": seed, "model": model, "preset": preset}
+    if spec is not None:
+        _generate_batch(source, spec, overrides, out, bad_rows, keep or [], guide, device, dtype, force)
+        return
+    if bad_rows != "stop" or keep or source.suffix in (".jsonl", ".csv", ".parquet"):
+        raise UsageError(f"{source}: rows of a table fill a spec with variables; give it, such as --spec template.yaml")
     from dlm_control.sampling.trace import Trace
     from dlm_control.tasks.explain import warnings
     from dlm_control.tasks.guided import loaded
@@ -55,7 +73,7 @@ def generate(
     from dlm_control.tasks.spec import read_spec
     from dlm_control.tasks.watch import Watch
 
-    expected = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model, "preset": preset})
+    expected = read_spec(source, overrides)
     if out is not None:
         writable(out, force)  # a refusal should not wait for the model
     lm = loaded(expected.model, guide, device, dtype)
@@ -66,6 +84,27 @@ def generate(
         samples = run_spec(expected, lm, out, force, callback_on_step=trace)
     show(samples, time.perf_counter() - started, out)
     show_warnings(warnings(expected.controls, trace, samples) if chosen.guidance == "tilt" else [])
+
+
+def _generate_batch(
+    table: Path, spec: Path, overrides: dict[str, Any], out: Path | None, bad_rows: str, keep: list[str],
+    guide: list[str] | None, device: str, dtype: str, force: bool,
+) -> None:  # fmt: skip
+    from dlm_control.support.processes import own_device
+    from dlm_control.tasks.batch.run import run_batch
+    from dlm_control.tasks.batch.template import read_template
+    from dlm_control.tasks.guided import loaded
+    from dlm_control.tasks.report import show_batch
+    from dlm_control.tasks.run import writable
+
+    if out is None:
+        raise UsageError("--out: missing; the texts of rows go to a file, such as --out texts.jsonl")
+    writable(out, force)  # a refusal should not wait for the model
+    template = read_template(spec, overrides)
+    lm = loaded(template.spec.model, guide, own_device(device), dtype)
+    report = run_batch(template, table, lm, out, bad_rows, keep, force)
+    if report is not None:
+        show_batch(report, out)
 
 
 def explain(

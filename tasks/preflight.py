@@ -7,7 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from dlm_control.pipeline import LanguageModel
-from dlm_control.sampling.layout import Layouts
+from dlm_control.sampling.feasible import check_feasible
 from dlm_control.sampling.presets import check_kind
 from dlm_control.sampling.trace import Trace
 from dlm_control.support.errors import ErrorCollector, UsageError
@@ -35,20 +35,7 @@ def preflight(spec: Spec, lm: LanguageModel, problems: ErrorCollector | None = N
         check_kind(spec.preset.of(lm.backbone.kind), lm.backbone.kind, lm.backbone.settings)
     except UsageError as error:
         problems.extend("preset", error)
-    plans = []
-    steering = [(place, control) for place, control in zip(spec.places, spec.controls, strict=True) if control.weight > 0]
-    for place, control in steering:
-        try:
-            plans.append((control.name, control.bind(lm.backbone).plan))
-        except UsageError as error:
-            for fault in error.issues:
-                problems.add(f"{place} ({control.name})", str(fault))
-    if len(plans) == len(steering):
-        try:
-            Layouts(plans, lm.backbone.tokenizer, lm.backbone.length_counts, lm.backbone.max_seq_len)
-        except UsageError as error:
-            for fault in error.issues:
-                problems.add("controls", f"no text can obey them: {fault}")
+    check_feasible(lm.backbone, list(zip(spec.places, spec.controls, strict=True)), problems)
     problems.raise_if_any()
 
 

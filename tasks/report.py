@@ -13,8 +13,11 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from dlm_control.sampling.sample import Sample
+    from dlm_control.tasks.batch.run import BatchReport
     from dlm_control.tasks.explain import Row
     from dlm_control.tasks.listing import Line
+
+_FAILED_ROWS = 20
 
 
 def show(samples: Sequence[Sample], seconds: float, out: Path | None) -> None:
@@ -45,6 +48,18 @@ def show(samples: Sequence[Sample], seconds: float, out: Path | None) -> None:
     failed = sum(sample.error is not None for sample in samples)
     summary += f", {failed} failed" if failed else ""
     print_line(terminal, Text(f"{summary}; {seconds:.1f} s{f'; written to {out}' if out else ''}"))
+
+
+def show_batch(report: BatchReport, out: Path) -> None:
+    """Print how a batch went; the rows that failed, to stderr."""
+    for number, error in list(report.failed.items())[:_FAILED_ROWS]:
+        print(f"row {number}: {error}", file=sys.stderr)
+    if len(report.failed) > _FAILED_ROWS:
+        print(f"… and {len(report.failed) - _FAILED_ROWS} more rows, whose `error` in {out} says why", file=sys.stderr)
+    failed = f", {len(report.failed)} rows failed" if report.failed else ""
+    rate = f"{report.texts / report.seconds:.1f} texts a second" if report.seconds else "nothing left to do"
+    summary = f"{report.rows} rows: {report.obey_all} of {report.texts} texts obey all controls{failed}"
+    _print(_console(), Text(f"{summary}; {report.seconds:.1f} s, {rate}; written to {out}"))
 
 
 def show_trace(table: Sequence[Row], warnings: Sequence[str], sentence: str) -> None:

@@ -53,7 +53,7 @@ def run_spec(
     if file is not None:
         lines = "".join(json.dumps(record(sample), ensure_ascii=False) + "\n" for sample in samples)
         manifest = _manifest(spec, lm, samples, lines, time.perf_counter() - started)
-        write_whole({_beside(file): json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", file: lines})
+        write_whole({manifest_of(file): json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", file: lines})
     return samples
 
 
@@ -80,13 +80,13 @@ def writable(out: str | Path, force: bool, option: str = "--out") -> Path:
         file = Path(os.path.realpath(out))
         if not file.parent.is_dir():
             raise UsageError(f"{option} {out}: no folder {file.parent}; make it first")
-        for each in (file, _beside(file)):
+        for each in (file, manifest_of(file)):
             if each.exists() and not each.is_file():
                 kind = "a folder" if each.is_dir() else "no plain file"
                 raise UsageError(f"{option} {out}: {each} is {kind}; give the name of a file")
         if file.exists() and not force:
             raise UsageError(f"{option} {out}: exists; --force replaces it")
-        trial = temporary_of(_beside(file))  # the longest name
+        trial = temporary_of(manifest_of(file))  # the longest name
         trial.touch(exist_ok=False)
         trial.unlink()
     except OSError as error:
@@ -94,7 +94,8 @@ def writable(out: str | Path, force: bool, option: str = "--out") -> Path:
     return file
 
 
-def _beside(file: Path) -> Path:
+def manifest_of(file: Path) -> Path:
+    """Where the manifest of an output lies."""
     return file.with_name(f"{file.name}.manifest.json")
 
 
@@ -109,6 +110,14 @@ def _manifest(spec: Spec, lm: LanguageModel, samples: Sequence[Sample], lines: s
         "obey_all": sum(sample.passed for sample in samples),
         "failed": sum(sample.error is not None for sample in samples),
         "seconds": round(seconds, 2),
+        **made_with(lm),
+        "output_sha256": hashlib.sha256(lines.encode()).hexdigest(),
+    }  # fmt: skip
+
+
+def made_with(lm: LanguageModel) -> dict[str, Any]:
+    """The model and the packages that texts depend on, for a manifest."""
+    return {
         "model": {
             "source": lm.backbone.source, "fingerprint": lm.backbone.fingerprint, "weights": lm.backbone.weights_digest,
             "device": str(lm.backbone.device), "dtype": str(lm.backbone.dtype).removeprefix("torch."),
@@ -117,5 +126,4 @@ def _manifest(spec: Spec, lm: LanguageModel, samples: Sequence[Sample], lines: s
             "dlm-control": version("dlm-control"), "torch": version("torch"), "transformers": version("transformers"),
             "python": platform.python_version(),
         },
-        "output_sha256": hashlib.sha256(lines.encode()).hexdigest(),
     }  # fmt: skip

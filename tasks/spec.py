@@ -99,11 +99,11 @@ def draft_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     """
     content, lines = read_yaml(Path(path))
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    places = {_place(place): line for place, line in reversed(lines.items()) if re.split(r"[.\[]", place)[0] not in given}
+    places = {spec_place(place): line for place, line in reversed(lines.items()) if re.split(r"[.\[]", place)[0] not in given}
     return _draft({**content, **given}, str(path), Path(path).parent, places)
 
 
-def _place(path: str) -> str:
+def spec_place(path: str) -> str:
     """`controls[1].weight` for the place `controls[1].keyword.weight` of a file."""
     return re.sub(r"^(controls\[\d+\])\.[^.\[]+", r"\1", path)
 
@@ -116,13 +116,13 @@ def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[s
         if key not in KEYS:
             name = key if isinstance(key, str) else short_repr(key)
             problems.add(name, f"unknown key{suggestion(name, KEYS)}; there are: {', '.join(KEYS)}")
-    model = _value("model", given, "e2e", problems)
+    model = read_value("model", given, "e2e", problems)
     sampling = _preset(given.get("preset", "default"), folder, problems)
-    num_samples = _value("num_samples", given, 1, problems)
-    seed = _value("seed", given, 0, problems)
-    on_error = _value("on_error", given, "raise", problems)
-    included = _include(_value("include", given, [], problems), folder, problems)
-    entries = _controls(given, problems)
+    num_samples = read_value("num_samples", given, 1, problems)
+    seed = read_value("seed", given, 0, problems)
+    on_error = read_value("on_error", given, "raise", problems)
+    included = _include(read_value("include", given, [], problems), folder, problems)
+    entries = read_controls(given, problems)
     canonical = {
         "model": model, "preset": {kind: asdict(sampling.of(kind)) for kind in PRESETS}, "num_samples": num_samples,
         "seed": seed, "include": included,
@@ -133,7 +133,15 @@ def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[s
     return Spec(model, sampling, num_samples, seed, controls, on_error, source, text, tuple(entries), lines), problems
 
 
-def _value(key: str, given: Mapping[str, Any], default: Any, problems: ErrorCollector) -> Any:
+def read_value(key: str, given: Mapping[str, Any], default: Any, problems: ErrorCollector) -> Any:
+    """The value of a key, or its default where it has faults.
+
+    Args:
+        key: of a spec.
+        given: keys and values.
+        default: of the key.
+        problems: takes the faults.
+    """
     try:
         return fitted(TYPES[key], given.get(key, default), key)
     except MisfitError as misfit:
@@ -188,11 +196,11 @@ def _include(given: list[str], folder: Path, problems: ErrorCollector) -> list[s
     return hashes
 
 
-def _controls(given: Mapping[str, Any], problems: ErrorCollector) -> dict[str, Entry]:
-    """The entries without faults, by place."""
-    free = _value("unconditional", given, False, problems)
+def read_controls(given: Mapping[str, Any], problems: ErrorCollector) -> dict[str, Entry]:
+    """The controls without faults, by place; the faults go to `problems`."""
+    free = read_value("unconditional", given, False, problems)
     before = len(problems.found)
-    controls = [] if given.get("controls") is None else _value("controls", given, [], problems)
+    controls = [] if given.get("controls") is None else read_value("controls", given, [], problems)
     if len(problems.found) > before:
         return {}
     if len(controls) == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -22,6 +23,7 @@ from dlm_control.tasks.spec import read_spec
 ROOT = Path(__file__).parents[1]
 BACKBONES = ROOT / "docs" / "backbones.md"
 GUIDE = ROOT / "docs" / "add-a-controller.md"
+BATCHES = ROOT / "docs" / "batches.md"
 PATTERNS = ROOT / "docs" / "patterns.md"
 WATCH = ROOT / "docs" / "watch.md"
 PLUGINS = ROOT / "examples" / "plugins"
@@ -113,6 +115,22 @@ def test_the_page_on_watching_works(tmp_path: Path) -> None:
     assert len(printed) == 2 * 16 + 1 and "'Japanese': 'semantic'" in printed[-2] and "'riverside': 'keyword'" in printed[-2]
     assert printed[-3].startswith(f"16/16 {printed[-1]} ")
     assert python(callback, tmp_path) == ""
+def test_the_page_on_batches_works(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", BATCHES.read_text(encoding="utf-8"), re.M | re.S)
+    assert [kind for kind, _, _ in blocks] == ["yaml", "jsonl", "sh", "text", "python"]
+    (_, spec, template), (_, rows, table), (_, _, line), (_, _, said), (_, _, code) = blocks
+    (tmp_path / spec).write_text(template, encoding="utf-8")
+    (tmp_path / rows).write_text(table, encoding="utf-8")
+    with fresh(tmp_path):
+        done = dlm(*line.split()[1:])
+    assert (done.exit_code, done.stderr) == (0, said)
+    assert re.match(r"3 rows: [12] of 2 texts obey all controls, 1 rows failed; .* written to texts.jsonl", done.stdout)
+    texts = [json.loads(each) for each in (tmp_path / "texts.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [each["variables"]["id"] for each in texts] == ["a1", "a2", "a3"]
+    assert [len(each["words"]) for each in texts] == [12, 0, 10] and texts[2]["text"].startswith("The Mill is ")
+    assert re.fullmatch(
+        r"1 .* (True|False)\n2 .* (True|False)\nwords: expected a whole number above 0, got -1\n", python(code, tmp_path)
+    )
 
 
 def test_a_black_box_control_is_obeyed_by_particles() -> None:

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -91,13 +92,27 @@ def controllers() -> dict[str, Entry]:
         UsageError: two packages claim one name.
     """
     found = dict(_registered)
-    for point in entry_points(group=GROUP):
-        origin = point.dist.name if point.dist else "?"
-        if point.name in found and found[point.name].origin != origin:
-            both = f"{found[point.name].origin} and {origin}"
-            raise UsageError(f"controller {point.name!r} comes from both {both}; uninstall one")
-        found[point.name] = Entry(point.name, origin, point)
+    for entry in _installed(tuple((folder, _changed(folder)) for folder in sys.path)):
+        if entry.name in found and found[entry.name].origin != entry.origin:
+            both = f"{found[entry.name].origin} and {entry.origin}"
+            raise UsageError(f"controller {entry.name!r} comes from both {both}; uninstall one")
+        found[entry.name] = entry
     return dict(sorted(found.items()))
+
+
+@lru_cache(maxsize=1)
+def _installed(folders: tuple[tuple[str, int], ...]) -> tuple[Entry, ...]:
+    """The controllers of installed packages; reading them takes 10 ms, and a batch asks for thousands of controllers."""
+    points = entry_points(group=GROUP)
+    return tuple(Entry(point.name, point.dist.name if point.dist else "?", point) for point in points)
+
+
+def _changed(folder: str) -> int:
+    """When something was last installed in a folder of the path, in ns."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return 0
 
 
 def controller(name: str) -> type[Controller]:

@@ -81,6 +81,16 @@ def generate(
     return [[run.chosen(task, ordered[id(task), index]) for index in task.request.indices] for task in tasks]
 
 
+def rows_of_call(lm: Backbone, preset: Preset) -> int:
+    """How many texts, or candidates of texts, share a network call."""
+    return preset.batch_size or (CPU_ROWS if lm.device.type == "cpu" else DEVICE_ROWS)
+
+
+def row_steps(requests: Sequence[Request], preset: Preset) -> int:
+    """The work of requests, as steps count it (`Step.done`)."""
+    return sum(len(request.indices) for request in requests) * preset.calls()
+
+
 @dataclass(frozen=True, eq=False)
 class _Task:
     """A request resolved for a model."""
@@ -172,7 +182,7 @@ class _Run:
     rows: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows = self.preset.batch_size or (CPU_ROWS if self.lm.device.type == "cpu" else DEVICE_ROWS)
+        self.rows = rows_of_call(self.lm, self.preset)
 
     def chosen(self, task: _Task, candidates: list[Sample]) -> Sample:
         """One of an item's candidates that did not fail, with its checks and the calls of all."""

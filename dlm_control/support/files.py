@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from dlm_control.support.errors import UsageError
 
 
-def write_whole(texts: dict[Path, str]) -> None:
+def write_whole(texts: Mapping[Path, str | bytes]) -> None:
     """Write files so that each exists whole or not at all: under temporary names first, renamed when all are on the disk.
 
     Raises:
@@ -17,8 +18,8 @@ def write_whole(texts: dict[Path, str]) -> None:
     """
     try:
         for file, text in texts.items():
-            with open(temporary_of(file), "w", encoding="utf-8") as temporary:
-                temporary.write(text)
+            with open(temporary_of(file), "wb") as temporary:
+                temporary.write(text.encode() if isinstance(text, str) else text)
                 temporary.flush()
                 os.fsync(temporary.fileno())
         for file in texts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -133,6 +134,13 @@ class RecordLog(Generic[P, L]):
                     raise UsageError(f"{file}:{number}: no item of a run: {faults}, got {short_repr(line)}; {REMOVE}") from None
                 records.append(record)
         return records
+
+    def remove(self) -> None:
+        """Delete the log's files, and its folder if nothing else is in it."""
+        for file in [*self.files(), self.folder / "plan.json"]:
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
 
 def _flat(plan: Record) -> dict[str, Any]:
