@@ -115,6 +115,8 @@ def test_the_page_on_watching_works(tmp_path: Path) -> None:
     assert len(printed) == 2 * 16 + 1 and "'Japanese': 'semantic'" in printed[-2] and "'riverside': 'keyword'" in printed[-2]
     assert printed[-3].startswith(f"16/16 {printed[-1]} ")
     assert python(callback, tmp_path) == ""
+
+
 def test_the_page_on_batches_works(tmp_path: Path) -> None:
     blocks = re.findall(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", BATCHES.read_text(encoding="utf-8"), re.M | re.S)
     assert [kind for kind, _, _ in blocks] == ["yaml", "jsonl", "sh", "text", "python"]
