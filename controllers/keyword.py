@@ -34,6 +34,8 @@ class Keyword(Controller):
         position: of its first word, counted from 0; negative counts from the end (−1 is the last word).
     """
 
+    closed_form = True
+
     def __init__(self, words: Phrase, *, present: bool = True, position: int | None = None) -> None:
         if position is not None and not present:
             raise UsageError(

@@ -67,6 +67,7 @@ class Pattern(Controller):
     """
 
     reads = "log_probs"
+    closed_form = True
 
     def __init__(self, match: Patterns = (), *, exclude: Patterns = (), count: Mapping[str, Times] | None = None) -> None:
         self.match, self.exclude, self.count = _listed(match), _listed(exclude), dict(count or {})

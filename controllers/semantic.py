@@ -65,6 +65,11 @@ class Semantic(Controller):
         self.guide = guide
         self.reads = "log_probs" if guide == "words" else "x_t"
 
+    @property
+    def closed_form(self) -> bool:  # type: ignore[override]
+        """The wordings' probability has one, the classifier's verdict has not."""
+        return self.guide == "words"
+
     def _known(self, lm: Backbone, field: str) -> tuple[tuple[int, ...], ...]:
         """The wordings of a field's value (for an absent one: of all values) that the vocabulary has, as ids."""
         vocabulary = lm.tokenizer.get_vocab()

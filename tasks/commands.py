@@ -120,15 +120,15 @@ def explain(
     dtype: Dtype = "float32",
     as_json: Json = False,
 ) -> None:
-    """Show what every control of a spec does at every noise level: a table, a picture, a sentence."""
+    """Show what every control of a spec does at every noise level, and which one holds each word of the texts."""
     for file in include or []:
         include_file(file)
     from dlm_control.sampling.trace import Trace
-    from dlm_control.tasks.explain import draw, drawable, rows, sentence, thinned, traceable, warnings
+    from dlm_control.tasks.explain import draw, drawable, holders, rows, sentence, thinned, traceable, warnings
     from dlm_control.tasks.film import film as film_of
     from dlm_control.tasks.film import filmable, write_film
     from dlm_control.tasks.guided import loaded
-    from dlm_control.tasks.report import show_trace
+    from dlm_control.tasks.report import show_holders, show_trace
     from dlm_control.tasks.run import run_spec, writable
     from dlm_control.tasks.spec import read_spec
 
@@ -142,10 +142,12 @@ def explain(
     samples = run_spec(expected, lm, callback_on_step=trace)
     controls = expected.controls
     found, lost, said = rows(trace), warnings(controls, trace, samples), sentence(controls, trace, samples)
+    held = [holders(trace, sample) for sample in samples if sample.error is None]
     if as_json:
-        typer.echo(records.as_json({"rows": found, "warnings": lost, "sentence": said}))
+        typer.echo(records.as_json({"rows": found, "warnings": lost, "sentence": said, "words": held}))
     else:
         show_trace(thinned(found), lost, said)
+        show_holders(held)
     if picture is not None:
         draw(trace, picture, f"{spec.name}: {len(samples)} texts")
         typer.echo(f"{picture}", err=as_json)
@@ -161,7 +163,7 @@ def validate(
     include: Include = None,
     guide: Guide = None,
 ) -> None:
-    """Report all faults of specs, contradictions included; with --probe, what is merely unlikely too."""
+    """Report all faults of specs, contradictions included, or how firmly controls are held; with --probe, what is unlikely."""
     for file in include or []:
         include_file(file)
     from dlm_control.tasks.preflight import validator
@@ -171,13 +173,14 @@ def validate(
     issues = 0
     for spec in specs:
         try:
-            warnings = faultless(spec, model)
+            validated = faultless(spec, model)
         except UsageError as error:
             issues += 1
             typer.echo(str(error), err=True)
         else:
-            typer.echo(f"{spec}: ok")
-            show_warnings(warnings)
+            held = ", ".join(f"{name} {firmness}" for name, firmness in validated.firmness.items())
+            typer.echo(f"{spec}: ok{held and f'; {held}'}")
+            show_warnings(validated.warnings)
     if issues:
         raise typer.Exit(2)
 

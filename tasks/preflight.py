@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.feasible import check_feasible
+from dlm_control.sampling.firmness import Firmness, firmness
+from dlm_control.sampling.generate import under
 from dlm_control.sampling.presets import check_kind
 from dlm_control.sampling.trace import Trace
 from dlm_control.support.errors import ErrorCollector, UsageError
@@ -53,18 +56,31 @@ def unlikely(spec: Spec, lm: LanguageModel) -> list[str]:
     return warnings(spec.controls, trace, samples)
 
 
-def validator(probe: bool = False, guides: Sequence[str] | None = None) -> Callable[[Path, str | None], list[str]]:
+class Validated(NamedTuple):
+    """What is known of a spec without faults: how firmly each control is held, and which are unlikely."""
+
+    firmness: dict[str, Firmness]
+    warnings: list[str]
+
+
+def firmness_of(spec: Spec, lm: LanguageModel) -> dict[str, Firmness]:
+    """How firmly each control of a spec without faults is held."""
+    preset = spec.preset.of(lm.backbone.kind)
+    return {control.name: firmness(under(preset, control).bind(lm.backbone), preset) for control in spec.controls}
+
+
+def validator(probe: bool = False, guides: Sequence[str] | None = None) -> Callable[[Path, str | None], Validated]:
     """A function (file, model in place of the file's or None) that raises every fault of a spec file in one report.
 
     Each model is loaded once for all files.
 
     Args:
-        probe: sample a few texts of specs without faults; the function then returns what is unlikely.
+        probe: sample a few texts of specs without faults; the function then warns of what is unlikely.
         guides: of the models, as for `loaded`.
     """
     model_of = cache(partial(loaded, guides=guides))
 
-    def faultless(path: Path, model: str | None) -> list[str]:
+    def faultless(path: Path, model: str | None) -> Validated:
         spec, problems = draft_spec(path, {"model": model})
         try:
             lm = model_of(spec.model)
@@ -73,6 +89,6 @@ def validator(probe: bool = False, guides: Sequence[str] | None = None) -> Calla
             problems.raise_if_any()
             raise
         preflight(spec, lm, problems)
-        return unlikely(spec, lm) if probe else []
+        return Validated(firmness_of(spec, lm), unlikely(spec, lm) if probe else [])
 
     return faultless

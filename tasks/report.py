@@ -78,6 +78,17 @@ def show_trace(table: Sequence[Row], warnings: Sequence[str], sentence: str) -> 
     print_line(terminal, Text(sentence))
 
 
+def show_holders(texts: Sequence[Sequence[tuple[str, str | None]]]) -> None:
+    """Print texts, behind each word the control that changed it most."""
+    console = _console()
+    for number, words in enumerate(texts, start=1):
+        line = Text(f"{number:>3}  ")
+        for word, control in words:
+            line.append(word, style="bold").append(f"/{control}" if control else "", style="cyan").append(" ")
+        line.rstrip()
+        _print(console, line)
+
+
 def show_warnings(warnings: Sequence[str]) -> None:
     """Print warnings, to stderr."""
     for warning in warnings:

@@ -60,7 +60,12 @@ def run_spec(
 def record(sample: Sample) -> dict[str, Any]:
     """A text as its line in the file."""
     checks = {
-        name: {"score": float(check.score) if check.judged else None, "why": check.why, "passed": check.passed}
+        name: {
+            "score": float(check.score) if check.judged else None,
+            "why": check.why,
+            "passed": check.passed,
+            "firmness": sample.firmness.get(name),
+        }
         for name, check in sample.checks.items()
     }
     return {

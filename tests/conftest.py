@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from exact_model import exact_language_model
+from transformers import BertConfig, BertForMaskedLM
 
 from dlm_control.control import registry
 from dlm_control.diffusion.gaussian import GaussianBackbone
+from dlm_control.diffusion.masked import MaskedBackbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
 from dlm_control.eval.records import Manifest
 from dlm_control.pipeline import LanguageModel, load
@@ -82,6 +84,18 @@ def e2e() -> LanguageModel:
 def exact_lm() -> LanguageModel:
     """A model whose words are independent: its denoiser is exact."""
     return exact_language_model()
+
+
+@pytest.fixture(scope="session")
+def masked_lm() -> LanguageModel:
+    """A masked model of random weights."""
+    torch.manual_seed(0)
+    tokenizer = WordTokenizer.train(SENTENCES, min_count=1, mask=True)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    return LanguageModel(MaskedBackbone(BertForMaskedLM(config), tokenizer, "masked"))
 
 
 @pytest.fixture(scope="session")

@@ -171,7 +171,7 @@ def test_validate_reports_every_fault_contradictions_included(tmp_path: Path, ti
     clash = spec(tmp_path, "seed: -1\ncontrols:\n  - length: 9\n  - length: 14\n", "clash.yaml")
     result = dlm("validate", good, bad, clash, "--model", tiny_folder)
     assert result.exit_code == 2
-    assert result.stdout == f"{good}: ok\n"
+    assert result.stdout == f"{good}: ok; length exact, keyword conditioned\n"
     assert f"{bad}: 3 problems" in result.stderr
     assert f"{bad}:1: seed: expected" in result.stderr
     assert f"{bad}:5: controls[2] (keyword): the word 'xyzzy' is not among the" in result.stderr
@@ -315,7 +315,7 @@ def test_validate_can_probe_for_controls_that_lose(tmp_path: Path) -> None:
     fine = spec(tmp_path, text, "fine.yaml")
     lonely = spec(tmp_path, text + "  - infill: '[1] is . It is . It is . It is'\n", "lonely.yaml")
     raised = dlm("validate", fine, lonely, "--probe")
-    assert raised.exit_code == 0 and "fine.yaml: ok" in raised.output and "lonely.yaml: ok" in raised.output
+    assert raised.exit_code == 0 and "fine.yaml: ok; tree steered\n" in raised.output and "lonely.yaml: ok" in raised.output
     assert raised.output.count("warning") == 1
     assert "warning: tree loses in 4 of 4 texts: its guide saw it at p = " in raised.output
 

@@ -163,6 +163,20 @@ class Backwards(Cheap):
         return 20 - super().energy(state)
 
 
+class Boastful(Cheap):
+    closed_form = True
+
+    def energy(self, state: State) -> Tensor:
+        return super().energy(state) / 2 + 0.5
+
+
+class Halfway(Cheap):
+    reads = None
+
+    def plan(self, lm: Any) -> Plan:
+        return Plan(min_words=2)
+
+
 class Credulous(Cheap):
     def __init__(self, word: str = "cheap") -> None:
         self.word = word
@@ -213,6 +227,8 @@ BROKEN = {
     Writing: ("purity", "changes state.length in place"),
     Homebound: ("device", "mixes devices"),
     Backwards: ("preference", "are not below"),
+    Boastful: ("firmness", r"closed_form is true, but 'cheap pub \.' has 0\.5 nats, expected below 0\.1"),
+    Halfway: ("firmness", "counts as exact, but its plan allows"),
     Fickle: ("generation", "in a batch and"),
     Credulous: ("arguments", "expected a UsageError"),
     Blunt: ("arguments", "raised IndexError"),

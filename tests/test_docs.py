@@ -22,6 +22,7 @@ from dlm_control.tasks.spec import read_spec
 
 ROOT = Path(__file__).parents[1]
 BACKBONES = ROOT / "docs" / "backbones.md"
+CONTROLS = ROOT / "docs" / "controls.md"
 GUIDE = ROOT / "docs" / "add-a-controller.md"
 BATCHES = ROOT / "docs" / "batches.md"
 PATTERNS = ROOT / "docs" / "patterns.md"
@@ -80,9 +81,9 @@ def test_the_guide_works_from_top_to_bottom(tmp_path: Path) -> None:
     kit, composed, valid, generated, explained = printed
     assert kit == ""
     assert composed.count("'near-end': True") >= 3
-    assert valid == "near.yaml: ok\n"
+    assert valid == "near.yaml: ok; near-end conditioned, length exact, semantic conditioned\n"
     assert re.search(r"[34] of 4 obey all controls", generated)
-    assert "near-end changed most words" in explained
+    assert "near-end changed most words" in explained and re.search(r"^  1  .*riverside/near-end", explained, re.M)
 
 
 def test_a_backbone_of_ones_own_is_found_and_steered(tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_the_page_on_patterns_works(tmp_path: Path) -> None:
     (_, file, spec), (_, _, commands) = blocks
     (tmp_path / file).write_text(spec, encoding="utf-8")
     valid, generated = (command(line, tmp_path) for line in commands.splitlines())
-    assert valid == "pattern.yaml: ok\n"
+    assert valid == "pattern.yaml: ok; pattern conditioned, length exact\n"
     assert "4 of 4 obey all controls" in generated
 
 
@@ -115,6 +116,16 @@ def test_the_page_on_watching_works(tmp_path: Path) -> None:
     assert len(printed) == 2 * 16 + 1 and "'Japanese': 'semantic'" in printed[-2] and "'riverside': 'keyword'" in printed[-2]
     assert printed[-3].startswith(f"16/16 {printed[-1]} ")
     assert python(callback, tmp_path) == ""
+
+
+def test_the_page_on_controls_works(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```(yaml|sh|text)(?: file=(\S+))?\n(.*?)^```", CONTROLS.read_text(encoding="utf-8"), re.M | re.S)
+    assert [kind for kind, _, _ in blocks] == ["yaml", "sh", "text"]
+    (_, file, spec), (_, _, commands), (_, _, said) = blocks
+    (tmp_path / file).write_text(spec, encoding="utf-8")
+    valid, explained = (command(line, tmp_path) for line in commands.splitlines())
+    assert valid == said
+    assert re.search(r"^  1  The/infill Mill/infill is/infill .*Japanese/semantic.* \./infill$", explained, re.M)
 
 
 def test_the_page_on_batches_works(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor
-from transformers import BertConfig, BertForMaskedLM
 
 from dlm_control import Control, Controller, UsageError
 from dlm_control.control.controller import State
@@ -20,7 +19,6 @@ from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.pattern import Pattern
 from dlm_control.diffusion.gaussian import GaussianBackbone
-from dlm_control.diffusion.masked import MaskedBackbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.guidance import tilt
@@ -72,18 +70,6 @@ def toy() -> LanguageModel:
         vocab_size=len(tokenizer), dim=8, width=16, depth=1, heads=2, max_seq_len=8, length_counts=[0, 1, 1, 1, 1]
     )  # fmt: skip
     return LanguageModel(GaussianBackbone(DiffusionLM(config), tokenizer, "toy"))
-
-
-@pytest.fixture(scope="module")
-def masked_lm(sentences: tuple[str, ...]) -> LanguageModel:
-    """A masked model of random weights."""
-    torch.manual_seed(0)
-    tokenizer = WordTokenizer.train(sentences, min_count=1, mask=True)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=32,
-    )  # fmt: skip
-    return LanguageModel(MaskedBackbone(BertForMaskedLM(config), tokenizer, "masked"))
 
 
 # --- the language -------------------------------------------------------------------------------------------------------------

@@ -7,12 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM
 
 from dlm_control import Check, Control, Controller, LanguageModel, State, Step, Trace, UsageError
 from dlm_control.controllers import Infill, Keyword, Length
-from dlm_control.diffusion.masked import MaskedBackbone
-from dlm_control.text.tokenizer import WordTokenizer
 
 CONTROLS = [Keyword("pub"), Length(at_least=5, at_most=9)]
 
@@ -30,18 +27,6 @@ class Opening(Controller):
 
     def check(self, text: str) -> Check:
         return Check(float(text.startswith(self.word)), "")
-
-
-@pytest.fixture(scope="module")
-def masked_lm(sentences: tuple[str, ...]) -> LanguageModel:
-    """A masked model of random weights."""
-    torch.manual_seed(0)
-    tokenizer = WordTokenizer.train(sentences, min_count=1, mask=True)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
-        max_position_embeddings=32,
-    )  # fmt: skip
-    return LanguageModel(MaskedBackbone(BertForMaskedLM(config), tokenizer, "masked"))
 
 
 @pytest.fixture(params=["tiny_lm", "masked_lm"])

@@ -106,11 +106,14 @@ class Controller(ABC):
         reads: the space in which its energy is a function: `x_t` (a noise-aware guide), `x0` (any differentiable function of
             clean embeddings) or `log_probs` (of word distributions, with no pass through the denoiser). None: it has no energy
             and acts through its plan, or through `check` and particles.
+        closed_form: is its energy of `log_probs` −log p(`check` passes) under the word distributions? Then they are conditioned
+            on the control itself, and not on what a guide says of it.
         calibrated: is its energy −log p, or that up to a constant? Only the first can say that a control is unlikely.
         name: set by the registry.
     """
 
     reads: Space | None = None
+    closed_form: bool = False
     calibrated: bool = True
     name: ClassVar[str] = ""
 

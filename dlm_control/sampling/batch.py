@@ -166,4 +166,4 @@ def _portions(rows: Sequence[RowRequest], jobs: int, copies: int) -> Iterator[li
 
 
 def _failed(row: RowRequest) -> tuple[Sample]:
-    return (Sample("", (), {}, {}, None, 0, 0, 0, row.error),)
+    return (Sample("", (), {}, {}, None, 0, 0, 0, error=row.error),)

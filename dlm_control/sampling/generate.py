@@ -12,6 +12,7 @@ from torch import Tensor
 from dlm_control.control.controller import Check, Controller
 from dlm_control.control.use import BoundControl, Control, with_unique_names
 from dlm_control.diffusion.backbone import Backbone, Draws, Latents, Prediction, Process
+from dlm_control.sampling.firmness import firmness
 from dlm_control.sampling.guidance import Group, Guidance, PaperGuidance, TiltGuidance, finished_state
 from dlm_control.sampling.layout import Layout, Layouts
 from dlm_control.sampling.presets import Preset, check_kind
@@ -101,7 +102,7 @@ class _Task:
 
     @classmethod
     def of(cls, lm: Backbone, request: Request, preset: Preset) -> _Task:
-        controls = [_under(preset, control).bind(lm) for control in with_unique_names(request.controls)]
+        controls = [under(preset, control).bind(lm) for control in with_unique_names(request.controls)]
         plans = [(control.control.name, control.plan) for control in controls if control.control.weight > 0]
         return cls(request, controls, Layouts(plans, lm.tokenizer, lm.length_counts, lm.max_seq_len))
 
@@ -124,10 +125,10 @@ class _Job:
 
     def failed(self, why: str) -> Sample:
         """In place of a text, what went wrong with it."""
-        return Sample("", (), {}, {}, None, self.task.request.seed, self.index, 0, why)
+        return Sample("", (), {}, {}, None, self.task.request.seed, self.index, 0, error=why)
 
 
-def _under(preset: Preset, control: Control) -> Control:
+def under(preset: Preset, control: Control) -> Control:
     """A control with the weight and the interval that a preset leaves it."""
     (low, high), (least, most) = control.interval, preset.interval
     interval = (max(low, least), min(high, most))
@@ -190,7 +191,8 @@ class _Run:
         best = select(alive, self.preset.select) if alive else candidates[0]
         if best.error is None and not best.checks:
             best = replace(best, checks=task.checks(best.text))
-        return replace(best, calls=sum(candidate.calls for candidate in candidates))
+        held = {control.control.name: firmness(control, self.preset) for control in task.controls}
+        return replace(best, calls=sum(candidate.calls for candidate in candidates), firmness=held)
 
     def surviving(self, jobs: list[_Job]) -> Generator[Step, bool | None, list[Sample]]:
         """As `samples`, but where a control fails every item tries again by itself, so that only its own failure counts."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from dlm_control.control.controller import Check
+from dlm_control.sampling.firmness import Firmness
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Sample:
             chosen by it; otherwise None.
         seed, index: with the spec and the preset, they give the same text again, alone or in any batch.
         calls: network calls spent on it.
+        firmness: how firmly each control was held, by `firmness`: exact, conditioned, steered or checked only.
         error: what went wrong with it, where `on_error` is `skip`, or that the run was stopped; it has no text then.
     """
 
@@ -31,6 +34,7 @@ class Sample:
     seed: int
     index: int
     calls: int
+    firmness: Mapping[str, Firmness] = field(default_factory=dict)
     error: str | None = None
 
     @property

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dlm_control.control.controller import State
 from dlm_control.control.plan import Plan
+from dlm_control.sampling.firmness import fixes
 from dlm_control.support.errors import UsageError, short_repr
 from dlm_control.testing.case import ITEMS, Case
 from dlm_control.testing.devices import MixedDevicesError, OneDevice
@@ -22,6 +23,8 @@ STEPS = (
     0.003,
 )  # of finite differences; one must agree: float32 rounds the smallest, bends spoil the largest
 AGREEMENT = 0.05  # relative, of the finite difference and the gradient
+
+HELD = 0.1  # nats: the energy of a finished text is 0 or very large where it has a closed form
 
 Rule = Callable[[Case], Iterator[str]]
 
@@ -185,6 +188,26 @@ def _prefers(case: Case) -> Iterator[str]:
         yield f"final energies of obeying texts {_list(satisfying)} are not below those of breaking ones {_list(violating)}"
 
 
+def _holds(case: Case) -> Iterator[str]:
+    """Its firmness is true: if it counts as exact its plan forbids what breaks it, if as conditioned its energy does."""
+    if not case.steers:
+        plan = case.controller.plan(case.lm.backbone)
+        for text in case.violating if fixes(plan) else ():
+            try:
+                case.layouts(("plan", plan), ("text", Plan(template=case.lm.backbone.ids(text, "breaking text"))))
+            except UsageError:
+                continue
+            yield f"it counts as exact, but its plan allows {text!r}; give it an energy, or a plan that forbids what breaks it"
+    elif case.controller.closed_form and case.controller.reads != "log_probs":
+        yield f"closed_form is true, but it reads {case.controller.reads}; only an energy of log_probs has a closed form"
+    elif case.controller.closed_form:
+        for text in (*case.satisfying, *case.violating):
+            energy, obeys = float(case.bound.final_energy(case.text_state(text))[0].detach()), text in case.satisfying
+            if obeys != (energy < HELD):
+                expected = f"below {HELD}" if obeys else f"{HELD} or more"
+                yield f"closed_form is true, but {text!r} has {energy:.3g} nats, expected {expected}"
+
+
 def _generates(case: Case) -> Iterator[str]:
     """Texts come out under it, the same alone and in a batch."""
     both = case.lm.generate([case.controller], 2, seed=0, steps=3)
@@ -218,6 +241,7 @@ RULES: dict[str, Rule] = {
     "purity": _is_pure,
     "device": _stays_on_the_device,
     "preference": _prefers,
+    "firmness": _holds,
     "generation": _generates,
     "arguments": _refuses,
 }

@@ -41,7 +41,7 @@ def encoded(file: Path, lines: Sequence[dict[str, Any]]) -> bytes:
     import pyarrow as pa
     from pyarrow import parquet
 
-    check = pa.struct({"score": pa.float64(), "why": pa.string(), "passed": pa.bool_()})
+    check = pa.struct({"score": pa.float64(), "why": pa.string(), "passed": pa.bool_(), "firmness": pa.string()})
     kinds = {
         "row": pa.int64(), "text": pa.string(), "words": pa.list_(pa.string()), "checks": pa.map_(pa.string(), check),
         "energies": pa.map_(pa.string(), pa.float64()), "nats_per_word": pa.float64(), "seed": pa.int64(),
