@@ -45,6 +45,14 @@ def test_flaws_are_drawn_against_diversity(tmp_path: Path) -> None:
         assert all(0 <= point["y"] <= 100 for points in curve["series"].values() for point in points)
 
 
+@pytest.mark.slow
+def test_a_batch_writes_the_texts_of_one_call_a_row(tmp_path: Path) -> None:
+    run("batch", "--out", tmp_path, "--rows", 4, "--repeats", 1, "--texts", 6)
+    curve = json.loads((tmp_path / "bench-batch.json").read_text())
+    assert all(each["same_texts"] for each in curve["found"].values())
+    assert (curve["long_run"]["texts"], curve["long_run"]["preset"]) == (6, "fast")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

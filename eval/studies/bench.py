@@ -110,25 +110,26 @@ def batch(
     out: _Out,
     model: _Model = "e2e",
     repeats: _Repeats = 2,
+    rows: Annotated[int, typer.Option(min=1, help="Of the batch that is compared with one call a row.")] = 48,
     texts: Annotated[int, typer.Option(min=1, help="Rows of the long run, whose time and memory are measured.")] = 1000,
 ) -> None:
     """Texts a second of a batch of rows against one call a row, then time and memory of a long run from a batch file."""
-    from dlm_control.eval.studies.batch import long_run, measure
+    from dlm_control.eval.studies.batch import ALONE, BATCH, long_run, measure
     from dlm_control.pipeline import load
 
     lm = load(model)
-    found = measure(lm, ("default", "fast"), rounds=repeats)
-    long = long_run(lm, texts, "fast")
+    found, long = measure(lm, ("default", "fast"), rows, repeats), long_run(lm, texts, "fast")
     series = {
-        way: [Point(x, round(1 / each["cpu_seconds_a_text"][way], 2), name) for x, (name, each) in enumerate(found.items())]
-        for way in ("one call a row", "batch")
+        way: [Point(x, round(1 / each.cpu_seconds_a_text[way], 2), name) for x, (name, each) in enumerate(found.items())]
+        for way in (ALONE, BATCH)
     }
-    gains = " and ".join(f"{each['gain']:.2f} times as many under the preset {name}" for name, each in found.items())
+    gains = " and ".join(f"{each.gain:.2f} times as many under the preset {name}" for name, each in found.items())
     caption = (
-        f"Each row a length and two fields. A batch gives {gains}. {long['texts']:,} rows under {long['preset']}: "
-        f"{long['cpu_s']:.0f} CPU seconds, {long['texts_a_cpu_second']:.1f} texts a CPU second, {long['peak_mib']} MiB at most."
+        f"{rows} rows, each a length and two fields. A batch gives {gains}. {long.texts:,} rows of a file under {long.preset}: "
+        f"{long.texts_a_cpu_second:.1f} texts a CPU second, {long.peak_mib} MiB at most."
     )
-    figures = {"weights": lm.backbone.weights_digest, "found": found, "long_run": long}
+    figures = {"weights": lm.backbone.weights_digest, "found": {name: each.to_json() for name, each in found.items()}}
+    figures["long_run"] = long.to_json()
     _write(out, "batch", "One batch of rows", caption, "", "texts a CPU second", series, figures, joined=False)
 
 
