@@ -56,7 +56,10 @@ def generate(
         bool, typer.Option("--watch", help="Show the texts as they form, words in the colour of the control that holds them.")
     ] = False,
 ) -> None:
-    """Write texts that obey every control of a spec."""
+    """Write texts that obey every control of a spec; with --spec, of a spec that the rows of a table fill.
+
+    `accelerate launch -m dlm_control generate ROWS --spec …` shares the rows among processes.
+    """
     for file in include or []:
         include_file(file)
     overrides = {"num_samples": num_samples, "seed": seed, "model": model, "preset": preset}

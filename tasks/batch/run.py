@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,59 +18,13 @@ from dlm_control.sampling.generate import row_steps
 from dlm_control.support.files import write_whole
 from dlm_control.support.processes import processes
 from dlm_control.support.progress import progress
-from dlm_control.support.record_log import RecordLog
-from dlm_control.support.records import Record
 from dlm_control.tasks.batch.faults import RowFaults
+from dlm_control.tasks.batch.log import BatchLine, BatchLog, BatchPlan
 from dlm_control.tasks.batch.output import check_format, encoded
 from dlm_control.tasks.batch.requests import requests_of
 from dlm_control.tasks.batch.table import Row, read_rows
 from dlm_control.tasks.batch.template import Template
 from dlm_control.tasks.run import made_with, manifest_of, record, writable
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchPlan(Record):
-    """`plan.json`: what the texts of a batch depend on.
-
-    Attributes:
-        template: sha256 of all that it says.
-        rows: how many.
-        rows_digest: sha256 of what they say.
-        preset: all its values.
-        bad_rows: stop or skip.
-        model: its source, fingerprint and weights, where it lies and in which dtype.
-        versions: of packages, by name.
-    """
-
-    template: str
-    rows: int
-    rows_digest: str
-    preset: dict[str, Any]
-    bad_rows: str
-    model: dict[str, Any]
-    versions: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class BatchLine(Record):
-    """A line of the log: what became of a row.
-
-    Attributes:
-        row: its number.
-        texts: as in the output.
-        seconds: its share of the time of the rows that were written with it.
-    """
-
-    row: int
-    texts: list[dict[str, Any]]
-    seconds: float
-
-
-class BatchLog(RecordLog[BatchPlan, BatchLine]):
-    """The rows of a batch that are done; see `RecordLog`."""
-
-    plan_kind, line_kind = BatchPlan, BatchLine
-    hint = "finish that one with its own command, or remove the folder"
 
 
 class BatchReport(NamedTuple):
