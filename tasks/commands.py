@@ -64,6 +64,8 @@ def generate(
         include_file(file)
     overrides = {"num_samples": num_samples, "seed": seed, "model": model, "preset": preset}
     if spec is not None:
+        if watch:
+            raise UsageError("--watch: shows the texts of one spec as they form, not those of a table; leave it out")
         _generate_batch(source, spec, overrides, out, bad_rows, keep or [], guide, device, dtype, force)
         return
     if bad_rows != "stop" or keep or source.suffix in (".jsonl", ".csv", ".parquet"):

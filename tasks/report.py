@@ -59,7 +59,7 @@ def show_batch(report: BatchReport, out: Path) -> None:
     failed = f", {len(report.failed)} rows failed" if report.failed else ""
     rate = f"{report.texts / report.seconds:.1f} texts a second" if report.seconds else "nothing left to do"
     summary = f"{report.rows} rows: {report.obey_all} of {report.texts} texts obey all controls{failed}"
-    _print(_console(), Text(f"{summary}; {report.seconds:.1f} s, {rate}; written to {out}"))
+    print_line(console(), Text(f"{summary}; {report.seconds:.1f} s, {rate}; written to {out}"))
 
 
 def show_trace(table: Sequence[Row], warnings: Sequence[str], sentence: str) -> None:
@@ -80,13 +80,13 @@ def show_trace(table: Sequence[Row], warnings: Sequence[str], sentence: str) -> 
 
 def show_holders(texts: Sequence[Sequence[tuple[str, str | None]]]) -> None:
     """Print texts, behind each word the control that changed it most."""
-    console = _console()
+    terminal = console()
     for number, words in enumerate(texts, start=1):
         line = Text(f"{number:>3}  ")
         for word, control in words:
             line.append(word, style="bold").append(f"/{control}" if control else "", style="cyan").append(" ")
         line.rstrip()
-        _print(console, line)
+        print_line(terminal, line)
 
 
 def show_warnings(warnings: Sequence[str]) -> None:
