@@ -65,7 +65,12 @@ def test_a_preset_whose_pushes_are_no_bayes_rule_only_steers(tiny_lm: LanguageMo
 
 
 def test_every_text_says_it_whatever_the_kind_of_model(tiny_lm: LanguageModel, masked_lm: LanguageModel) -> None:
-    controls = [Length(9), Pattern("* pub *"), Short(), Control("river", Keyword("river"), weight=0)]
+    controls: list[Controller | Control] = [
+        Length(9),
+        Pattern("* pub *"),
+        Short(),
+        Control("river", Keyword("river"), weight=0),
+    ]
     expected = {"length": "exact", "pattern": "conditioned", "short": "checked only", "river": "checked only"}
     for lm in (tiny_lm, masked_lm):
         [sample] = lm.generate(controls, steps=2)
