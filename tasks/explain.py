@@ -123,8 +123,7 @@ def sentence(controls: Sequence[Control], trace: Trace, samples: Sequence[Sample
 
 def holders(trace: Trace, sample: Sample) -> list[tuple[str, str | None]]:
     """Each word of a text, and the control that changed it most: see `Draft.held`. None: the model chose it by itself."""
-    drafts = [[*of_candidate.values()][-1] for (index, _), of_candidate in trace.drafts.items() if index == sample.index]
-    last = next(draft for draft in drafts if draft.words == sample.words)
+    last = [*trace.drafts_of(sample.index, sample.words).values()][-1]
     return [(word, last.held.get(position)) for position, word in enumerate(last.words)]
 
 

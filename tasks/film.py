@@ -105,7 +105,7 @@ def film(spec: Spec, trace: Trace, samples: Sequence[Sample]) -> Film:
     Raises:
         UsageError: no text is finished.
     """
-    chosen = [(sample, _drafts_of(sample, trace)) for sample in samples if sample.error is None]
+    chosen = [(sample, trace.drafts_of(sample.index, sample.words)) for sample in samples if sample.error is None]
     if not chosen:
         raise UsageError(f"--film: no text of {spec.source} is finished, the first because: {samples[0].error}")
     names = [control.name for control in spec.controls]
@@ -153,12 +153,6 @@ def page(made: Film) -> str:
     template = (files("dlm_control.tasks") / "templates" / "film.html.j2").read_text(encoding="utf-8")
     data = json.dumps(asdict(made), ensure_ascii=False).replace("<", "\\u003c")
     return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template).render(film=made, data=data)
-
-
-def _drafts_of(sample: Sample, trace: Trace) -> dict[float, Draft]:
-    """The drafts of the candidate that became a text."""
-    candidates = (drafts for (index, _), drafts in trace.drafts.items() if index == sample.index)
-    return next(drafts for drafts in candidates if drafts and list(drafts.values())[-1].words == sample.words)
 
 
 def _scene(sample: Sample, drafts: dict[float, Draft], names: Sequence[str], levels: Sequence[float]) -> Scene:

@@ -91,6 +91,11 @@ class Trace:
         for draft in step.drafts:
             self.drafts.setdefault((draft.index, draft.candidate), {})[step.t] = draft
 
+    def drafts_of(self, index: int, words: Sequence[str]) -> dict[float, Draft]:
+        """The drafts of the candidate that became a text, given the text's index and words."""
+        candidates = (drafts for (of, _), drafts in self.drafts.items() if of == index)
+        return next(drafts for drafts in candidates if drafts and list(drafts.values())[-1].words == tuple(words))
+
     def effects(self) -> Iterator[tuple[float, int, str, Effect]]:
         """Noise level, index, name of the control, and what it did: text by text."""
         for (index, _), drafts in self.drafts.items():
