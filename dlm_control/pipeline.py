@@ -46,6 +46,31 @@ class LanguageModel:
         self.backbone.to(None if device is None else device_of(device), None if dtype is None else dtype_of(dtype))
         return self
 
+    @checked_call_of("save_pretrained", own=1)
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model where `load` finds it: network, tokenizer, and the card, guides and teacher that lie beside it.
+
+        Raises:
+            UsageError: the folder is there already and not empty.
+        """
+        from dlm_control.diffusion.saving import save_backbone
+
+        save_backbone(self.backbone, Path(folder))
+
+    @checked_call_of("push_to_hub", own=1)
+    def push_to_hub(self, repo_id: str, private: bool = False) -> str:
+        """Save the model into a repository of the Hugging Face hub, such as `owner/model`; it is made if it is not there.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            UsageError: the hub cannot be reached, or refuses.
+        """
+        from dlm_control.diffusion.saving import push_backbone
+
+        return push_backbone(self.backbone, repo_id, private)
+
     @checked_call_of("generate", own=1)
     def generate(
         self,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from dlm_control.diffusion.schedule import NoiseSchedule, noise_schedule
 
@@ -180,3 +180,7 @@ def sinusoids(log_snr: Tensor, features: int = 64) -> Tensor:
     frequencies = torch.exp(torch.linspace(math.log(0.1), math.log(8.0), features // 2, device=log_snr.device))
     angles = log_snr[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+AutoConfig.register(DiffusionLMConfig.model_type, DiffusionLMConfig)
+AutoModel.register(DiffusionLMConfig, DiffusionLM)

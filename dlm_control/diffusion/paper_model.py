@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, BertConfig, PretrainedConfig, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertEncoder
 
 from dlm_control.diffusion.model import Denoised
@@ -138,3 +138,7 @@ def _layers(config: PaperLMConfig) -> BertConfig:
     )  # fmt: skip
     layers._attn_implementation = "sdpa"
     return layers
+
+
+AutoConfig.register(PaperLMConfig.model_type, PaperLMConfig)
+AutoModel.register(PaperLMConfig, PaperLM)
