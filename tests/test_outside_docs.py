@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import types
 from collections.abc import Iterator
@@ -69,6 +70,17 @@ def test_the_fragments_run() -> None:
     exec(dream, names)
     text = str(tokenizer.decode(names["output"][0, ids.shape[1] :], skip_special_tokens=True))
     assert all(check.passed for check in names["steering"].check(text).values()), text
+
+
+def test_the_table_says_what_the_results_say() -> None:
+    rows = re.findall(r"^\| .*? \| ([\d.]+) % \| ([\d.]+) % \| ([\d.]+) \| ([\d.]+) \| (\d+) \|$", PAGE, re.M)
+    names = ("ours", "llada2", "logits-hook", "free")
+    assert len(rows) == len(names)
+    for name, row in zip(names, rows, strict=True):
+        found = json.loads((ROOT / "results" / "outside" / name / "controls" / "scores.json").read_text(encoding="utf-8"))
+        share, flaws = (f"{100 * found[key]['mean']:.1f}" for key in ("all_satisfied", "flaw_rate"))
+        others = f"{found['lm_score']['mean']:.2f}", f"{found['distinct_3']:.2f}", f"{found['calls_per_text']:.0f}"
+        assert row == (share, flaws, *others)
 
 
 def test_the_page_names_every_generator() -> None:
