@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from dlm_control.tasks.film import Film, Scene, Word
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a0548c", "#8a6d00", "#3d7f98")
+COLOURS = ("#0072b2", "#b84f00", "#00795a", "#a0548c", "#8a6d00", "#3d7f98")
 WIDTH, MARGIN, LINE = 960, 24, 30  # pixels
 FRAME_MS, FIRST_MS, LAST_MS = 300, 900, 4000
 _PAPER, _INK, _SOFT = (255, 255, 255), (31, 35, 40), "#6e7781"
@@ -34,7 +34,7 @@ def write_gif(film: Film, file: Path) -> None:
     several = Image.new("RGB", (WIDTH, 3 * height))  # one palette for all, or colours would flicker
     for i, number in enumerate((0, len(frames) // 2, len(frames) - 1)):
         several.paste(frames[number], (0, i * height))
-    palette = several.quantize(96)
+    palette = several.quantize(96, method=Image.Quantize.MAXCOVERAGE)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     durations = [FIRST_MS, *[FRAME_MS] * (len(frames) - 2), LAST_MS][-len(frames) :]
     frames[0].save(file, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=True)
