@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import outside_models as outside
@@ -171,11 +172,13 @@ def test_a_mask_outside_the_vocabulary(tokenizer: PreTrainedTokenizerFast) -> No
 
 
 @pytest.mark.parametrize("kind", outside.TOKENIZERS)
-def test_our_sampler_writes_with_it(kind: str) -> None:
+def test_our_sampler_writes_with_it(kind: str, tmp_path: Path) -> None:
     tokenizer = outside.TOKENIZERS[kind]()
     words = WholeWords(tokenizer)
     prompt = torch.tensor(tokenizer("the .", add_special_tokens=False)["input_ids"])
     lm = LanguageModel(OutsideBackbone(outside.masked(len(tokenizer)), words, 16, prompt))
+    with pytest.raises(UsageError, match="is saved with its own library"):
+        lm.save_pretrained(tmp_path / "saved")
     assert lm.backbone.embeddings.shape == (len(words.words), 32) and "parameters" in repr(lm)
     for sample in lm.generate([Length(9), Keyword("is"), Pattern("* .")], 3, steps=9, candidates=1):
         assert sample.passed and len(sample.words) == 9

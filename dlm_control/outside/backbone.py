@@ -48,6 +48,13 @@ class WordNetwork(nn.Module):
         """Of the network."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
+    def save_pretrained(self, *args: object, **kwargs: object) -> None:
+        """
+        Raises:
+            UsageError: always; it is no model of ours.
+        """
+        raise UsageError("a network from outside is saved with its own library, and so is its tokenizer")
+
     def forward(self, input_ids: Tensor) -> _Output:
         """Log-probabilities of words, (batch, positions, words), of word ids (batch, positions).
 
