@@ -34,7 +34,7 @@ class Span(Structural):
             classifier's gradient in that space. The first was best at equal network calls (docs/composition.md).
     """
 
-    power = 2.0  # a span says little about each of its words; see CONTRIBUTING.md
+    power = 2.0  # a span says little about each of its words; see docs/design-notes.md
 
     def __init__(self, spans: Spans, *, guide: Literal["words", "x_t", "x0"] = "words") -> None:
         given = [spans] if isinstance(spans[0], int) else list(spans)

@@ -28,6 +28,10 @@ def test_the_readme_shows_what_the_results_say(figures: dict[str, Any]) -> None:
     assert f"\n{figures['readme']()}\n<!-- end of figures -->" in readme, "run tools/figures"
 
 
+def test_the_page_of_results_shows_what_they_say(figures: dict[str, Any]) -> None:
+    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == figures["results_page"](), "run tools/figures"
+
+
 def test_the_page_on_composition_shows_what_the_results_say(figures: dict[str, Any]) -> None:
     assert (ROOT / "docs" / "composition.md").read_text(encoding="utf-8") == figures["composition"](), "run tools/figures"
 

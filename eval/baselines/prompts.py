@@ -105,7 +105,7 @@ def place_ids(tokens: Sequence[str], words: int, judged: bool = False) -> list[i
 
     A text's words are at 1, 2, …, whatever its prompt, and each token of a prompt is where the word that it speaks of is
     predicted (or, for a discriminator, read): a network need not count to find them. With GPT-2's own positions it would have
-    to learn that for every length of prompt, which small ones did not (CONTRIBUTING.md).
+    to learn that for every length of prompt, which small ones did not (docs/design-notes.md).
 
     Args:
         tokens: of the prompt.
