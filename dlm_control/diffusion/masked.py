@@ -82,10 +82,12 @@ class MaskedBackbone(Backbone):
         return -torch.logit(t.clamp(CLEAN, 1 - CLEAN))
 
     def local_likelihood(self, x_t: Tensor, t: Tensor) -> Tensor:
-        stands = torch.ones(*x_t.shape[:-1], len(self.embeddings), dtype=torch.bool, device=x_t.device)
-        for feature, column in zip(x_t.unbind(-1), self.embeddings.unbind(-1), strict=True):  # one at a time, for memory
-            stands &= feature[..., None] == column
-        return SETTLED * stands.to(x_t.dtype)
+        table = self.embeddings
+        nearest = (x_t @ table.T - table.square().sum(-1) / 2).argmax(-1)  # by squared distance, without its table of differences
+        stands = (table[nearest] == x_t).all(-1, keepdim=True)  # a mask is no word's embedding
+        return torch.zeros(*x_t.shape[:-1], len(table), device=x_t.device, dtype=x_t.dtype).scatter(
+            -1, nearest[..., None], SETTLED * stands.to(x_t.dtype)
+        )
 
     @torch.no_grad()
     def nats_per_word(self, ids: Tensor, length: Tensor) -> Tensor:
