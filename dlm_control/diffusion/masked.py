@@ -83,7 +83,7 @@ class MaskedBackbone(Backbone):
 
     def local_likelihood(self, x_t: Tensor, t: Tensor) -> Tensor:
         table = self.embeddings
-        nearest = (x_t @ table.T - table.square().sum(-1) / 2).argmax(-1)  # by squared distance, without its table of differences
+        nearest = (x_t @ table.T - table.square().sum(-1) / 2).argmax(-1)  # of the words, by squared distance
         stands = (table[nearest] == x_t).all(-1, keepdim=True)  # a mask is no word's embedding
         return torch.zeros(*x_t.shape[:-1], len(table), device=x_t.device, dtype=x_t.dtype).scatter(
             -1, nearest[..., None], SETTLED * stands.to(x_t.dtype)
