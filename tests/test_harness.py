@@ -300,6 +300,7 @@ def test_a_full_disk_stops_with_one_error_and_a_whole_log(tmp_path: Path) -> Non
     assert 1 < len(lines) < 38 and all(json.loads(line)["texts"] for line in lines)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_suite_and_give_the_numbers_of_one(tmp_path: Path) -> None:
     command = ["eval", SMOKE, "--preset", "fast", "--set", "steps=3", "--samples", "1", "--out"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}

@@ -131,7 +131,8 @@ def test_a_killed_run_resumes_to_the_same_bits(corpus: Path, tmp_path: Path) -> 
     assert same(final(out), final(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("objective", ["categorical", pytest.param("paper", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["categorical", "paper"])
 def test_two_processes_reach_the_weights_of_one(corpus: Path, tmp_path: Path, objective: str) -> None:
     """Both objectives: one leaves a parameter out of its loss, the other uses two of them outside of forward()."""
     paper = {"objective": "paper", "model": SIZES | {"head": "x0", "unit_norm": False}}
