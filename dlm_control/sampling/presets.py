@@ -97,7 +97,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         ),
     },
     "masked": {
-        "default": Preset(interval=(0.0, 1.0)),
+        "default": Preset(steps=24, candidates=2, interval=(0.0, 1.0)),
         "sound": Preset(candidates=6, select="likelihood", interval=(0.0, 1.0)),
         "fast": Preset(steps=20, candidates=1, interval=(0.0, 1.0)),
         "single": Preset(steps=50, temperature=1.0, candidates=1, interval=(0.0, 1.0)),
