@@ -37,12 +37,13 @@ def test_the_page_on_composition_shows_what_the_results_say(figures: dict[str, A
 
 
 def test_results_of_other_weights_than_the_bundled_ones_are_known(figures: dict[str, Any]) -> None:
-    """Ours are of the bundled model, and baselines of one language model; `reject` is of an older one, and its row says so."""
+    """Ours are of the bundled models, and baselines of one language model; `reject` is of an older one, and its row says so."""
     from dlm_control import load
 
-    bundled = load("e2e").backbone.weights_digest
     diffusion = {where for where, manifest in MANIFESTS.items() if manifest["generator"] == "diffusion"}
-    assert diffusion and {MANIFESTS[where]["weights"] for where in diffusion} == {bundled}
+    masked = {where for where in diffusion if where.parts[0] == "masked"}
+    for model, runs in (("e2e", diffusion - masked), ("e2e-masked", masked)):
+        assert runs and {MANIFESTS[where]["weights"] for where in runs} == {load(model).backbone.weights_digest}
     models = {
         where.parts[0]: manifest["weights"]["ar-lm"] if isinstance(manifest["weights"], dict) else manifest["weights"]
         for where, manifest in MANIFESTS.items()
