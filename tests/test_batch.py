@@ -164,6 +164,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_kill_9_costs_only_the_rows_at_work(tmp_path: Path, tiny_folder: Path) -> None:
     command = arguments(tmp_path, tiny_folder, "out.jsonl")
     process = subprocess.Popen([sys.executable, "-c", _SLOW, *command])

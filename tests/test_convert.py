@@ -256,6 +256,7 @@ def test_faulty_files_are_named(tmp_path: Path) -> None:
         read_paper_checkpoint(file)
 
 
+@pytest.mark.slow
 def test_the_page_on_models_from_outside_converts_one(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "outside-models.md").read_text(encoding="utf-8")
     released(tmp_path / "diff_e2e")

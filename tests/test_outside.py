@@ -185,7 +185,9 @@ def test_our_sampler_writes_with_it(kind: str, tmp_path: Path) -> None:
         assert sample.passed and len(sample.words) == 9
 
 
-@pytest.mark.parametrize(("block", "prompt"), [(16, ""), (4, ""), (8, "Write about a pub :")])
+@pytest.mark.parametrize(
+    ("block", "prompt"), [pytest.param(16, "", marks=pytest.mark.slow), (4, ""), (8, "Write about a pub :")]
+)
 def test_llada2_writes_under_control(block: int, prompt: str, network: Any, tokenizer: PreTrainedTokenizerFast) -> None:
     """diffusers' pipeline as it is, one token a step, whole and in blocks."""
     diffusers = pytest.importorskip("diffusers")
