@@ -95,6 +95,29 @@ def test_the_recipe_learns_and_its_model_loads(folder: Path, corpus: Path, tmp_p
     assert BertForMaskedLM.from_pretrained(folder).num_parameters() == lm.backbone.model.num_parameters()
 
 
+def test_embeddings_stop_and_a_further_training_keeps_them(corpus: Path, tmp_path: Path) -> None:
+    def words_of(out: Path, **changes: Any) -> torch.Tensor:
+        settings = {"tokens": 192, "freeze_embeddings_after": 8, **changes}
+        run = {"steps": 20, "warmup": 2, "lr": 1e-2, "eval_every": 20, "save_every": 20}
+        trainer = Trainer(TrainConfig(kind="masked-lm", out=str(out), data=str(corpus), recipe=settings, **run))
+        trainer.run(8)
+        before = trainer.recipe.model.get_input_embeddings().weight.clone()
+        trainer.run()
+        assert torch.equal(trainer.recipe.model.get_input_embeddings().weight, before)
+        return before
+
+    frozen = words_of(tmp_path / "first", model=SIZES, min_count=1)
+    further = {"start_from": str(tmp_path / "first")}
+    again = words_of(tmp_path / "second", **further, freeze_embeddings_after=1)
+    first, second = load(tmp_path / "first").backbone, load(tmp_path / "second").backbone
+    assert torch.equal(first.embeddings, frozen) and not torch.equal(again, frozen)
+    assert first.tokenizer.get_vocab() == second.tokenizer.get_vocab()
+    with pytest.raises(UsageError, match=r"recipe.start_from: .* has its sizes"):
+        recipe("masked-lm", {"start_from": str(tmp_path / "first"), "model": SIZES})
+    with pytest.raises(UsageError, match=r"recipe.start_from: 'e2e' holds a DiffusionLM, expected a BertForMaskedLM"):
+        Trainer(TrainConfig(kind="masked-lm", out=str(tmp_path / "x"), data=str(corpus), steps=1, recipe={"start_from": "e2e"}))
+
+
 def test_a_training_in_two_sittings_equals_one(corpus: Path, tmp_path: Path) -> None:
     trained(corpus, tmp_path / "one")
     trained(corpus, tmp_path / "two", until=17)  # not at a save

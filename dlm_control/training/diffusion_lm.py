@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from dlm_control.diffusion.gaussian import GaussianBackbone
-from dlm_control.diffusion.loading import load_backbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
 from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.support.errors import UsageError, suggestion
@@ -19,6 +18,7 @@ from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.data import CanvasBatches, encode, read_split
 from dlm_control.training.objectives import OBJECTIVES, Draws, Objective
 from dlm_control.training.recipe import Loss, Recipe
+from dlm_control.training.start import check_start, started_from
 
 
 class DiffusionLMRecipe(Recipe):
@@ -62,8 +62,7 @@ class DiffusionLMRecipe(Recipe):
             )
         if embeddings not in ("learned", "random"):
             raise UsageError(f"recipe.embeddings: {embeddings!r} is neither 'learned' nor 'random'")
-        if start_from is not None and model:
-            raise UsageError("recipe.start_from: a model that training starts with has its sizes; remove recipe.model")
+        check_start(start_from, model)
         self.start_from = start_from
         self.objective: Objective = OBJECTIVES[objective](**({"self_cond": self_cond} if objective == "categorical" else {}))
         self.sizes = model or {}
@@ -72,12 +71,11 @@ class DiffusionLMRecipe(Recipe):
 
     def setup(self, data: str, seed: int, processes: int) -> None:
         texts = [str(text) for text in read_split(data, "train", [self.text_column])[self.text_column]]
-        earlier = None if self.start_from is None else load_backbone(self.start_from)
-        core = None if earlier is None else earlier.model
-        if core is not None and not isinstance(core, DiffusionLM):
-            raise UsageError(f"recipe.start_from: {self.start_from!r} holds a {type(core).__name__}, not a Diffusion-LM")
-        self.tokenizer = earlier.tokenizer if earlier else WordTokenizer.train(texts, self.min_count)
-        config = core.config if core else DiffusionLMConfig(vocab_size=len(self.tokenizer), **self.sizes)
+        if self.start_from is None:
+            self.tokenizer, earlier = WordTokenizer.train(texts, self.min_count), None
+        else:
+            earlier, self.tokenizer = started_from(self.start_from, DiffusionLM)
+        config = earlier.config if earlier else DiffusionLMConfig(vocab_size=len(self.tokenizer), **self.sizes)
         if config.head not in self.objective.heads:
             raise UsageError(
                 f"recipe.model.head: {config.head!r} cannot be trained by this objective; "
@@ -88,7 +86,7 @@ class DiffusionLMRecipe(Recipe):
         lengths = [len(sentence) - 1 for sentence in self.sentences]
         config.length_counts = np.bincount(lengths, minlength=config.max_seq_len).tolist()
         torch.manual_seed(seed)
-        self.model = core.train().requires_grad_() if core else DiffusionLM(config)
+        self.model = earlier or DiffusionLM(config)
         self.batches = CanvasBatches(lengths, config.max_seq_len, self.tokens, seed, multiple=math.lcm(8, processes))
         held_out = [str(text) for text in read_split(data, "validation", [self.text_column])[self.text_column]]
         self.held_out = encode(self.tokenizer, held_out, config.max_seq_len, data, remedy)[:512]

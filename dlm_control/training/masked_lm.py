@@ -20,6 +20,7 @@ from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.data import CanvasBatches, encode, read_split
 from dlm_control.training.objectives import Draws
 from dlm_control.training.recipe import Loss, Recipe
+from dlm_control.training.start import check_start, started_from
 
 _SIZES: dict[str, Any] = {
     "hidden_size": 192,
@@ -48,6 +49,10 @@ class MaskedLMRecipe(Recipe):
         text_column: the column that holds the sentences.
         min_count: a word must be seen this often to enter the vocabulary.
         tokens: positions in a batch.
+        freeze_embeddings_after: step at which word embeddings stop moving, so that guides can be trained while the model
+            trains on; 0 lets them learn to the end.
+        start_from: a model whose sizes, words and weights the training starts with, in place of fresh ones; `model` and
+            `min_count` then have no say.
     """
 
     kind = "masked-lm"
@@ -55,31 +60,42 @@ class MaskedLMRecipe(Recipe):
     model: BertForMaskedLM
 
     def __init__(
-        self, model: dict[str, Any] | None = None, text_column: str = "ref", min_count: int = 11, tokens: int = 1800
+        self,
+        model: dict[str, Any] | None = None,
+        text_column: str = "ref",
+        min_count: int = 11,
+        tokens: int = 1800,
+        freeze_embeddings_after: int = 0,
+        start_from: str | None = None,
     ) -> None:
+        check_start(start_from, model)
+        self.start_from = start_from
         self.sizes = {**_SIZES, **(model or {})}
         _check(self.sizes)
         self.text_column, self.min_count, self.tokens = text_column, min_count, tokens
+        self.frozen_from = freeze_embeddings_after or None
 
     def setup(self, data: str, seed: int, processes: int) -> None:
         texts = [str(text) for text in read_split(data, "train", [self.text_column])[self.text_column]]
-        self.tokenizer = WordTokenizer.train(texts, self.min_count, mask=True)
-        seq_len = self.sizes["max_position_embeddings"]
         remedy = "raise recipe.model.max_position_embeddings or remove them"
-        self.sentences = encode(self.tokenizer, texts, seq_len, data, remedy)
+        if self.start_from is None:
+            self.tokenizer, earlier = WordTokenizer.train(texts, self.min_count, mask=True), None
+        else:
+            earlier, self.tokenizer = started_from(self.start_from, BertForMaskedLM)
+        self.seq_len = earlier.config.max_position_embeddings if earlier else self.sizes["max_position_embeddings"]
+        self.sentences = encode(self.tokenizer, texts, self.seq_len, data, remedy)
         lengths = [len(sentence) - 1 for sentence in self.sentences]
-        # BertConfig's pad_token_id would freeze that embedding at zero; here PADs say where a sentence ends, and are learnt.
-        config = BertConfig(  # type: ignore[call-arg]  # length_counts is ours
-            vocab_size=len(self.tokenizer),
-            pad_token_id=None,
-            length_counts=np.bincount(lengths, minlength=seq_len).tolist(),
-            **self.sizes,
-        )
+        counts = np.bincount(lengths, minlength=self.seq_len).tolist()
         torch.manual_seed(seed)
-        self.model = BertForMaskedLM(config)
-        self.batches = CanvasBatches(lengths, seq_len, self.tokens, seed, multiple=math.lcm(8, processes))
+        self.model = earlier or BertForMaskedLM(self._config(len(self.tokenizer)))
+        self.model.config.length_counts = counts
+        self.batches = CanvasBatches(lengths, self.seq_len, self.tokens, seed, multiple=math.lcm(8, processes))
         held_out = [str(text) for text in read_split(data, "validation", [self.text_column])[self.text_column]]
-        self.held_out = encode(self.tokenizer, held_out, seq_len, data, remedy)[:_HELD_OUT]
+        self.held_out = encode(self.tokenizer, held_out, self.seq_len, data, remedy)[:_HELD_OUT]
+
+    def _config(self, words: int) -> BertConfig:
+        # BertConfig's pad_token_id would freeze that embedding at zero; here PADs say where a sentence ends, and are learnt.
+        return BertConfig(vocab_size=words, pad_token_id=None, **self.sizes)
 
     def batch(self, step: int, rank: int, world: int) -> Tensor:
         rows, seq_len = self.batches[step]
@@ -109,6 +125,10 @@ class MaskedLMRecipe(Recipe):
         rows = masked.nonzero()[:, 0]
         return torch.zeros_like(weight).index_add(0, rows, costs * weight[rows]), words.sum(1)
 
+    def after_backward(self, step: int) -> None:
+        if self.frozen_from is not None and step >= self.frozen_from:
+            self.model.get_input_embeddings().weight.grad = None
+
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """The bound in nats per word on 512 held-out sentences, masking rates stratified; the same draws every time."""
@@ -116,7 +136,7 @@ class MaskedLMRecipe(Recipe):
         cost = count = 0.0
         for number, start in enumerate(range(0, len(order), 64)):
             sentences = [self.held_out[row] for row in order[start : start + 64]]
-            seq_len = seq_len_of(len(sentences[-1]) - 1, self.sizes["max_position_embeddings"])
+            seq_len = seq_len_of(len(sentences[-1]) - 1, self.seq_len)
             ids = padded(sentences * _PASSES, seq_len, self.tokenizer.pad_token_id, self.device)
             costs, words = self.costs(model, ids, Draws(0, number, device=self.device))
             cost, count = cost + costs.sum().item(), count + words.sum().item()
