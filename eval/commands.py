@@ -204,18 +204,29 @@ def tune(
         Path | None, typer.Option(help="YAML of keys and the values to try; by default the project's own.")
     ] = None,
     model: Annotated[str, typer.Option(help="Bundled name, folder or hub id.")] = "e2e",
-    budget: Annotated[float, typer.Option(help="Nats a word by which texts may be less likely than human text.")] = 0.3,
-    calls: Annotated[int, typer.Option(min=1, help="Network calls a text may cost.")] = 50,
-    trials: Annotated[int, typer.Option(min=1, help="Presets to try.")] = 16,
-    limit: Annotated[int | None, typer.Option(min=1, help="Targets of each group in the first round.")] = None,
+    flaws: Annotated[
+        float, typer.Option(help="By how much more texts may have a flaw than human ones, as a share of all.")
+    ] = 0.1,
+    diversity: Annotated[float, typer.Option(min=0, help="Least distinct-3, as a share of that of human texts.")] = 0.8,
+    calls: Annotated[int, typer.Option(min=1, help="Network calls a text may cost.")] = 64,
+    trials: Annotated[int, typer.Option(min=1, help="Presets to try.")] = 24,
+    limit: Annotated[int, typer.Option(min=1, help="Targets of each group in the search.")] = 8,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     teacher: Annotated[str | None, _TEACHER] = None,
 ) -> None:
-    """Search presets on targets made from training sentences, under a fluency budget; write the best as a file."""
-    from dlm_control.eval.studies.tuning import tune_presets
+    """Search presets on targets made from training sentences, under a budget of flaws and a floor of diversity; needs optuna.
 
-    typer.echo(tune_presets(suite, data, out, space, model, budget, calls, trials, limit, seed, force, teacher))
+    A search that was stopped goes on when the command is given again; processes that are given the same command share it.
+    """
+    from dlm_control.eval.studies.tuning import Tuning, tune_presets
+
+    asked = Tuning(
+        suites=suite, data=data, model=model, flaws=flaws, diversity=diversity, calls=calls, trials=trials, limit=limit,
+        seed=seed, space=space, teacher=teacher,
+    )  # fmt: skip
+    chosen = tune_presets(asked, out, force=force, progress_to=typer.echo)
+    typer.echo(f"{out}: {chosen.changes}: success {chosen.success:.3f}, flaw rate {chosen.flaw_rate:.3f}")
 
 
 def ablate(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from exact_model import Energy, Given, control, latents
 from test_paper_guidance import Moments, bowl
 from torch import Tensor
 
-from dlm_control import LanguageModel, Plan, State
+from dlm_control import Control, LanguageModel, Plan, State
 from dlm_control.control.columns import Columns, covariance
 from dlm_control.diffusion.backbone import Latents, Prediction, normalise
 from dlm_control.sampling.guidance import Group, PaperGuidance, TiltGuidance, state_of, tilt, without_conflict
@@ -85,3 +86,33 @@ def test_a_group_of_one_row_is_steered_among_others(exact_lm: LanguageModel) -> 
     guided = guidance.predict(now, 0.5)[0].log_probs
     assert guided[1, 1, 4] > free[1, 1, 4] + 0.1
     torch.testing.assert_close(guided[[0, 2]].exp(), free[[0, 2]].exp(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("schedule", "t", "weight"), [("rising", 0.8, 0.4), ("falling", 0.8, 1.6), ("constant", 0.8, 1.0)])
+def test_a_tilt_follows_a_weight_s_schedule(exact_lm: LanguageModel, schedule: str, t: float, weight: float) -> None:
+    """As if the control had the weight of the noise level for good."""
+    process = exact_lm.backbone.process(1)
+    now = latents(exact_lm, torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(3)))
+
+    def energy(state: State) -> Tensor:
+        return -(0.05 + state.log_probs[:, 1, 4].exp()).log()
+
+    def after(wish: Control) -> Tensor:
+        group = Group([wish.bind(exact_lm.backbone)], range(3))
+        return TiltGuidance(exact_lm.backbone, process, [group]).predict(now, t)[0].log_probs
+
+    scheduled = after(Control("toy", Energy(energy), schedule=schedule))
+    torch.testing.assert_close(scheduled, after(control(energy, weight=weight)))
+
+
+@pytest.mark.parametrize("reads", ["x_t", "x0", "log_probs"])
+def test_energies_of_the_2022_update_read_the_model(exact_lm: LanguageModel, reads: str) -> None:
+    asked: list[str] = []
+
+    def energy(state: State) -> Tensor:
+        assert state.lm is exact_lm.backbone
+        asked.append(reads)
+        return getattr(state, reads)[:, 0, 3]
+
+    exact_lm.generate([Energy(energy, reads, Plan(min_words=3, max_words=3))], preset="paper", steps=20)
+    assert asked

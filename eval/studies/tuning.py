@@ -1,43 +1,37 @@
-"""Choosing a preset on targets of training sentences, under a budget of fluency and of network calls."""
+"""Choosing a preset on targets of training sentences: success, within bounds of flaws, diversity and network calls."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import math
-import random
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dlm_control.eval.score.metrics import METRICS
+from dlm_control.eval.score.flaws import rates
+from dlm_control.eval.score.metrics import METRICS, distinct
+from dlm_control.eval.score.quality import Reader
 from dlm_control.eval.score.teacher import Teacher, teacher_of, train_a_teacher
+from dlm_control.eval.studies.search import SPACES, Space, cost, read_space, suggested, within
 from dlm_control.pipeline import LanguageModel, load
-from dlm_control.sampling.presets import LEAST_FOR_MBR, preset
-from dlm_control.support.errors import ErrorCollector, UsageError
+from dlm_control.sampling.presets import preset
+from dlm_control.support.errors import UsageError
 from dlm_control.support.files import write_whole
 from dlm_control.support.hub import model_folder
 from dlm_control.support.progress import progress
-from dlm_control.support.values import Fits, MisfitError, fitted
-from dlm_control.support.yaml_file import read_yaml
+from dlm_control.support.records import Record, record_text
 from dlm_control.tasks.run import writable
 from dlm_control.tasks.suite import read_suites
 from dlm_control.tasks.targets.target import Target
 
-# How often candidates are drawn and which steps that leaves are decided by --calls.
-SPACE: dict[str, list[Any]] = {
-    "candidates": [1, 2, 3],
-    "temperature": [0.9, 1.0, 1.1, 1.2],
-    "local_likelihood_weight": [0.7, 0.85, 1.0],
-    "clamp": ["off", "soft"],
-    "weight": [0.75, 1.0, 1.5, 2.0],
-    "interval": [[0.0, 1.0], [0.0, 0.95], [0.05, 1.0]],
-}
+if TYPE_CHECKING:
+    import optuna
+
 STRICT = {
     "fields": "slot_accuracy",
     "tags": "tags_strict",
@@ -45,98 +39,175 @@ STRICT = {
     "spans": "spans_exact",
     "words": "exact_length",
 }
-_Tried = Annotated[list[Any], Fits("a list of values to try", lambda values: len(values) > 0)]
-_FIRST, _KEPT = 8, 4  # targets of a group in the first round; one preset in so many goes on to the second
+ROUNDS = ("search", "confirm")
+_KEPT = 4  # one preset in so many is tried again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What `dlm tune` is asked for.
+
+    Attributes:
+        suites: whose targets are searched on; their files say `tuning: true`.
+        data: folder of their files.
+        model: what writes.
+        flaws: how much greater the share of texts with a flaw may be than that of the targets' own human sentences.
+        diversity: distinct-3 of the texts at least, as a share of that of the human sentences.
+        calls: network calls for a text at most.
+        trials: presets to try; the default, where it costs no more, is the first.
+        limit: targets of a group in the search; the best presets are tried again on all.
+        seed: of the search and the texts.
+        space: a YAML file of keys and values to try.
+        teacher: whose surprise counts; by default the model's (`teacher_of`).
+    """
+
+    suites: Sequence[str]
+    data: Path
+    model: str = "e2e"
+    flaws: float = 0.1
+    diversity: float = 0.8
+    calls: int = 64
+    trials: int = 24
+    limit: int = 8
+    seed: int = 0
+    space: Path | None = None
+    teacher: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(Record):
+    """A preset and how it did: a line of `<out>.trials.jsonl`.
+
+    Attributes:
+        round: `search`, or `confirm` for another seed and all targets.
+        changes: of the default preset.
+        success: mean over groups of the mean strict score.
+        flaw_rate, distinct_3, lm_score: of its texts.
+        by_group: success of each group.
+        texts: how many.
+        front: no other preset of its round is as good in all of success, flaw rate and distinct-3, and better in one.
+    """
+
+    round: str
+    changes: dict[str, Any]
+    success: float
+    flaw_rate: float
+    distinct_3: float
+    lm_score: float
+    by_group: dict[str, float]
+    texts: int
+    front: bool = False
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A preset and how it did.
+class Bounds:
+    """What a preset must keep to.
 
     Attributes:
-        changes: of the default preset.
-        round: 1 on few targets of each group, 2 on all.
-        success: mean over groups of the mean strict score.
-        by_group: those means.
-        lm_score: nats per word.
-        texts: how many.
+        flaws: the greatest flaw rate.
+        diversity: the least distinct-3.
     """
 
-    changes: dict[str, Any]
-    round: int
-    success: float
-    by_group: dict[str, float]
-    lm_score: float
-    texts: int
+    flaws: float
+    diversity: float
+
+    def merit(self, trial: Trial) -> tuple[float, float, float]:
+        """Sorts the best first: by how far they are out of bounds, then by success, then by flaws."""
+        excess = max(0.0, trial.flaw_rate - self.flaws) + max(0.0, self.diversity - trial.distinct_3)
+        return excess, -trial.success, trial.flaw_rate
 
 
-def tune_presets(
-    suites: Sequence[str], data: Path, out: Path, space: Path | None, model: str, budget: float, calls: int, trials: int,
-    limit: int | None, seed: int, force: bool = False, teacher: str | None = None,
-) -> str:  # fmt: skip
-    """Random search with one halving (Jamieson & Talwalkar 2016): many presets on few targets, the best quarter on all.
+def tune_presets(asked: Tuning, out: Path, *, force: bool = False, progress_to: Callable[[str], None] | None = None) -> Trial:
+    """Search by optuna's tree-structured Parzen estimator on three objectives (Ozaki et al. 2022), then confirm the best.
 
     Args:
-        suites: whose targets are searched on; their files say `tuning: true`.
-        data: folder of their files.
-        out: the preset file; every trial is a line of `<out>.trials.jsonl`, written when it is done.
-        space: a YAML file of keys and values to try.
-        model: what writes.
-        budget: nats per word that texts may be above the targets' own human sentences.
-        calls: network calls for a text at most.
-        trials: presets in the first round; the default is always one.
-        limit: targets of a group in the first round.
-        seed: of the search and the texts.
+        asked: what is searched, and within which bounds.
+        out: the preset file. Every trial is a line of `<out>.trials.jsonl`. `<out>.journal` lets a stopped search go on;
+            processes that are given the same command share it.
         force: replace an `out` that exists.
-        teacher: whose surprise counts as fluency; by default the model's (`teacher_of`).
+        progress_to: is told the Pareto front of the search.
 
     Returns:
-        What was chosen, in a line.
+        The chosen preset, as it did when it was confirmed.
 
     Raises:
-        UsageError: a suite that reports, targets without human text, a faulty space, no teacher, or no preset within
-            the budget.
+        UsageError: a suite that reports, targets without human text, a faulty space, no teacher, a journal of another search,
+            no preset within the bounds, or optuna is not installed.
     """
-    drawn = _drawn(SPACE if space is None else _read_space(space), trials, calls, seed)
-    file, log = writable(out, force), writable(out.with_name(f"{out.name}.trials.jsonl"), force)
-    targets = _targets(suites, data)
-    lm, home = load(model), model_folder(model)
-    source = teacher or teacher_of(home)
+    lm, home = load(asked.model), model_folder(asked.model)
+    space = SPACES[lm.backbone.kind] if asked.space is None else read_space(asked.space, lm.backbone.kind)
+    if not any(
+        within(asked.calls, dict(zip(space, each, strict=True)), lm.backbone) for each in itertools.product(*space.values())
+    ):
+        raise UsageError(f"tune: --calls {asked.calls} leaves no preset a single step; raise it")
+    targets = tuning_targets(asked.suites, asked.data)
+    source = asked.teacher or teacher_of(home)
     if source is None:
-        raise UsageError(f"tune: fluency needs a teacher, and the domain of {model} has none; {train_a_teacher(home)}")
-    judge = Teacher(source)
-    human = _mean(judge.nats_per_word([str(target.reference) for target in targets]))
-    few = [target for _, group in _by_group(targets) for target in group[: limit or _FIRST]]
-    log.write_text("")
-    with progress("tune", total=len(drawn) + max(1, len(drawn) // _KEPT)) as bar:
+        raise UsageError(f"tune: fluency needs a teacher, and the domain of {asked.model} has none; {train_a_teacher(home)}")
+    teacher = Teacher(source)
+    judge = Reader(teacher)
+    human = [str(target.reference) for target in targets]
+    human_flaws = rates(judge.read(human)[1])["flaw_rate"]
+    file, log, journal = (out.with_name(f"{out.name}{suffix}") for suffix in ("", ".trials.jsonl", ".journal"))
+    writable(file, force)
+    if force and file.exists():
+        journal.unlink(missing_ok=True)
+    settings = {
+        "suites": list(asked.suites), "calls": asked.calls, "limit": asked.limit, "seed": asked.seed, "space": dict(space),
+        "weights": lm.backbone.weights_digest, "teacher": teacher.digest,
+    }  # fmt: skip
+    search, confirm = (_study(journal, name, asked.seed, settings) for name in ROUNDS)
+    few = [target for _, group in _by_group(targets) for target in group[: asked.limit]]
+    confirmed = max(1, asked.trials // _KEPT)
 
-        def tried(changes: dict[str, Any], targets: Sequence[Target], number: int, seed: int) -> Trial:
-            trial = _tried(lm, judge, changes, targets, number, seed)
-            with open(log, "a", encoding="utf-8") as lines:
-                lines.write(json.dumps({**vars(trial), "human": round(human, 4)}) + "\n")
-            bar.advance(1)
-            return trial
+    def bounds(chosen: Sequence[Target]) -> Bounds:
+        references = [str(target.reference) for target in chosen]
+        return Bounds(human_flaws + asked.flaws, asked.diversity * distinct(references, 3))
 
-        first = [tried(changes, few, 1, seed) for changes in drawn]
-        kept = sorted(first, key=lambda trial: _merit(trial, human + budget))[: max(1, len(drawn) // _KEPT)]
-        second = [tried(trial.changes, targets, 2, seed + 1) for trial in kept]
-    best = min(second, key=lambda trial: _merit(trial, human + budget))
+    with progress("tune", total=asked.trials + confirmed) as bar:
+
+        def run(
+            study: optuna.Study, name: str, trials: int, chosen: Sequence[Target], seed: int
+        ) -> list[tuple[optuna.trial.FrozenTrial, Trial]]:
+            def tried(changes: dict[str, Any]) -> Trial:
+                return try_preset(lm, judge, changes, chosen, name, seed)
+
+            _run(study, trials, space, lambda values: within(asked.calls, values, lm.backbone), tried, bar.advance)
+            return _records(study)
+
+        if not search.trials and cost(preset("default", lm.backbone.kind), lm.backbone) <= asked.calls:
+            search.enqueue_trial({}, user_attrs={"default": True})
+        first = run(search, ROUNDS[0], asked.trials, few, asked.seed)
+        if progress_to:
+            progress_to("\n".join(_line(trial) for _, trial in first if trial.front))
+        best = sorted(first, key=lambda pair: bounds(few).merit(pair[1]))[:confirmed]
+        if not confirm.trials:
+            for earlier, _ in best:
+                confirm.enqueue_trial(earlier.params, user_attrs={"default": bool(earlier.user_attrs.get("default"))})
+        second = run(confirm, ROUNDS[1], len(best), targets, asked.seed + 1)
+    write_whole({log: "".join(record_text(trial) for _, trial in [*first, *second])})
+    limits = bounds(targets)
+    chosen = min((trial for _, trial in second), key=limits.merit)
     header = (
-        f"success {best.success:.4f}, lm-score {best.lm_score:.3f} (human {human:.3f}, budget {budget:g}), {best.texts} texts"
+        f"{_line(chosen)}; human: flaw rate {human_flaws:.3f}, distinct-3 {distinct(human, 3):.3f}; bounds: flaw rate "
+        f"{limits.flaws:.3f}, distinct-3 {limits.diversity:.3f}"
     )
-    if not best.lm_score <= human + budget:
+    if limits.merit(chosen)[0] > 0:
         raise UsageError(
-            f"tune: no preset stays within {budget:g} nat of human text; the best has {header}; all are in {log}; raise "
-            "--budget, and --force replaces them"
+            f"tune: no preset keeps to the bounds; the nearest: {header}; all are in {log}; change --flaws or --diversity"
         )
-    source = f"weights {lm.backbone.weights_digest}; teacher {source} {judge.digest}"
-    heading = f"# Written by `dlm {' '.join(sys.argv[1:])}`\n# {header}; {source}\n"
-    chosen = yaml.safe_dump({"name": "default", **best.changes}, sort_keys=False, allow_unicode=True)
-    write_whole({file: heading + chosen})
-    return f"{out}: {json.dumps(best.changes)}: {header}"
+    source = f"weights {lm.backbone.weights_digest}; teacher {source} {teacher.digest}"
+    text = yaml.safe_dump({"name": "default", **chosen.changes}, sort_keys=False, allow_unicode=True)
+    write_whole({file: f"# Written by `dlm {' '.join(sys.argv[1:])}`\n# {header}\n# {source}\n{text}"})
+    return chosen
 
 
-def _targets(names: Sequence[str], data: Path) -> list[Target]:
+def tuning_targets(names: Sequence[str], data: Path) -> list[Target]:
+    """The targets of suites that are for tuning.
+
+    Raises:
+        UsageError: a suite that reports, or targets that cannot be judged.
+    """
     suites = [suite for name in names for suite in read_suites(name, METRICS)]
     for suite in suites:
         if not suite.tuning:
@@ -154,61 +225,110 @@ def _targets(names: Sequence[str], data: Path) -> list[Target]:
     return targets
 
 
-def _tried(
-    lm: LanguageModel, teacher: Teacher, changes: dict[str, Any], targets: Sequence[Target], number: int, seed: int
+def try_preset(
+    lm: LanguageModel, judge: Reader, changes: dict[str, Any], targets: Sequence[Target], name: str, seed: int
 ) -> Trial:
-    chosen = preset("default", **changes)
+    """One text for each target under a preset, judged.
+
+    Args:
+        lm: what writes.
+        judge: reads the texts.
+        changes: of the default preset.
+        targets: one text each; of one that no text can obey the score is 0.
+        name: of the round.
+        seed: of the texts.
+    """
+    chosen = preset("default", lm.backbone.kind, **changes)
     scores: dict[str, list[float]] = {}
     texts = []
     for place, target in enumerate(targets):
         scores.setdefault(target.group or "all", []).append(0.0)
         try:
             [sample] = lm.generate(target.controls, 1, seed=seed, preset=chosen, indices=[place])
-        except UsageError:  # controls that no text can obey: counted as 0
+        except UsageError:  # controls that no text can obey
             continue
         texts.append(sample.text)
         of_kinds = [METRICS[metric](sample.text, target) for kind, metric in STRICT.items() if kind in target.expected]
         scores[target.group or "all"][-1] = fmean(of_kinds)
     by_group = {group: round(fmean(values), 4) for group, values in scores.items()}
-    fluency = _mean(teacher.nats_per_word(texts))
-    return Trial(changes, number, round(fmean(list(by_group.values())), 4), by_group, round(fluency, 4), len(texts))
+    nats, flaws = judge.read(texts)
+    return Trial(
+        round=name, changes=changes, success=round(fmean(by_group.values()), 4), by_group=by_group, texts=len(texts),
+        flaw_rate=round(rates(flaws)["flaw_rate"], 4) if texts else 1.0, distinct_3=round(distinct(texts, 3), 4),
+        lm_score=round(fmean(nats), 4) if texts else 0.0,
+    )  # fmt: skip
 
 
-def _mean(scores: Sequence[float]) -> float:
-    """Mean of those that are known; infinite if none is."""
-    known = [score for score in scores if not math.isnan(score)]
-    return fmean(known) if known else math.inf
+def _study(journal: Path, name: str, seed: int, settings: dict[str, Any]) -> optuna.Study:
+    """A round of the search as its journal holds it."""
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError:
+        raise UsageError("tune: optuna is not installed; pip install 'dlm-control[tune]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(journal))), study_name=name, load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=seed), directions=["maximize", "minimize", "maximize"],
+    )  # fmt: skip
+    known = study.user_attrs.get("settings")
+    if known is None:
+        study.set_user_attr("settings", settings)
+    elif known != settings:
+        differing = sorted(key for key in settings if known.get(key) != settings[key])
+        raise UsageError(f"tune: {journal} holds a search with other {', '.join(differing)}; remove it, or give another --out")
+    return study
 
 
-def _merit(trial: Trial, most: float) -> tuple[bool, float, float]:
-    """Sorts the best first: those within the budget, then by success, then by fluency."""
-    return not trial.lm_score <= most, -trial.success, trial.lm_score
+def _run(
+    study: optuna.Study,
+    trials: int,
+    space: Space,
+    whole: Callable[[dict[str, Any]], dict[str, Any] | None],
+    tried: Callable[[dict[str, Any]], Trial],
+    advance: Callable[[int], None],
+) -> None:
+    """Add trials to a round until it has so many; values that were tried before count, and are not tried again."""
+    from optuna.trial import TrialState
+
+    advance(len(_done(study)))
+    while len(_done(study)) < trials:
+        asked = study.ask()
+        changes = {} if asked.user_attrs.get("default") else whole(suggested(asked, space))
+        if changes is None:
+            study.tell(asked, state=TrialState.FAIL)
+            continue
+        twin = next((trial for _, trial in _records(study) if trial.changes == changes), None)
+        found = twin or tried(changes)
+        asked.set_user_attr("trial", found.to_json())
+        study.tell(asked, [found.success, found.flaw_rate, found.distinct_3])
+        advance(1)
 
 
-def _drawn(space: dict[str, list[Any]], trials: int, calls: int, seed: int) -> list[dict[str, Any]]:
-    """The default, then others at random, none twice; steps are what the budget of calls leaves for each candidate."""
-    everything = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
-    random.Random(seed).shuffle(everything)
-    chosen: list[dict[str, Any]] = []
-    for changes in (_whole(changes, calls) for changes in ({}, *everything)):
-        if changes is not None and changes not in chosen:
-            chosen.append(changes)
-    if not chosen:
-        raise UsageError(f"tune: --calls {calls} leaves no preset a single step; raise it")
-    return chosen[:trials]
+def _records(study: optuna.Study) -> list[tuple[optuna.trial.FrozenTrial, Trial]]:
+    """The finished trials of a round with what they found, each preset once."""
+    done = _done(study)
+    front = {each.number for each in study.best_trials} if done else set()
+    found: list[tuple[optuna.trial.FrozenTrial, Trial]] = []
+    for each in done:
+        trial = replace(Trial.from_json(each.user_attrs["trial"]), front=each.number in front)
+        if all(trial.changes != other.changes for _, other in found):
+            found.append((each, trial))
+    return found
 
 
-def _whole(changes: dict[str, Any], calls: int) -> dict[str, Any] | None:
-    """Changes with as many steps as the calls allow; None where they allow none."""
-    default = preset("default")
-    if not changes and default.calls() <= calls:
-        return {}
-    candidates = changes.get("candidates", default.candidates)
-    steps = min(changes.get("steps", calls), calls // (candidates * changes.get("particles", default.particles)))
-    select = {"select": "energies"} if candidates > 1 else {}
-    if changes.get("select") == "mbr" and candidates * changes.get("particles", default.particles) < LEAST_FOR_MBR:
-        return None
-    return {**select, **changes, "steps": steps} if steps else None
+def _done(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _line(trial: Trial) -> str:
+    return (
+        f"success {trial.success:.3f}, flaw rate {trial.flaw_rate:.3f}, distinct-3 {trial.distinct_3:.3f}, lm-score "
+        f"{trial.lm_score:.2f}, {trial.texts} texts: {json.dumps(trial.changes)}"
+    )
 
 
 def _by_group(targets: Sequence[Target]) -> list[tuple[str, list[Target]]]:
@@ -216,20 +336,3 @@ def _by_group(targets: Sequence[Target]) -> list[tuple[str, list[Target]]]:
     for target in targets:
         found.setdefault(target.group or "all", []).append(target)
     return list(found.items())
-
-
-def _read_space(path: Path) -> dict[str, list[Any]]:
-    given, lines = read_yaml(path)
-    problems = ErrorCollector(str(path), lines)
-    space: dict[str, list[Any]] = {}
-    for key, values in given.items():
-        try:
-            space[key] = fitted(_Tried, values, key)
-            for value in space[key]:
-                preset("default", **{key: value})
-        except MisfitError as misfit:
-            problems.found += misfit.issues
-        except UsageError as error:
-            problems.extend("", error)
-    problems.raise_if_any()
-    return space
