@@ -37,6 +37,7 @@ class Suite:
         presets: by the name of a preset, what the suite changes of it.
         bundled: the targets' file lies beside the suite's, and no data is needed.
         tuning: the targets are of training sentences, so that settings may be chosen on them.
+        corpus: folder, in that of the data, of trainset.csv and devset.csv, whose sentences stand for human text.
     """
 
     name: Annotated[str, Fits("a name that a folder can have, such as my-suite", _NAME.fullmatch)]
@@ -47,6 +48,7 @@ class Suite:
     presets: Annotated[dict[str, dict[str, Any]], Fits("presets and what to change of them")] = field(default_factory=dict)
     bundled: bool = False
     tuning: bool = False
+    corpus: str = "e2e"
 
     @property
     def digest(self) -> str:

@@ -64,12 +64,13 @@ def test_a_failing_item_counts_in_its_group_and_references_are_the_human_text(tm
     lines = [{"name": f"{group} {i}", "group": group, "controls": [{"length": 10}], "reference": "The Mill is a pub."}
              for group in "ab" for i in (1, 2)]  # fmt: skip
     (tmp_path / "made.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (tmp_path / "e2e").mkdir()
+    (tmp_path / "own").mkdir()
     for file in ("trainset.csv", "devset.csv"):
-        (tmp_path / "e2e" / file).write_text("mr,ref\n" + "".join(f",It is {word}.\n" for word in ("big", "near", "old")))
+        (tmp_path / "own" / file).write_text("mr,ref\n" + "".join(f",It is {word}.\n" for word in ("big", "near", "old")))
     suite_file = tmp_path / "grouped.yaml"
     suite_file.write_text(
         "name: grouped\nversion: 1\ntargets: {reader: made, file: made.jsonl}\nmetrics: [exact_length]\nsamples: 2\n"
+        "corpus: own\n"
     )
     scores = run_suite(read_suite(str(suite_file)), Echo(fails="a 2"), tmp_path, tmp_path / "out", teacher="e2e-teacher")
     assert scores is not None and scores.groups is not None
@@ -77,6 +78,12 @@ def test_a_failing_item_counts_in_its_group_and_references_are_the_human_text(tm
     assert scores.groups["a"].means["length"] == 0.5
     human = scores.figures["lm_score_human"]
     assert human.n == 4 and human.low == human.high
+    assert scores.manifest.corpus and "distinct_3_human" in scores.numbers
+    for file in ("trainset.csv", "devset.csv"):
+        (tmp_path / "own" / file).unlink()
+    without = run_suite(read_suite(str(suite_file)), Echo(fails="a 2"), tmp_path, tmp_path / "none", teacher="e2e-teacher")
+    assert without is not None and not without.manifest.corpus
+    assert without.figures["lm_score_human"] == human and "distinct_3_human" not in without.numbers
 
 
 def test_a_domain_without_a_teacher_has_no_lm_score_and_says_so(tmp_path: Path) -> None:

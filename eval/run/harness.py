@@ -43,7 +43,7 @@ def run_suite(
     Args:
         suite: what is asked for.
         generator: who writes.
-        data: folder of the suite's files; its `e2e/` holds the corpus that human text and copies are looked up in.
+        data: folder of the suite's files; in it lies the suite's corpus, where human text and copies are looked up.
         out: folder of the run.
         samples: texts per target, the suite's number by default.
         limit: first targets only.

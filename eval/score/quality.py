@@ -53,18 +53,20 @@ def qualities(texts: Sequence[str], references: Sequence[str], corpora: Corpora 
     Args:
         texts: of the run.
         references: human texts of its targets, if they have any: lm-score and flaws of human text are theirs, else dev's.
-        corpora: human text to compare with; without it there is no comparison.
+        corpora: human text to compare diversity, copies and lengths with; without it there is no comparison of these.
         reader: who reads the human texts.
     """
     sides = {"": list(texts)}
     found: Findings = {}
-    if corpora:
-        sides["_human"] = corpora[1]
-        nats, flaws = reader.read(references or corpora[1])
-        human = [score for score in nats if not math.isnan(score)]
-        found |= {"lm_score_human": figure(human)} if human else {}
+    human = references or (corpora[1] if corpora else [])
+    if human:
+        nats, flaws = reader.read(human)
+        known = [score for score in nats if not math.isnan(score)]
+        found |= {"lm_score_human": figure(known)} if known else {}
         if reader.teacher:
             found |= flaw_figures([[each] for each in flaws], "_human")
+    if corpora:
+        sides["_human"] = corpora[1]
         # Against train: dev speaks of other restaurants, and a classifier tells it from train at 94 %.
         found |= two_sample(texts, corpora[0])
         if found["two_sample_accuracy"] is not None:

@@ -31,7 +31,7 @@ from dlm_control.tasks.targets.target import Target, digest_of
 
 SCORING = 2  # raised when a figure of a log changes its meaning
 _HUMANS = 1000  # sentences of dev that stand for human text
-_TRAIN, _DEV = "e2e/trainset.csv", "e2e/devset.csv"
+_TRAIN, _DEV = "trainset.csv", "devset.csv"
 SUBSTANCE = {
     "substring",
     "phrase_match",
@@ -55,7 +55,7 @@ def score_run(
     Args:
         out: folder of the run.
         suite: of the run; by default the bundled one that its plan names.
-        data: folder of the suite's files; its `e2e/` holds the corpus that human text and copies are looked up in.
+        data: folder of the suite's files; in it lies the suite's corpus, where human text and copies are looked up.
         command: that made the run; the recorded one by default.
         judges: more figures, of packages that may be missing: `smollm2`; those of earlier scores are asked again.
         teacher: whose surprise is the lm-score: a bundled name, a folder or a hub id; by default that of earlier scores, then
@@ -68,7 +68,8 @@ def score_run(
     log = RunLog(out)
     plan = log.plan()
     suite = suite or _suite_of(plan, out)
-    corpora = _corpora(data)
+    human = None if data is None else data / suite.corpus
+    corpora = _corpora(human)
     earlier = _earlier(out)
     judges = list(dict.fromkeys([*judges, *(name for name in (earlier.judges if earlier else ()) if name in JUDGES)]))
     if corpora is None and earlier is not None and earlier.corpus:
@@ -95,7 +96,7 @@ def score_run(
         by_target[name] = {target.name: fmean(group or [0.0]) for target, group in asked}
         findings[name] = figure(list(by_target[name].values()))
         substance = ({*suite.metrics} if whole else {name}) <= SUBSTANCE
-        ceiling = _human(all_satisfied if whole else METRICS[name], substance, [target for target, _ in asked], data)
+        ceiling = _human(all_satisfied if whole else METRICS[name], substance, [target for target, _ in asked], human)
         if ceiling and not any(map(math.isnan, ceiling)):
             findings[f"{name}_human"] = figure(ceiling)
     fluency = {each.target.name: fmean(each.known_nats) for each in written if each.known_nats}
@@ -240,17 +241,17 @@ def _home_of(plan: Plan) -> Path | None:
 
 
 def _human(
-    metric: Callable[[str, Target], float], substance: bool, targets: Sequence[Target], data: Path | None
+    metric: Callable[[str, Target], float], substance: bool, targets: Sequence[Target], corpus: Path | None
 ) -> list[float]:
     """A metric of human texts: of the targets' references, or, if it judges substance, of dev sentences that mean the same."""
     referenced = [target for target in targets if target.reference is not None]
     if referenced:
         return [metric(str(target.reference), target) for target in referenced]
-    if not substance or data is None:
+    if not substance or corpus is None:
         return []
     found = []
     for target in targets:
-        matching = _saying(data, target.expected["fields"]) if (data / _DEV).is_file() else []
+        matching = _saying(corpus, target.expected["fields"]) if (corpus / _DEV).is_file() else []
         if matching:
             found.append(fmean([metric(text, target) for text in matching]))
     return found
@@ -299,22 +300,17 @@ def _text_record(written: Written, i: int, metrics: Mapping[str, float]) -> Text
     )
 
 
-def _saying(data: Path, fields: Mapping[str, str]) -> list[str]:
+def _saying(folder: Path, fields: Mapping[str, str]) -> list[str]:
     """The dev sentences whose meaning has these values."""
-    sentences = rows(data / _DEV, ["ref", "mr"])
+    sentences = rows(folder / _DEV, ["ref", "mr"])
     return [row["ref"] for row in sentences if fields.items() <= fields_of(row["mr"]).items()]
 
 
-def has_corpus(data: Path | None) -> bool:
-    """Does the folder hold the corpus that human text and copies are looked up in?"""
-    return data is not None and all((data / file).is_file() for file in (_TRAIN, _DEV))
-
-
-def _corpora(data: Path | None) -> tuple[list[str], list[str]] | None:
+def _corpora(folder: Path | None) -> tuple[list[str], list[str]] | None:
     """Sentences of train, and a thousand of dev, where the folder has them."""
-    if data is None or not has_corpus(data):
+    if folder is None or not all((folder / file).is_file() for file in (_TRAIN, _DEV)):
         return None
-    train, dev = (refs(data / file) for file in (_TRAIN, _DEV))
+    train, dev = (refs(folder / file) for file in (_TRAIN, _DEV))
     return train, dev[:: max(1, len(dev) // _HUMANS)][:_HUMANS]
 
 
