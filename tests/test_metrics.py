@@ -130,7 +130,7 @@ BY_GUIDE = {"tag_match": LEARNT, "spans_exact": LEARNT}
 )
 def test_a_judge_that_shares_labels_with_what_steered_is_named(plan: dict[str, Any], warnings: dict[str, str]) -> None:
     judges = {
-        "tag_match": "spaCy en_core_web_sm", "spans_exact": "benepar-treebank", "phrase_match": "the control's own wordings",
+        "tag_match": "spaCy en_core_web_sm", "spans_exact": "benepar-open", "phrase_match": "the control's own wordings",
         "exact_length": "a count of words", "slot_accuracy": "patterns of eval.slots", "template_match": "the words themselves",
     }  # fmt: skip
     assert find_scorer_overlap(["lm_score"], run_manifest(**plan)) == {"lm_score": "lm_score"}  # no judge of a control

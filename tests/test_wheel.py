@@ -51,8 +51,7 @@ def test_the_wheel_holds_one_package_and_all_its_files(wheel: Path) -> None:
     }
     assert {"dlm_control/py.typed", "dlm_control/__init__.py", "dlm_control/tasks/__init__.py"} <= expected
     assert expected <= names, sorted(expected - names)
-    parser = sum(each.compress_size for each in zipfile.ZipFile(wheel).infolist() if "/benepar-treebank/" in each.filename)
-    assert wheel.stat().st_size - parser < 60e6  # the parser is for non-commercial use and will leave the package
+    assert wheel.stat().st_size < 100e6  # PyPI takes no larger file
 
 
 def test_an_installed_wheel_works_away_from_the_source(wheel: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import bundled
 
-NAME = "benepar-treebank"
+NAME = "benepar-open"
 ENVIRONMENT = "DLM_BENEPAR"  # names another parser: a folder, or a model that benepar.download() has fetched, as benepar_en3
 
 
@@ -52,6 +52,7 @@ def pack(source: Path, target: Path) -> None:
             stored[name] = tensor.contiguous()
     target.mkdir(parents=True, exist_ok=True)
     save_file(stored, target / "model.safetensors")
+    (target / "model.safetensors").chmod(0o644)  # safetensors gives its owner alone the right to read it
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(source / name, target / name)
         (target / name).chmod(0o644)

@@ -9,7 +9,7 @@ from dlm_control.eval.records import Plan
 from dlm_control.eval.score.teacher import Teacher
 
 _SPACY = "spaCy en_core_web_sm"
-_BENEPAR = "benepar-treebank"
+_BENEPAR = "benepar-open"
 JUDGES = {
     "tag_match": _SPACY, "tags_strict": _SPACY, "bracket_f1": _BENEPAR, "tree_strict": _BENEPAR, "spans_exact": _BENEPAR,
     "phrase_match": "the control's own wordings", "slot_accuracy": "patterns of eval.slots",
