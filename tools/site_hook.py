@@ -35,18 +35,19 @@ def on_startup(command: str, dirty: bool) -> None:
 
 def on_files(files: Files, config: Any) -> Files:
     """Add a page for each file outside docs/ that a page links to, and for those that these link to."""
-    waiting = [(file.src_uri, Path(config.docs_dir, file.src_uri)) for file in files if file.src_uri.endswith(".md")]
+    waiting = [Path(config.docs_dir, file.src_uri) for file in files if file.src_uri.endswith(".md")]
     while waiting:
-        uri, path = waiting.pop()
+        path = waiting.pop()
         if path.suffix != ".md":
             continue
         for link in _LINK.finditer(path.read_text(encoding="utf-8")):
             target = (path.parent / link[2]).resolve()
-            if target.is_relative_to(ROOT) and target.exists() and not target.is_relative_to(config.docs_dir):
-                home = _uri(target)
-                if files.get_file_from_path(home) is None:
-                    files.append(_page(target, home, config))
-                    waiting.append((home, target))
+            if not target.is_relative_to(ROOT) or not target.exists() or target.is_relative_to(config.docs_dir):
+                continue
+            home = _uri(target)
+            if files.get_file_from_path(home) is None:
+                files.append(_page(target, home, config))
+                waiting.append(target)
     return files
 
 
@@ -68,7 +69,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 def _uri(target: Path) -> str:
     """Where in the site a file of the repository is."""
-    name = f"{_HOME}/{target.relative_to(ROOT).as_posix()}"
+    name = f"{_HOME}/{target.relative_to(ROOT).as_posix().lstrip('.')}"  # mkdocs leaves hidden files out
     return name if target.suffix in (".md", *_COPIED) else f"{name}.md"
 
 
@@ -105,7 +106,7 @@ def _notebook(file: Path) -> str:
     for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
         parts.append(source if cell["cell_type"] == "markdown" else f"~~~~python\n{source}\n~~~~")
-        for output in cell.get("outputs", ()):
+        for output in cell.get("outputs", ()):  # printed text, a value, or a picture
             data = output.get("data", {})
             if "image/png" in data:
                 picture = base64.b64encode(base64.b64decode(data["image/png"])).decode()
