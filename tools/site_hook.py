@@ -18,6 +18,7 @@ from mkdocs.structure.files import File, Files
 
 _LINK = re.compile(r"(\]\()(?!\w+:)([^)#\s]+)(#[^)]*)?(\))")
 _NAMED = re.compile(r"^(```\w+) file=(\S+)$", re.M)
+_ROW, _CODE = re.compile(r"^\|.*$", re.M), re.compile(r"`[^`\n]+`")
 _COPIED, _LONGEST = (".png", ".gif", ".svg"), 200  # suffixes of pictures; lines of a text file that are shown
 _LANGUAGES = {".py": "python", ".yaml": "yaml", ".json": "json", ".jsonl": "json"}
 _HOME = "repository"  # folder of the site for files outside docs/
@@ -52,7 +53,17 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Point links that leave docs/ to the pages made for them, and show the names of the files that a reader is to write."""
+    """Write a page as mkdocs reads it.
+
+    Links that leave docs/ lead to the pages made for them. A code block shows the name of the file that a reader is to write.
+    In the code of a table, GitHub wants `\\|` for a bar, and mkdocs the bar itself.
+
+    Args:
+        markdown: of the page.
+        page: the page.
+        config: of the site; its docs_dir is docs/.
+        files: of the site; not used.
+    """
     uri = page.file.src_uri
     source = ROOT / uri.removeprefix(f"{_HOME}/") if uri.startswith(f"{_HOME}/") else Path(config.docs_dir, uri)
 
@@ -64,7 +75,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         home = target.relative_to(config.docs_dir).as_posix() if inside else _uri(target)
         return f"{link[1]}{os.path.relpath(home, Path(uri).parent)}{link[3] or ''}{link[4]}"
 
-    return _NAMED.sub(r'\1 title="\2"', _LINK.sub(here, markdown))
+    named = _NAMED.sub(r'\1 title="\2"', _LINK.sub(here, markdown))
+    return _ROW.sub(lambda row: _CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0]), named)
 
 
 def _uri(target: Path) -> str:
