@@ -14,7 +14,6 @@ from torch import nn
 
 from dlm_control.support.files import write_whole
 from dlm_control.support.hub import file_digest
-from dlm_control.version import __version__
 
 if TYPE_CHECKING:
     from dlm_control.training.trainer import TrainConfig
@@ -51,7 +50,7 @@ def card(folder: Path, config: TrainConfig, model: nn.Module, step: int, cpu_s: 
     data = Path(config.data)
     digest = f" (SHA-256 begins with {file_digest(data)})" if data.is_file() else ""
     parameters = sum(each.numel() for each in model.parameters())
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("dlm-control", "torch", "transformers"))
     settings = {**asdict(config), "trackers": list(config.trackers)}
     return f"""---
 library_name: dlm-control
@@ -66,7 +65,7 @@ library_name: dlm-control
 **Data.** `{config.data}`{digest}. What the texts are, and who wrote them, is not stated.
 
 **Training.** Step {step:,} of {config.steps:,}, seed {config.seed}, {cpu_s / 60:.1f} CPU minutes of each process.
-dlm-control {__version__}, {packages}, Python {platform.python_version()}.
+{packages}, Python {platform.python_version()}.
 
 **Figures.** {_figures(folder / LOG)}
 
