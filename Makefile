@@ -1,4 +1,5 @@
-# `make demo`: from a fresh clone to controlled text. `make test`: every check. Both need Python 3.11 and make, nothing else.
+# `make demo`: from a fresh clone to controlled text. `make test`: every check. `make docs`: the site. All need Python 3.11 and make,
+# nothing else.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 # `PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo` takes the same version without them.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test typecheck pytest clean
+.PHONY: demo test typecheck pytest docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dlm generate examples/coffee.yaml
@@ -23,6 +24,10 @@ typecheck: $(VENV)/.installed-dev
 
 pytest: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# Into build/site; a link or a name that leads nowhere stops it.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

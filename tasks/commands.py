@@ -12,9 +12,13 @@ import typer
 from dlm_control.control.registry import include as include_file
 from dlm_control.support import records
 from dlm_control.support.errors import UsageError
+from dlm_control.tasks.includes import announce, refuse
 
 Include = Annotated[
     list[Path] | None, typer.Option("--include", metavar="FILE", help="A Python file with controllers of your own; repeatable.")
+]
+NoInclude = Annotated[
+    bool, typer.Option("--no-include", help="Refuse a spec that includes Python files; those of --include still run.")
 ]
 Guide = Annotated[
     list[str] | None,
@@ -48,6 +52,7 @@ def generate(
         str | None, typer.Option(help="A name or a preset file, in place of all that the spec says of it.")
     ] = None,
     include: Include = None,
+    no_include: NoInclude = False,
     guide: Guide = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -66,7 +71,7 @@ def generate(
     if spec is not None:
         if watch:
             raise UsageError("--watch: shows the texts of one spec as they form, not those of a table; leave it out")
-        _generate_batch(source, spec, overrides, out, bad_rows, keep or [], guide, device, dtype, force)
+        _generate_batch(source, spec, overrides, out, bad_rows, keep or [], no_include, guide, device, dtype, force)
         return
     if bad_rows != "stop" or keep or source.suffix in (".jsonl", ".csv", ".parquet"):
         raise UsageError(f"{source}: rows of a table fill a spec with variables; give it, such as --spec template.yaml")
@@ -78,7 +83,7 @@ def generate(
     from dlm_control.tasks.spec import read_spec
     from dlm_control.tasks.watch import Watch
 
-    expected = read_spec(source, overrides)
+    expected = read_spec(source, overrides, refuse if no_include else announce)
     if out is not None:
         writable(out, force)  # a refusal should not wait for the model
     lm = loaded(expected.model, guide, device, dtype)
@@ -93,7 +98,7 @@ def generate(
 
 def _generate_batch(
     table: Path, spec: Path, overrides: dict[str, Any], out: Path | None, bad_rows: str, keep: list[str],
-    guide: list[str] | None, device: str, dtype: str, force: bool,
+    no_include: bool, guide: list[str] | None, device: str, dtype: str, force: bool,
 ) -> None:  # fmt: skip
     from dlm_control.support.processes import own_device
     from dlm_control.tasks.batch.run import run_batch
@@ -105,7 +110,7 @@ def _generate_batch(
     if out is None:
         raise UsageError("--out: missing; the texts of rows go to a file, such as --out texts.jsonl")
     writable(out, force)  # a refusal should not wait for the model
-    template = read_template(spec, overrides)
+    template = read_template(spec, overrides, refuse if no_include else announce)
     lm = loaded(template.spec.model, guide, own_device(device), dtype)
     report = run_batch(template, table, lm, out, bad_rows, keep, force)
     if report is not None:
@@ -120,6 +125,7 @@ def explain(
     seed: Annotated[int | None, typer.Option(help="In place of the spec's.")] = None,
     model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id, in place of the spec's.")] = None,
     include: Include = None,
+    no_include: NoInclude = False,
     guide: Guide = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -141,7 +147,8 @@ def explain(
         drawable(writable(picture, force=True, option="--picture"))  # a refusal should not wait for the texts
     if film is not None:
         filmable(writable(film, force=True, option="--film"))
-    expected, trace = read_spec(spec, {"num_samples": num_samples, "seed": seed, "model": model}), Trace()
+    overrides = {"num_samples": num_samples, "seed": seed, "model": model}
+    expected, trace = read_spec(spec, overrides, refuse if no_include else announce), Trace()
     lm = loaded(expected.model, guide, device, dtype)
     traceable(expected.preset.of(lm.backbone.kind))
     samples = run_spec(expected, lm, callback_on_step=trace)
@@ -166,6 +173,7 @@ def validate(
     model: Annotated[str | None, typer.Option(help="Check against this model, in place of the spec's.")] = None,
     probe: Annotated[bool, typer.Option("--probe", help="Sample four texts too, and warn of controls that lose.")] = False,
     include: Include = None,
+    no_include: NoInclude = False,
     guide: Guide = None,
 ) -> None:
     """Report all faults of specs, contradictions included, or how firmly controls are held; with --probe, what is unlikely."""
@@ -174,7 +182,7 @@ def validate(
     from dlm_control.tasks.preflight import validator
     from dlm_control.tasks.report import show_warnings
 
-    faultless = validator(probe, guide)
+    faultless = validator(probe, guide, refuse if no_include else announce)
     issues = 0
     for spec in specs:
         try:

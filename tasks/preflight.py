@@ -7,6 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+from dlm_control.control.registry import BeforeInclude
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.feasible import check_feasible
 from dlm_control.sampling.firmness import Firmness, firmness
@@ -69,7 +70,9 @@ def firmness_of(spec: Spec, lm: LanguageModel) -> dict[str, Firmness]:
     return {control.name: firmness(under(preset, control).bind(lm.backbone), preset) for control in spec.controls}
 
 
-def validator(probe: bool = False, guides: Sequence[str] | None = None) -> Callable[[Path, str | None], Validated]:
+def validator(
+    probe: bool = False, guides: Sequence[str] | None = None, before_include: BeforeInclude | None = None
+) -> Callable[[Path, str | None], Validated]:
     """A function (file, model in place of the file's or None) that raises every fault of a spec file in one report.
 
     Each model is loaded once for all files.
@@ -77,11 +80,12 @@ def validator(probe: bool = False, guides: Sequence[str] | None = None) -> Calla
     Args:
         probe: sample a few texts of specs without faults; the function then warns of what is unlikely.
         guides: of the models, as for `loaded`.
+        before_include: as for `read_spec`.
     """
     model_of = cache(partial(loaded, guides=guides))
 
     def faultless(path: Path, model: str | None) -> Validated:
-        spec, problems = draft_spec(path, {"model": model})
+        spec, problems = draft_spec(path, {"model": model}, before_include)
         try:
             lm = model_of(spec.model)
         except UsageError as error:

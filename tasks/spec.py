@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dlm_control.control.registry import include
+from dlm_control.control.registry import BeforeInclude, include
 from dlm_control.control.use import Control, with_unique_names
 from dlm_control.sampling.presets import NAMES, PRESETS, PresetChoice, named_preset
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, suggestion
@@ -76,22 +76,28 @@ class Spec:
         return spec
 
 
-def read_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Spec:
-    """A spec file.
+def read_spec(
+    path: str | Path, overrides: Mapping[str, Any] | None = None, before_include: BeforeInclude | None = None
+) -> Spec:
+    """A spec file. The Python files that it includes run, so read only specs that you trust, or give `before_include`.
 
     Args:
         path: of the file.
         overrides: values that replace those of the file, such as {"seed": 1}; None leaves the file's.
+        before_include: called with each included file and its sha256 before the file runs; a UsageError that it raises keeps
+            the file from running and is one of the spec's faults.
 
     Raises:
         UsageError: no such file, not YAML, or every fault in one report, each with its line and place.
     """
-    spec, problems = draft_spec(path, overrides)
+    spec, problems = draft_spec(path, overrides, before_include)
     problems.raise_if_any()
     return spec
 
 
-def draft_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> tuple[Spec, ErrorCollector]:
+def draft_spec(
+    path: str | Path, overrides: Mapping[str, Any] | None = None, before_include: BeforeInclude | None = None
+) -> tuple[Spec, ErrorCollector]:
     """As `read_spec`, but returns the faults with what could be read of the spec, so that preflight can add its own.
 
     Raises:
@@ -100,7 +106,7 @@ def draft_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     content, lines = read_yaml(Path(path))
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     places = {spec_place(place): line for place, line in reversed(lines.items()) if re.split(r"[.\[]", place)[0] not in given}
-    return _draft({**content, **given}, str(path), Path(path).parent, places)
+    return _draft({**content, **given}, str(path), Path(path).parent, places, before_include)
 
 
 def spec_place(path: str) -> str:
@@ -108,7 +114,9 @@ def spec_place(path: str) -> str:
     return re.sub(r"^(controls\[\d+\])\.[^.\[]+", r"\1", path)
 
 
-def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[str, int]) -> tuple[Spec, ErrorCollector]:
+def _draft(
+    given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[str, int], before: BeforeInclude | None = None
+) -> tuple[Spec, ErrorCollector]:
     problems = ErrorCollector(source, lines)
     if not isinstance(given, Mapping):
         raise UsageError(f"{source}: expected keys and values, got {type(given).__name__}")
@@ -121,7 +129,7 @@ def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[s
     num_samples = read_value("num_samples", given, 1, problems)
     seed = read_value("seed", given, 0, problems)
     on_error = read_value("on_error", given, "raise", problems)
-    included = _include(read_value("include", given, [], problems), folder, problems)
+    included = _include(read_value("include", given, [], problems), folder, before, problems)
     entries = read_controls(given, problems)
     canonical = {
         "model": model, "preset": {kind: asdict(sampling.of(kind)) for kind in PRESETS}, "num_samples": num_samples,
@@ -185,12 +193,12 @@ def _preset(given: object, folder: Path, problems: ErrorCollector) -> PresetChoi
         return PresetChoice()
 
 
-def _include(given: list[str], folder: Path, problems: ErrorCollector) -> list[str]:
+def _include(given: list[str], folder: Path, before: BeforeInclude | None, problems: ErrorCollector) -> list[str]:
     """Run the files; their hashes, since what they say decides the texts."""
     hashes = []
     for i, name in enumerate(given):
         try:
-            hashes.append(include(folder / name))
+            hashes.append(include(folder / name, before))
         except UsageError as error:
             problems.extend(f"include[{i}]", error)
     return hashes

@@ -13,19 +13,24 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import yaml
 from test_cli import dlm
 
 from dlm_control import load
 from dlm_control.control import registry
+from dlm_control.tasks.preflight import preflight
 from dlm_control.tasks.run import run_spec
-from dlm_control.tasks.spec import read_spec
+from dlm_control.tasks.spec import Spec, read_spec
 
 ROOT = Path(__file__).parents[1]
 BACKBONES = ROOT / "docs" / "backbones.md"
 CONTROLS = ROOT / "docs" / "controls.md"
 GUIDE = ROOT / "docs" / "add-a-controller.md"
 BATCHES = ROOT / "docs" / "batches.md"
+INDEX = ROOT / "docs" / "index.md"
 PATTERNS = ROOT / "docs" / "patterns.md"
+SECURITY = ROOT / "docs" / "security.md"
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 WATCH = ROOT / "docs" / "watch.md"
 PLUGINS = ROOT / "examples" / "plugins"
 
@@ -118,8 +123,54 @@ def test_the_page_on_watching_works(tmp_path: Path) -> None:
     assert python(callback, tmp_path) == ""
 
 
+def test_the_first_page_works(tmp_path: Path) -> None:
+    [code] = re.findall(r"^```python\n(.*?)^```", INDEX.read_text(encoding="utf-8"), re.M | re.S)
+    assert re.fullmatch(r"(.* True\n){2}", python(code, tmp_path))
+
+
+def test_the_tutorial_works_from_top_to_bottom(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", TUTORIAL.read_text(encoding="utf-8"), re.M | re.S)
+    printed, said = [], [content for kind, _, content in blocks if kind == "text"]
+    for kind, file, content in blocks:
+        if file:
+            (tmp_path / file).write_text(content, encoding="utf-8")
+        elif kind == "python":
+            printed.append(python(content, tmp_path))
+        elif kind == "sh":
+            printed += [command(line, tmp_path) for line in content.splitlines()]
+    free, three, valid, generated, explained, own_valid, own = printed
+    assert len(free.splitlines()) == 3
+    assert three.startswith(said[0]) and valid == said[1] and said[3] in explained
+    assert re.search(r"[34] of 4 obey all controls", generated) and (tmp_path / "three.jsonl").exists()
+    assert own_valid == "own.yaml: ok; short-words exact, semantic conditioned, length exact\n"
+    assert re.search(r"[34] of 4 obey all controls", own)
+    with fresh(tmp_path):
+        assert dlm("validate", "wrong.yaml").stderr == said[2]
+        (tmp_path / "both.yaml").write_text("include: [short_words.py]\ncontrols: [short-words: 8, keyword: riverside]")
+        assert "no text can obey them" in dlm("validate", "both.yaml").stderr
+
+
+def test_the_page_on_security_works(tmp_path: Path) -> None:
+    [commands] = re.findall(r"^```sh\n(.*?)^```", SECURITY.read_text(encoding="utf-8"), re.M | re.S)
+    (tmp_path / "their.py").write_text("open('ran', 'w').close()")
+    (tmp_path / "their.yaml").write_text("include: [their.py]\ncontrols: [length: 9]")
+    for line in commands.splitlines():
+        with fresh(tmp_path):
+            done = dlm(*line.split()[1:])
+        assert done.exit_code == 2 and "their.py (sha256 " in done.stderr and not (tmp_path / "ran").exists()
+
+
+def test_each_example_of_a_control_is_a_spec() -> None:
+    lm = load("e2e")
+    examples = re.findall(r"^```yaml\n(controls:\n.*?)^```", CONTROLS.read_text(encoding="utf-8"), re.M | re.S)
+    assert len(examples) == 9
+    for example in examples:
+        preflight(Spec.from_mapping(yaml.safe_load(example)), lm)
+
+
 def test_the_page_on_controls_works(tmp_path: Path) -> None:
-    blocks = re.findall(r"^```(yaml|sh|text)(?: file=(\S+))?\n(.*?)^```", CONTROLS.read_text(encoding="utf-8"), re.M | re.S)
+    page = CONTROLS.read_text(encoding="utf-8").partition("## Which control holds which word")[2]
+    blocks = re.findall(r"^```(yaml|sh|text)(?: file=(\S+))?\n(.*?)^```", page, re.M | re.S)
     assert [kind for kind, _, _ in blocks] == ["yaml", "sh", "text"]
     (_, file, spec), (_, _, commands), (_, _, said) = blocks
     (tmp_path / file).write_text(spec, encoding="utf-8")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_cli import dlm
 from test_spec import OWN, issues, own, write
 
 from dlm_control.control.controller import Controller
@@ -86,3 +88,57 @@ def test_a_cell_that_registers_a_controller_can_run_twice() -> None:
 def test_names_that_no_controller_can_have(name: Any) -> None:
     with pytest.raises(UsageError, match="register_controller: expected a name of letters"):
         register_controller(name)
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> tuple[Path, Path, str]:
+    """A spec that includes a file, what the file leaves when it runs, and the file's sha256."""
+    mark = tmp_path / "ran"
+    included = own(tmp_path, "marked", "target")["include"][0]
+    with open(included, "a") as file:
+        file.write(f"open({str(mark)!r}, 'w').close()\n")
+    spec = write(tmp_path, "preset: {steps: 2, candidates: 1}\ninclude: [marked.py]\ncontrols: [marked: 1]")
+    return spec, mark, hashlib.sha256(Path(included).read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("command", ["validate", "generate", "explain"])
+def test_a_command_names_an_included_file_and_its_hash(command: str, marked: tuple[Path, Path, str]) -> None:
+    spec, mark, digest = marked
+    done = dlm(command, spec)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith(f"runs the included Python file {spec.parent / 'marked.py'} (sha256 {digest})\n")
+    assert mark.exists()
+
+
+def test_a_file_that_fails_is_named_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise SystemError('at once')")
+    done = dlm("validate", write(tmp_path, "include: [broken.py]\ncontrols: [length: 9]"))
+    assert done.exit_code == 2
+    assert done.stderr.index("runs the included Python file") < done.stderr.index("at once")
+
+
+@pytest.mark.parametrize("command", ["validate", "generate", "explain"])
+def test_no_include_runs_no_code_of_a_spec(command: str, marked: tuple[Path, Path, str]) -> None:
+    spec, mark, digest = marked
+    done = dlm(command, spec, "--no-include")
+    assert done.exit_code == 2 and not mark.exists()
+    assert (
+        f"include[0]: {spec.parent / 'marked.py'} (sha256 {digest}) is Python code, and --no-include refuses it" in done.stderr
+    )
+
+
+def test_no_include_holds_for_a_template_and_for_a_file_that_ran_before(marked: tuple[Path, Path, str], tmp_path: Path) -> None:
+    spec, mark, _ = marked
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"n": 1}\n')
+    spec.write_text("include: [marked.py]\ncontrols: [marked: '${n}']")
+    arguments = ("generate", rows, "--spec", spec, "--out", tmp_path / "texts.jsonl", "--no-include")
+    assert "--no-include refuses it" in dlm(*arguments).stderr and not mark.exists()
+    assert "--no-include refuses it" in dlm(*arguments, "--include", tmp_path / "marked.py").stderr and mark.exists()
+
+
+def test_from_python_a_function_decides(marked: tuple[Path, Path, str]) -> None:
+    spec, mark, digest = marked
+    seen: list[tuple[str, str, bool]] = []
+    read_spec(spec, before_include=lambda file, hashed: seen.append((file.name, hashed, mark.exists())))
+    assert seen == [("marked.py", digest, False)] and mark.exists()

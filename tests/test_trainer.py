@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from dlm_control import UsageError, load
 from dlm_control.diffusion.seq_len import padded, seq_len_of
+from dlm_control.support.hub import bundled
 from dlm_control.text.tokenizer import WordTokenizer
+from dlm_control.training.card import card
 from dlm_control.training.data import CanvasBatches, encode, read_split
 from dlm_control.training.diffusion_lm import DiffusionLMRecipe
 from dlm_control.training.optim import MuonAdamW, hidden_matrices, orthogonalised
@@ -366,3 +370,34 @@ def test_muon_learns_and_a_gradient_of_none_is_left_alone() -> None:
     without, untouched = loss_after(60, frozen=True)
     assert torch.equal(untouched, initial)
     assert learnt < 0.5 * start and learnt < without
+
+
+def test_a_training_writes_a_card_that_says_what_is_known_and_what_is_not(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    trainer = train(corpus, out)
+    assert "Not evaluated yet." in card(tmp_path, trainer.config, trainer.average, step=5, cpu_s=1.0)
+    written = (out / "README.md").read_text()
+    last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+    parameters = sum(each.numel() for each in trainer.average.parameters())
+    for fact in (
+        f"`diffusion-lm`, {parameters:,} parameters", "**Licence.** Not stated.", f"`{corpus}` (SHA-256 begins with",
+        "Step 40 of 40, seed 0", f"At step 40: loss {last['loss']:.4g}", f"torch {torch.__version__}",
+    ):  # fmt: skip
+        assert fact in written, fact
+    settings = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", written, re.S)[0])
+    assert TrainConfig.checked(settings, "card") == trainer.config
+
+
+def test_a_card_that_its_owner_has_taken_over_is_kept(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    train(corpus, out, until=10)
+    (out / "README.md").write_text("**Licence.** MIT")
+    train(corpus, out, until=20)
+    assert (out / "README.md").read_text() == "**Licence.** MIT"
+
+
+def test_each_bundled_model_has_a_card_with_licence_data_figures_and_limits() -> None:
+    for name, folder in bundled().items():
+        written = (folder / "README.md").read_text(encoding="utf-8")
+        missing = [word for word in ("license: ", "**Data.**", "**Figures.**", "**Limits.**") if word not in written]
+        assert not missing, (name, missing)

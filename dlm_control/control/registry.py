@@ -25,6 +25,8 @@ NAME = re.compile(r"[^\W\d][\w-]*")
 _INCLUDED = "dlm_control_include."
 _DIGEST = "__sha256__"
 C = TypeVar("C", bound="type[Controller]")
+BeforeInclude = Callable[[Path, str], None]
+"""Is told of a Python file and its sha256 before the file runs, and may refuse it with a UsageError."""
 
 
 @dataclass(frozen=True)
@@ -127,14 +129,18 @@ def controller(name: str) -> type[Controller]:
     return known[name].load()
 
 
-def include(path: str | Path) -> str:
+def include(path: str | Path, before_include: BeforeInclude | None = None) -> str:
     """Run a Python file that registers controllers; one that ran before runs again only if it has changed.
+
+    Args:
+        path: of the file.
+        before_include: called with the file and its sha256 before the code runs; if it raises a UsageError, nothing runs.
 
     Returns:
         The sha256 of what ran.
 
     Raises:
-        UsageError: it is missing or fails.
+        UsageError: it is missing or fails, or `before_include` refuses it.
     """
     if Path(path).suffix != ".py" or not os.path.isfile(path):
         raise UsageError(f"include {short_repr(str(path))[1:-1]}: no such Python file")
@@ -144,6 +150,8 @@ def include(path: str | Path) -> str:
     except OSError as error:
         raise UsageError(f"include {path}: cannot be read: {error.strerror}") from None
     digest = hashlib.sha256(code).hexdigest()
+    if before_include is not None:
+        before_include(Path(path), digest)
     name = f"{_INCLUDED}{hashlib.sha256(bytes(file)).hexdigest()[:8]}.{file.stem}"  # two folders may hold a file of one name
     earlier, before = sys.modules.get(name), dict(_registered)
     if earlier is not None and vars(earlier).get(_DIGEST) == digest:

@@ -20,6 +20,7 @@ from dlm_control.support.progress import progress
 from dlm_control.support.validation import check_arguments
 from dlm_control.support.values import Above, AtLeast, Fits
 from dlm_control.support.yaml_file import read_yaml
+from dlm_control.training.card import LOG, write_card
 from dlm_control.training.objectives import Draws
 from dlm_control.training.optim import MuonAdamW
 from dlm_control.training.recipe import Recipe, recipe, recipe_class
@@ -35,8 +36,8 @@ class TrainConfig:
         kind: which recipe (`diffusion-lm`, a guide, a teacher).
         recipe: the recipe's own settings.
         data: the corpus, as for `read_split`.
-        out: folder for the model; `out/state` holds what a resume needs, `out/log.jsonl` the figures. A guide of a model in a
-            folder may leave it out and is written to `<that folder>/guides/<kind>`.
+        out: folder for the model; `out/state` holds what a resume needs, `out/log.jsonl` the figures, `out/README.md` the
+            card. A guide of a model in a folder may leave it out and is written to `<that folder>/guides/<kind>`.
         steps, seed: of the run.
         lr, warmup, weight_decay, beta2, clip, muon: of the optimizer.
         cooldown: share of the steps over which the learning rate falls to a hundredth at the end of the run, after a constant
@@ -188,7 +189,7 @@ class Trainer:
     def _log(self, figures: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
             self.out.mkdir(parents=True, exist_ok=True)
-            with open(self.out / "log.jsonl", "a") as log:
+            with open(self.out / LOG, "a") as log:
                 log.write(json.dumps({k: round(v, 5) for k, v in figures.items()}) + "\n")
         if self.config.trackers:
             self.accelerator.log(figures, step=self.step)
@@ -211,6 +212,7 @@ class Trainer:
                 os.fsync(file.fileno())
             os.replace(new, now)
             self.recipe.save(self.average, self.out)
+            write_card(self.out, self.config, self.average, self.step, self.seconds)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dlm_control.control.registry import BeforeInclude
 from dlm_control.control.use import Control, with_unique_names
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr
 from dlm_control.support.yaml_file import read_yaml
@@ -87,12 +88,15 @@ class Template:
         return Asked(list(zip(entries, named, strict=True)), num_samples, seed)
 
 
-def read_template(path: Path, overrides: Mapping[str, Any] | None = None) -> Template:
+def read_template(
+    path: Path, overrides: Mapping[str, Any] | None = None, before_include: BeforeInclude | None = None
+) -> Template:
     """The template of a file.
 
     Args:
         path: of a YAML file that is a spec but for its variables.
         overrides: values that replace those of the file; None leaves the file's.
+        before_include: as for `read_spec`.
 
     Raises:
         UsageError: no such file, not YAML, or faults that do not depend on a row, in one report.
@@ -104,7 +108,7 @@ def read_template(path: Path, overrides: Mapping[str, Any] | None = None) -> Tem
         raise UsageError(f"{error}{hint if 'not plain YAML' in str(error) else ''}") from None
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     content |= given
-    spec, problems = draft_spec(path, {**given, **_FIXED})
+    spec, problems = draft_spec(path, {**given, **_FIXED}, before_include)
     problems.lines = lines = {spec_place(place): line for place, line in reversed(lines.items())}
     for key in ("on_error", "unconditional"):
         if key in content:
