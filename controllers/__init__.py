@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dlm_control.controllers.length import Length as Length
     from dlm_control.controllers.pattern import Pattern as Pattern
     from dlm_control.controllers.pos import PartsOfSpeech as PartsOfSpeech
+    from dlm_control.controllers.reward import Reward as Reward
     from dlm_control.controllers.semantic import Semantic as Semantic
     from dlm_control.controllers.span import Span as Span
     from dlm_control.controllers.tree import SyntaxTree as SyntaxTree
@@ -21,6 +22,7 @@ _HOMES = {
     "Length": "length",
     "PartsOfSpeech": "pos",
     "Pattern": "pattern",
+    "Reward": "reward",
     "Semantic": "semantic",
     "Span": "span",
     "SyntaxTree": "tree",

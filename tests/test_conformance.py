@@ -16,6 +16,7 @@ from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.pattern import Pattern
 from dlm_control.controllers.pos import PartsOfSpeech
+from dlm_control.controllers.reward import Reward
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
 from dlm_control.controllers.tree import SyntaxTree
@@ -41,6 +42,7 @@ CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
     "pos counts": (PartsOfSpeech("? ? VERB", position=4, guide="counts"), TALL, PUB, lambda: PartsOfSpeech("?")),
     "pos x_t": (PartsOfSpeech("ADJ NOUN", position=4, guide="x_t"), PUB, TALL, lambda: PartsOfSpeech([])),
     "pos x0": (PartsOfSpeech("ADJ NOUN", position=4, guide="x0"), PUB, TALL, lambda: PartsOfSpeech("DET", position=-1)),
+    "reward": (Reward({len: 0.02}, at_least=1.0), TALL, PUB, lambda: Reward("no_such_module:points")),
     "span": (Span([3, 5, "NP"]), PUB, TALL, lambda: Span([5, 3, "NP"])),
     "span x_t": (Span([3, 5, "NP"], guide="x_t"), PUB, TALL, lambda: Span([3, 5])),
     "span x0": (Span([3, 5, "NP"], guide="x0"), PUB, TALL, lambda: Span("NP")),

@@ -183,10 +183,12 @@ class GaussianProcess(Process):
         return replace(latents, z=x_s, memory=memory)
 
     def log_ratio(self, before: Latents, after: Latents, free: Prediction, guided: Prediction, t: float, s: float) -> Tensor:
-        """As the base says: both steps are Gaussian, and differ in their means alone. A last one draws nothing."""
+        """As the base says: both steps are Gaussian, and differ in their means alone. At the last one, which has no noise,
+        words are read off the prediction: there the ratio is that of their probabilities."""
         model, ours = (self.solver.moments(self.schedule, before.z, t, s, said.x0, before.memory) for said in (free, guided))
         if ours.deviation == 0:
-            return torch.zeros(len(before.z), device=before.z.device)
+            words = self.words(after, guided)[..., None]
+            return (free.log_probs.gather(-1, words) - guided.log_probs.gather(-1, words)).sum((1, 2))
         nearer = (after.z - ours.mean).square() - (after.z - model.mean).square()
         return nearer.sum((1, 2)) / (2 * ours.deviation**2)
 

@@ -28,11 +28,18 @@ def firmness(bound: BoundControl, preset: Preset) -> Firmness:
     control = bound.control
     if control.weight == 0:
         return "checked only"
+    if is_exact(bound):
+        return "exact"
     if control.controller.reads is None:
-        return "exact" if fixes(bound.plan) else "weighed" if preset.particles > 1 else "checked only"
+        return "weighed" if preset.particles > 1 else "checked only"
     bayes = (preset.guidance, preset.scale, preset.conflict, preset.lagrangian) == ("tilt", "nats", "sum", 0)
     plain = control.weight == 1 and control.schedule == "constant" and control.interval[0] == 0
     return "conditioned" if control.controller.closed_form and bayes and plain else "steered"
+
+
+def is_exact(bound: BoundControl) -> bool:
+    """Does a control's plan say all that it asks for?"""
+    return bound.control.controller.reads is None and fixes(bound.plan)
 
 
 def fixes(plan: Plan) -> bool:

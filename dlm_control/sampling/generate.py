@@ -90,9 +90,10 @@ def _written(
     jobs, tasks = [], [_Task.of(lm, request, preset) for request in requests]
     for task in tasks:
         for index in task.request.indices:
-            for copy in range(preset.candidates * preset.particles):
-                generator = seeded(task.request.seed, index, copy // preset.particles, "layout")
-                jobs.append(_Job(task, index, copy, task.layouts.draw(generator)))
+            for candidate in range(preset.candidates):
+                layout = task.layouts.draw(seeded(task.request.seed, index, candidate, "layout"))
+                first = candidate * preset.particles
+                jobs += [_Job(task, index, copy, layout) for copy in range(first, first + preset.particles)]
     run, copies = _Run(lm, preset, record), _Copies()
     for batch in _batches(jobs, run.rows, preset.particles):
         if run.stopped:

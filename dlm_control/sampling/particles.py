@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dlm_control.control.use import BoundControl
+from dlm_control.sampling.firmness import is_exact
 from dlm_control.sampling.sample import Sample
 from dlm_control.support.errors import UsageError
 
@@ -32,7 +33,7 @@ class Particles:
 
     def __init__(self, size: int, resample_below: float, generator: torch.Generator, controls: Sequence[BoundControl]) -> None:
         self.resample_below, self._generator = resample_below, generator
-        self._controls = [control for control in controls if control.control.weight > 0]
+        self._controls = [each for each in controls if each.control.weight > 0 and not is_exact(each)]
         self._log_weights, self._before = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
         self._evidence, self._known = 0.0, dict[str, float]()
 

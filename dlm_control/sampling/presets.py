@@ -178,9 +178,7 @@ def preset(name: str, kind: str = "gaussian", /, **changes: Any) -> Preset:
     if made.early_stop and made.particles > 1:
         problems.add("early_stop", "particles are resampled together, none can stop before the others; give one of the two")
     if made.particles > 1 and made.guidance == "paper":
-        problems.add(
-            "particles", "are weighed by p(step), which the 2022 update does not tell; use guidance: tilt"
-        )
+        problems.add("particles", "are weighed by p(step), which the 2022 update does not tell; use guidance: tilt")
     if made.select == "mbr" and made.candidates < LEAST_FOR_MBR:
         message = f"mbr takes the text most like the others and needs {LEAST_FOR_MBR} or more of them, not {made.candidates}"
         problems.add("select", f"{message}; raise candidates, or select: checks")

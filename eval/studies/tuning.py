@@ -206,7 +206,7 @@ def _whole(changes: dict[str, Any], calls: int) -> dict[str, Any] | None:
     candidates = changes.get("candidates", default.candidates)
     steps = min(changes.get("steps", calls), calls // (candidates * changes.get("particles", default.particles)))
     select = {"select": "energies"} if candidates > 1 else {}
-    if changes.get("select") == "mbr" and candidates * changes.get("particles", default.particles) < LEAST_FOR_MBR:
+    if changes.get("select") == "mbr" and candidates < LEAST_FOR_MBR:
         return None
     return {**select, **changes, "steps": steps} if steps else None
 
