@@ -174,6 +174,10 @@ class Controller(ABC):
     def check(self, text: str) -> Check:
         """Did this finished text obey? Judged from the text alone."""
 
+    def explanation(self, lm: Backbone) -> str:
+        """What it makes of its target for this model, in a few words for `dlm explain`; nothing by default."""
+        return ""
+
     def plan(self, lm: Backbone) -> Plan:
         """What is fixed before sampling starts.
 
