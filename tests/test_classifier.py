@@ -41,13 +41,13 @@ def test_several_exchanges_are_chances_of_their_own() -> None:
 def test_exchanges_read_whole_texts(e2e: LanguageModel) -> None:
     """Subwords are the classifier's business: each exchange is a text of its own, cut as the classifier cuts texts."""
     network, lm = load_classifier(RATING), e2e.backbone
-    ids = torch.tensor(lm.ids("The Mill has a low customer rating .", "text"))
-    high, low = lm.ids("high low", "words")
+    ids = torch.tensor(lm.ids("The Mill is a pub with a customer rating of 1 out of 5 .", "text"))
+    five, one = lm.ids("5 1", "words")
     probs = torch.full((len(ids), len(lm.vocabulary)), 1e-9).scatter(-1, ids[:, None], 0.9)
-    probs[ids.tolist().index(low), high] = 0.1
+    probs[ids.tolist().index(one), five] = 0.1
     found = network.exchanges(lm.tokenizer, probs, 8, "positive", 1.0)
-    assert (found.places, found.words) == ([ids.tolist().index(low)], [high])
-    texts = ["The Mill has a low customer rating.", "The Mill has a high customer rating."]
+    assert (found.places, found.words) == ([ids.tolist().index(one)], [five])
+    texts = [f"The Mill is a pub with a customer rating of {number} out of 5." for number in (1, 5)]
     torch.testing.assert_close(
         torch.tensor([found.before, float(found.after[0])]).double(), network.probabilities(texts, "positive")
     )
@@ -75,7 +75,7 @@ def test_a_label_may_be_wanted_at_a_probability() -> None:
     found = float(load_classifier(RATING).probabilities([text], "positive")[0])
     assert Classifier(RATING, "positive", probability=found - 0.01).check(text).passed
     strict = Classifier(RATING, "negative", probability=0.99).check(text)
-    assert not strict.passed and "positive, negative at" in strict.why and "expected 99%" in strict.why
+    assert not strict.passed and "negative at" in strict.why and "expected 99%" in strict.why
 
 
 def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
@@ -87,5 +87,5 @@ def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
         Classifier("e2e", "positive")
     small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8, "vocab_size": 9}
     BertForSequenceClassification(BertConfig(**small)).save_pretrained(tmp_path)
-    with pytest.raises(UsageError, match="classifier: model: "):
+    with pytest.raises(UsageError, match=r"classifier: model: .* has no tokenizer"):
         Classifier(str(tmp_path), "LABEL_0")

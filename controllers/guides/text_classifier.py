@@ -17,6 +17,7 @@ from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import model_folder
 from dlm_control.support.progress import hush
 
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 LEAST = 1e-6  # of a probability: no text is beyond hope, none certain
 
 
@@ -100,6 +101,8 @@ def load_classifier(source: str, device: str = "cpu") -> TextClassifier:
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"{source} is no transformers sequence classifier: {reason}") from None
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise UsageError(f"{source} has no tokenizer; save it there with its `save_pretrained`")
     if report["missing_keys"]:
         raise UsageError(f"{source} is no sequence classifier: it has no weights {sorted(report['missing_keys'])[0]}")
     if tokenizer.pad_token is None:

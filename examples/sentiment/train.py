@@ -13,15 +13,16 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast, set_seed
 
 LABELS = ("positive", "negative", "neutral")
-RATINGS = {"high": 0, "5 out of 5": 0, "low": 1, "1 out of 5": 1}
+RATINGS = {"high": 0, "5 out of 5": 0, "low": 1, "1 out of 5": 1, "": 2}
+STEPS = 500
 OUT = Path(__file__).parent / "e2e-rating"
 
 
 def sentences(file: Path) -> list[tuple[str, int]]:
-    """Sentences with the number of their label; neutral are those whose meaning has no rating, or one in the middle."""
+    """Sentences with the number of their label; neutral are those whose meaning has no rating; middling ones are left out."""
     with open(file, encoding="utf-8", newline="") as rows:
         found = [(row["ref"], row["mr"].partition("customer rating[")[2].partition("]")[0]) for row in csv.DictReader(rows)]
-    return [(text, RATINGS.get(rating, 2)) for text, rating in found]
+    return [(text, RATINGS[rating]) for text, rating in found if rating in RATINGS]
 
 
 def word_pieces(texts: list[str]) -> PreTrainedTokenizerFast:
@@ -56,14 +57,16 @@ def main() -> None:
                         label2id={label: i for i, label in enumerate(LABELS)}, **sizes)  # fmt: skip
     model = BertForSequenceClassification(config)
     optimizer, rng = torch.optim.AdamW(model.parameters(), lr=3e-3), random.Random(0)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, STEPS)
     by_label = [[each for each in train if each[1] == label] for label in range(len(LABELS))]
-    for step in range(300):
+    for step in range(STEPS):
         texts, labels = zip(*(rng.choice(by_label[i % len(LABELS)]) for i in range(32)), strict=True)
         batch = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
         loss = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=torch.tensor(labels)).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
         if step % 100 == 99:
             print(f"step {step + 1}: loss {loss.item():.3f}")
     model.eval()
