@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dlm_control.diffusion.backbone import Backbone
 
-NATS = 1.5  # that a word is raised at full noise for each standard deviation by which it is nearer to the topic than words are
+NATS = 0.8  # that a word is raised at full noise for each standard deviation by which it is nearer to the topic than words are
 _CORPUS = Path(__file__).parent / "models" / "topic-corpus" / "e2e.txt"
 _SHOWN = 8  # words
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def test_the_gaussian_model_has_the_posterior_too(exact_lm: LanguageModel, guide
     total = sum(expected.values())
     controls: list[Any] = [Length(3), Reward(same), *([Keyword("cheese")] if guided else [])]
     settings: dict[str, Any] = {"steps": 24, "temperature": 1.0, "clamp": "off", "interval": (0.0, 1.0)}
-    found = Counter[tuple[str, ...]]()
+    found = defaultdict[tuple[str, ...], float](float)
     for seed in range(3):
         run = exact_lm.particles(controls, 200, seed, **settings)
         for sample, weight in zip(run.samples, run.weights, strict=True):
