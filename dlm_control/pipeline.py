@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from dlm_control.control.controller import Controller
 from dlm_control.control.use import Control
 from dlm_control.sampling.batch import BatchRow, RowRequest, requests_of, write_rows
-from dlm_control.sampling.generate import Request, generate, row_steps
+from dlm_control.sampling.generate import Request, generate, populate, row_steps
+from dlm_control.sampling.particles import Population
 from dlm_control.sampling.presets import Preset, check_kind, preset
 from dlm_control.sampling.sample import Sample
 from dlm_control.sampling.stream import Stream
@@ -124,6 +125,34 @@ class LanguageModel:
         request = _request(controls, num_samples, seed, indices)
         run = generate(self.backbone, [request], self._preset(preset, changes), on_error == "skip", record=True)
         return Stream(_first(run))
+
+    @checked_call_of("particles", own=1)
+    def particles(
+        self,
+        controls: Sequence[Controller | Control] = (),
+        size: Annotated[int, Above(1)] = 64,
+        seed: Seed = 0,
+        preset: Preset | str = "particles",
+        index: Annotated[int, AtLeast(0)] = 0,
+        **changes: Any,
+    ) -> Population:
+        """Texts with weights that together stand for p(text | controls), of one length and with the same fixed words.
+
+        Args:
+            controls: as `generate`; those without an energy count by their `log_potential`.
+            size: how many particles.
+            seed, index: as `generate`, which draws text `index` from the particles that are made here.
+            preset, **changes: as `generate`.
+
+        Raises:
+            UsageError: as `generate`.
+        """
+        chosen = self._preset(preset, {**changes, "candidates": 1, "particles": size})
+        stream = Stream(populate(self.backbone, _request(controls, 1, seed, [index]), chosen))
+        with progress("particles", total=chosen.calls()) as bar:
+            for step in stream:
+                bar.advance(step.done)
+        return stream.samples
 
     def generate_many(
         self,

@@ -135,7 +135,7 @@ def explain(
     for file in include or []:
         include_file(file)
     from dlm_control.sampling.trace import Trace
-    from dlm_control.tasks.explain import draw, drawable, holders, rows, sentence, thinned, traceable, warnings
+    from dlm_control.tasks.explain import draw, drawable, explanations, holders, rows, sentence, thinned, traceable, warnings
     from dlm_control.tasks.film import film as film_of
     from dlm_control.tasks.film import filmable, write_film
     from dlm_control.tasks.guided import loaded
@@ -159,6 +159,8 @@ def explain(
         typer.echo(records.as_json({"rows": found, "warnings": lost, "sentence": said, "words": held}))
     else:
         show_trace(thinned(found), lost, said)
+        for name, explanation in explanations(controls, lm).items():
+            typer.echo(f"{name} {explanation}")
         show_holders(held)
     if picture is not None:
         draw(trace, picture, f"{spec.name}: {len(samples)} texts")

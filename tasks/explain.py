@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlm_control.control.use import Control
+from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.presets import Preset
 from dlm_control.sampling.sample import Sample
 from dlm_control.sampling.trace import Effect, Trace
@@ -125,6 +126,12 @@ def holders(trace: Trace, sample: Sample) -> list[tuple[str, str | None]]:
     """Each word of a text, and the control that changed it most: see `Draft.held`. None: the model chose it by itself."""
     last = [*trace.drafts_of(sample.index, sample.words).values()][-1]
     return [(word, last.held.get(position)) for position, word in enumerate(last.words)]
+
+
+def explanations(controls: Sequence[Control], lm: LanguageModel) -> dict[str, str]:
+    """What the controls that steer make of their targets for this model, by name, where they tell."""
+    told = {control.name: control.controller.explanation(lm.backbone) for control in controls if control.weight > 0}
+    return {name: explanation for name, explanation in told.items() if explanation}
 
 
 def traceable(preset: Preset) -> None:

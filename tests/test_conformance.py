@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +13,17 @@ from torch import Tensor
 
 from dlm_control import Check, Controller, LanguageModel, Plan, State, UsageError
 from dlm_control.control.registry import controllers
+from dlm_control.controllers.classifier import Classifier
+from dlm_control.controllers.guides.sentence_encoder import ENCODER
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.pattern import Pattern
 from dlm_control.controllers.pos import PartsOfSpeech
+from dlm_control.controllers.reward import Reward
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
+from dlm_control.controllers.topic import Topic
 from dlm_control.controllers.tree import SyntaxTree
 from dlm_control.testing import RULES, ConformanceError, check_controller
 
@@ -25,6 +31,10 @@ FOX = "The Golden Fox is a cheap pub near the river ."
 PUB = "The Mill is a cheap pub near the river ."
 TALL = "There is a coffee shop that serves Japanese food in the city centre ."
 TREE = "(S (NP ? ?) (VP ? (NP (NP ? ? ?) (PP ? (NP ? ?)))) ?)"
+
+RATED = "The Mill is a pub with a customer rating of 5 out of 5 ."
+FAMILIES = "The Mill is a family friendly pub . Children are welcome ."
+RATING = str(Path(__file__).parents[1] / "examples" / "sentiment" / "e2e-rating")
 
 CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
     "length": (Length(10), PUB, TALL, lambda: Length(-1)),
@@ -41,6 +51,8 @@ CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
     "pos counts": (PartsOfSpeech("? ? VERB", position=4, guide="counts"), TALL, PUB, lambda: PartsOfSpeech("?")),
     "pos x_t": (PartsOfSpeech("ADJ NOUN", position=4, guide="x_t"), PUB, TALL, lambda: PartsOfSpeech([])),
     "pos x0": (PartsOfSpeech("ADJ NOUN", position=4, guide="x0"), PUB, TALL, lambda: PartsOfSpeech("DET", position=-1)),
+    "classifier": (Classifier(RATING, "positive"), RATED, PUB, lambda: Classifier(RATING, "cheerful")),
+    "reward": (Reward({len: 0.02}, at_least=1.0), TALL, PUB, lambda: Reward("no_such_module:points")),
     "span": (Span([3, 5, "NP"]), PUB, TALL, lambda: Span([5, 3, "NP"])),
     "span x_t": (Span([3, 5, "NP"], guide="x_t"), PUB, TALL, lambda: Span([3, 5])),
     "span x0": (Span([3, 5, "NP"], guide="x0"), PUB, TALL, lambda: Span("NP")),
@@ -48,6 +60,8 @@ CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
     "tree x0": (SyntaxTree(TREE, guide="x0"), PUB, TALL, lambda: SyntaxTree("(NOWN ?)")),
     "tree partial": (SyntaxTree("(S ? ? ? (NP ? ? ?) ? ? ? ?)", partial=True), PUB, TALL, lambda: SyntaxTree(7)),
 }  # fmt: skip
+if find_spec(ENCODER) is not None:
+    CASES["topic"] = Topic("families with children"), FAMILIES, PUB, lambda: Topic(" ")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -58,7 +72,7 @@ def test_built_in_controls_keep_the_contract(e2e: LanguageModel, case: str) -> N
 
 def test_every_built_in_control_has_a_case() -> None:
     built_in = {name for name, entry in controllers().items() if entry.origin == "dlm-control"}
-    assert {case.split()[0] for case in CASES} == built_in
+    assert {case.split()[0] for case in CASES} | {"topic"} == built_in
 
 
 # --- one broken plugin a rule -------------------------------------------------------------------------------------------------

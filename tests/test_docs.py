@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from test_cli import dlm
 from dlm_control import load
 from dlm_control.control import registry
 from dlm_control.tasks.preflight import preflight
+from dlm_control.controllers.guides.sentence_encoder import ENCODER
 from dlm_control.tasks.run import run_spec
 from dlm_control.tasks.spec import Spec, read_spec
 
@@ -28,6 +30,7 @@ CONTROLS = ROOT / "docs" / "controls.md"
 GUIDE = ROOT / "docs" / "add-a-controller.md"
 BATCHES = ROOT / "docs" / "batches.md"
 INDEX = ROOT / "docs" / "index.md"
+SOFT = ROOT / "docs" / "soft-controls.md"
 PATTERNS = ROOT / "docs" / "patterns.md"
 SECURITY = ROOT / "docs" / "security.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -204,28 +207,57 @@ def test_a_black_box_control_is_obeyed_by_particles() -> None:
     assert sum(sample.passed for sample in run_spec(spec, lm)) == 4 > sum(sample.passed for sample in plain)
 
 
+def test_a_classifier_steers_from_yaml() -> None:
+    done = command(f"dlm generate {ROOT / 'examples' / 'sentiment.yaml'} --num-samples 4", ROOT)
+    assert re.search(r"[34] of 4 obey all", done)
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sentiment package, as pip installs it."""
+    """The package of reading levels, as pip installs it."""
     target = tmp_path_factory.mktemp("site")
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--target", target]
     source = tmp_path_factory.mktemp("source") / "package"  # pip builds in place, and the clone should stay clean
-    run("cp", "-r", PLUGINS / "dlm-control-sentiment", source, cwd=target)
+    run("cp", "-r", PLUGINS / "dlm-control-level", source, cwd=target)
     run(sys.executable, "-m", "pip", "install", *options, source, cwd=target)
     return target
 
 
 def test_an_installed_package_composes_from_yaml(installed: Path) -> None:
-    assert re.search(r"sentiment +dlm-control-sentiment +label", command("dlm ls controllers", installed))
-    spec = PLUGINS / "dlm-control-sentiment" / "example.yaml"
-    assert re.search(r"[78] of 8 obey all", command(f"dlm generate {spec} --num-samples 8", installed))
-    (installed / "spec.yaml").write_text("controls: [{sentiment: cheerful}]")
+    assert re.search(r"level +dlm-control-level +model", command("dlm ls controllers", installed))
+    rows = ["split\tlabel\ttext", *["train\t1,2\tThe pub is cheap .", "train\t5,6\tModerately priced cuisine ."] * 3]
+    (installed / "table.tsv").write_text("\n".join(rows))
+    code = "from dlm_control_level.train import main; main()"
+    run(sys.executable, "-c", code, "--data", "table.tsv", "--out", "level.json", cwd=installed, path=installed)
+    spec = PLUGINS / "dlm-control-level" / "example.yaml"
+    assert "4 of 4 obey all" in command(f"dlm generate {spec}", installed)
+    (installed / "spec.yaml").write_text("controls: [{level: {model: level.json, at_most: Z9}}]")
     with fresh(installed):
         done = dlm("validate", "spec.yaml")
-    assert done.exit_code == 2 and "unknown 'cheerful'; e2e-rating knows: negative, positive" in done.stderr
+    assert done.exit_code == 2 and "expected one of A1, A2" in done.stderr
 
 
 def test_the_package_keeps_the_contract(installed: Path, tmp_path: Path) -> None:
-    tests = PLUGINS / "dlm-control-sentiment" / "tests"
+    tests = PLUGINS / "dlm-control-level" / "tests"
     raised = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, cwd=tmp_path, path=installed)
-    assert "3 passed" in raised
+    assert "5 passed" in raised
+
+
+def test_the_page_on_soft_controls_works(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", SOFT.read_text(encoding="utf-8"), re.M | re.S)
+    (tmp_path / "rating").symlink_to(ROOT / "examples" / "sentiment" / "e2e-rating")
+    printed = []
+    for kind, file, content in blocks:
+        if file:
+            (tmp_path / file).write_text(content, encoding="utf-8")
+        elif kind == "python":
+            printed.append(python(content, tmp_path))
+        elif kind == "sh" and (find_spec(ENCODER) or "topic" not in content):
+            printed += [command(line, tmp_path) for line in content.splitlines()]
+    valid, generated, weighed, steered, rated, temperature, *explained = printed
+    assert steered == "sentiment.yaml: ok; classifier steered, length exact\n" and "of 1 obey all controls" in rated
+    assert 0.1 < float(temperature) < 60
+    assert all("topic raises" in each for each in explained)
+    assert valid == "points.yaml: ok; reward weighed, semantic conditioned\n"
+    assert re.search(r"[12] of 2 obey all controls", generated)
+    assert len(weighed.splitlines()) == 2

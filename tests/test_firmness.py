@@ -11,6 +11,7 @@ import yaml
 
 from dlm_control import Check, Control, Controller, LanguageModel
 from dlm_control.control.registry import controllers
+from dlm_control.controllers.guides.sentence_encoder import ENCODER
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.pattern import Pattern
@@ -34,6 +35,8 @@ def held(lm: LanguageModel, *controls: object, **preset: Any) -> list[str]:
 
 @pytest.mark.parametrize("control", TABLE)
 def test_the_docs_say_how_firmly_each_control_is_held(e2e: LanguageModel, control: str) -> None:
+    if control.startswith("topic"):
+        pytest.importorskip(ENCODER)
     assert held(e2e, yaml.safe_load(control)) == [TABLE[control]]
 
 

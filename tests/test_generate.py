@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from dlm_control.diffusion.backbone import Backbone
 from dlm_control.diffusion.samplers import CLAMPS, SAMPLERS, SPACINGS
 from dlm_control.sampling.generate import Request
 from dlm_control.sampling.presets import GUIDANCES, NAMES, preset
-from dlm_control.sampling.selection import resampled, select
+from dlm_control.sampling.selection import select
 
 FAST = preset("fast", steps=5, select="checks")
 
@@ -152,7 +151,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "likelihood": {"candidates": 2, "select": "likelihood"},
     "composed": {"lagrangian": 0.1, "conflict": "project", "scale": "rms", "sampler": "dpmpp-2m-sde"},
     "early stop": {"early_stop": True, "temperature": 0.2, "steps": 12},
-    "particles": {"particles": 3, "resample_at": [0.7, 0.4]},
+    "particles": {"particles": 3, "resample_below": 1.0},
     "paper": {"guidance": "paper", "sampler": "ddim-eta1"},
 }
 
@@ -301,46 +300,6 @@ def test_mbr_generates_one_of_its_candidates(tiny_lm: LanguageModel) -> None:
     best = tiny_lm.generate([Words(6, 6)], 1, preset=FAST, candidates=5)[0]
     assert chosen.calls == best.calls == 25
     assert len(chosen.words) == 6
-
-
-@pytest.mark.parametrize("name", ["ancestral", "dpmpp-2m-sde"])
-def test_particles_obey_more_at_equal_calls(tiny_lm: LanguageModel, name: str) -> None:
-    """Copies that go on from the more obedient ones beat copies left alone (best of n), on average over items."""
-    judge = [Words(8, 8), Prefers(("river", "pub", "Fox", "the", "."), None)]
-
-    def mean_score(**changes: Any) -> float:
-        samples = tiny_lm.generate(
-            judge, 20, preset=preset("single", steps=12, select="checks"), sampler=name, particles=8, **changes
-        )
-        assert all(sample.calls == 12 * 8 for sample in samples)
-        return sum(sample.checks["prefers"].score for sample in samples) / len(samples)
-
-    assert mean_score(resample_at=[0.9, 0.7, 0.5, 0.3]) > mean_score(resample_at=[]) + 0.02
-    again = [tiny_lm.generate(judge, 3, preset=FAST, sampler=name, particles=4) for _ in range(2)]
-    assert texts(again[0]) == texts(again[1])
-
-
-def test_resampling_keeps_expectations() -> None:
-    """Systematic resampling: each particle survives floor or ceiling of n·weight times, n·weight on average."""
-    scores = [0.0, 0.2, 0.5, 1.0, 0.9, 0.1]
-    weights = (5 * torch.tensor(scores, dtype=torch.float64)).softmax(0)
-    counts = torch.zeros(len(scores), dtype=torch.float64)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(4000):
-        survivors = resampled([{"c": Check(score, "")} for score in scores], generator)
-        found = torch.bincount(survivors, minlength=len(scores))
-        assert len(survivors) == len(scores)
-        expected = len(scores) * weights
-        assert ((found >= expected.floor()) & (found <= expected.ceil())).all()
-        counts += found
-    torch.testing.assert_close(counts / 4000, len(scores) * weights, atol=0.03, rtol=0)
-
-
-def test_resampling_of_equals_keeps_everyone() -> None:
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        survivors = resampled([{"c": Check(0.5, "")}] * 7, generator)
-        assert Counter(survivors.tolist()) == dict.fromkeys(range(7), 1)
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if not SAMPLERS[name]().stochastic])

@@ -14,11 +14,11 @@ from dlm_control.sampling.presets import preset
 
 def test_a_preset_reports_all_its_faults_at_once() -> None:
     with pytest.raises(UsageError) as caught:
-        preset("default", stepz=3, sampler="dddim", temperature=0, candidates=True, clamp="firm", resample_at=[2.0])
+        preset("default", stepz=3, sampler="dddim", temperature=0, candidates=True, clamp="firm", resample_below=2.0)
     report = str(caught.value)
     for part in ("6 problems", "stepz: unknown key, did you mean 'steps'?", "sampler: unknown 'dddim', did you mean 'ddim'?",
                  "temperature: expected a number above 0, got 0", "candidates: expected a whole number above 0, got True",
-                 "clamp: unknown 'firm'", "resample_at: expected noise levels between 0 and 1, got [2.0]"):  # fmt: skip
+                 "clamp: unknown 'firm'", "resample_below: expected a number from 0 to 1, got 2.0"):  # fmt: skip
         assert part in report
     with pytest.raises(UsageError, match=r"preset 'fats'.*\n.*did you mean 'fast'\?"):
         preset("fats")

@@ -314,7 +314,7 @@ def test_the_masks_of_a_likelihood_do_not_depend_on_padding_or_company(sentences
         {"candidates": 3, "select": "likelihood"},
         {"candidates": 3, "select": "energies"},
         {"candidates": 3, "select": "mbr"},
-        {"particles": 3, "resample_at": (0.7, 0.3), "select": "checks"},
+        {"particles": 3, "resample_below": 1.0, "select": "checks"},
         {"candidates": 2, "early_stop": True, "steps": 9},
         {"lagrangian": 0.5, "conflict": "project", "scale": "rms"},
     ],

@@ -15,7 +15,7 @@ import torch
 from scipy.linalg import hadamard
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from dlm_control.eval.score.encoder import ENCODER
+from dlm_control.controllers.guides.sentence_encoder import ENCODER
 from dlm_control.eval.score.overlap import filled, overlap
 from dlm_control.tasks.targets.target import Target
 

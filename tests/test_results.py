@@ -28,6 +28,11 @@ def test_the_readme_shows_what_the_results_say(figures: dict[str, Any]) -> None:
     assert f"\n{figures['readme']()}\n<!-- end of figures -->" in readme, "run tools/figures"
 
 
+def test_the_page_on_soft_controls_shows_what_the_results_say(figures: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "soft-controls.md").read_text(encoding="utf-8")
+    assert f"\n{figures['soft']()}\n<!-- end of soft -->" in page, "run tools/figures"
+
+
 def test_the_page_of_results_shows_what_they_say(figures: dict[str, Any]) -> None:
     assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == figures["results_page"](), "run tools/figures"
 

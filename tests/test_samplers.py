@@ -154,9 +154,9 @@ def test_the_last_step_lands_on_x0(name: str) -> None:
 def test_moments_of_ddim_are_what_its_step_draws() -> None:
     schedule, solver = noise_schedule("sqrt"), DDIM(eta=0.6)
     x_t, x0, z = torch.randn(3, 2, 5, 4, generator=torch.Generator().manual_seed(0))
-    mean, deviation = solver.moments(schedule, x_t, 0.7, 0.6, x0)
+    mean, deviation, _ = solver.moments(schedule, x_t, 0.7, 0.6, x0, {})
     torch.testing.assert_close(solver.step(schedule, x_t, 0.7, 0.6, x0, lambda: z, {})[0], mean + deviation * z)
-    full = DDIM(eta=1.0).moments(schedule, x_t, 0.7, 0.6, x0)[1]
+    full = DDIM(eta=1.0).moments(schedule, x_t, 0.7, 0.6, x0, {})[1]
     assert deviation == pytest.approx(0.6 * full)
 
 

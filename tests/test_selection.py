@@ -7,12 +7,9 @@ import random
 from collections.abc import Sequence
 from fractions import Fraction
 
-import pytest
-import torch
-
 from dlm_control import Check
 from dlm_control.sampling.sample import Sample
-from dlm_control.sampling.selection import resampled, select
+from dlm_control.sampling.selection import select
 
 
 def sample_of(text: str, nats: float | None = None, checks: Sequence[Check] = (), **energies: float) -> Sample:
@@ -69,25 +66,3 @@ def test_likelihood_counts_what_each_control_lacks_beyond_a_nat() -> None:
     assert select([one, both], "likelihood") is both
     assert select([one, both, obeys], "likelihood") is obeys
     assert select([one, obeys, likely, both], "likelihood") is likely
-
-
-@pytest.mark.parametrize("sharpness", [0.0, 1.0, 5.0])
-def test_particles_are_resampled_systematically(sharpness: float) -> None:
-    """Each goes on as often as its weight says, rounded up or down, and in the mean exactly as often."""
-    scores = (0.0, 0.25, 0.5, 1.0)
-    checks = [{"a": Check(score / 2, ""), "b": Check(score / 2, ""), "c": Check(math.nan, "")} for score in scores]
-    weights = [math.exp(sharpness * score) for score in scores]
-    expected = torch.tensor([4 * weight / sum(weights) for weight in weights])
-    generator, runs = torch.Generator().manual_seed(0), 1000
-    total = torch.zeros(4)
-    for _ in range(runs):
-        rows = resampled(checks, generator, sharpness)
-        counts = torch.bincount(rows, minlength=4)
-        assert rows.tolist() == sorted(rows.tolist()) and len(rows) == len(counts) == 4
-        assert ((counts >= expected.floor() - 1e-6) & (counts <= expected.ceil() + 1e-6)).all() or sharpness == 0
-        total += counts
-    torch.testing.assert_close(total / runs, expected, atol=0.06, rtol=0)
-    if sharpness == 5.0:
-        assert torch.equal(
-            resampled(checks, torch.Generator().manual_seed(1)), resampled(checks, torch.Generator().manual_seed(1), 5.0)
-        )

@@ -39,7 +39,7 @@ def lm(request: pytest.FixtureRequest) -> LanguageModel:
     "changes",
     [
         {"candidates": 2},
-        {"candidates": 1, "particles": 3, "resample_at": (0.7, 0.3)},
+        {"candidates": 1, "particles": 3, "resample_below": 1.0},
         {"candidates": 2, "early_stop": True},
         {"candidates": 1, "scale": "rms", "conflict": "project"},
     ],

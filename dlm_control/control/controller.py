@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dlm_control.diffusion.backbone import Backbone
 
 Space = Literal["x_t", "x0", "log_probs"]
+OBEDIENCE = 10.0  # nats that a check passed is worth to particles: a text that fails it counts 22,000 times less
 
 
 class Check(NamedTuple):
@@ -158,9 +159,24 @@ class Controller(ABC):
         """
         return self.energy(state)
 
+    def log_potential(self, text: str) -> float:
+        """log of a factor of the text's probability that no energy speaks of, in nats: particles are weighed by it.
+
+        Asked of finished texts, and of texts as they stand. By default 10 nats for full obedience where the control has no
+        energy, and 0 where it has one.
+        """
+        if self.reads is not None:
+            return 0.0
+        check = self.check(text)
+        return OBEDIENCE * check.score if check.judged else 0.0
+
     @abstractmethod
     def check(self, text: str) -> Check:
         """Did this finished text obey? Judged from the text alone."""
+
+    def explanation(self, lm: Backbone) -> str:
+        """What it makes of its target for this model, in a few words for `dlm explain`; nothing by default."""
+        return ""
 
     def plan(self, lm: Backbone) -> Plan:
         """What is fixed before sampling starts.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import inspect
 import os
@@ -174,6 +175,28 @@ def include(path: str | Path, before_include: BeforeInclude | None = None) -> st
         raise UsageError(f"include {path}: {reason}") from error
     setattr(module, _DIGEST, digest)
     return digest
+
+
+def function(reference: str) -> Callable[..., object]:
+    """The function that `module:function` names; the module is that of an included file, or one that Python can import.
+
+    Raises:
+        UsageError: there is none.
+    """
+    module, _, name = reference.partition(":")
+    if not module or not name:
+        raise UsageError(f"expected `module:function`, got {short_repr(reference)}")
+    files = [each for each in sys.modules if each.startswith(_INCLUDED) and each.split(".", 2)[-1] == module]
+    if len(files) > 1:
+        raise UsageError(f"{reference}: several included files are named {module}.py; rename one")
+    try:
+        found = getattr(sys.modules[files[0]] if files else importlib.import_module(module), name, None)
+    except Exception as error:
+        hint = f"include {module}.py if it is a file of your own" if isinstance(error, ModuleNotFoundError) else "mend it"
+        raise UsageError(f"{reference}: module {module!r} does not import ({type(error).__name__}: {error}); {hint}") from None
+    if not callable(found):
+        raise UsageError(f"{reference}: module {module!r} has no function {name!r}")
+    return found
 
 
 def parameters(cls: type[Controller]) -> dict[str, inspect.Parameter]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -126,6 +127,23 @@ class BoundControl:
     def judges(self) -> bool:
         """Has it an energy of finished texts?"""
         return self.control.controller.reads is not None and self.control.weight > 0
+
+    def log_potential(self, text: str) -> float:
+        """The controller's at its weight, checked.
+
+        Raises:
+            UsageError: it raised, or returned no finite number.
+        """
+        place = f"{self.control.place}.log_potential"
+        try:
+            found = plain(self.control.controller.log_potential(text))
+        except UsageError:
+            raise
+        except Exception as error:
+            raise UsageError(f"{place} raised {type(error).__name__}: {error} (on {short_repr(text)})") from error
+        if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
+            raise UsageError(f"{place} returned {short_repr(found)} on {short_repr(text)}, expected a finite number of nats")
+        return self.control.weight * found
 
     def energy(self, state: State) -> Tensor:
         """The controller's energy, (batch,), checked.

@@ -149,6 +149,19 @@ class Process(ABC):
             draws: random numbers.
         """
 
+    @abstractmethod
+    def log_ratio(self, before: Latents, after: Latents, free: Prediction, guided: Prediction, t: float, s: float) -> Tensor:
+        """How much likelier a step was by itself than under controls: (batch,), log p(after | before) − log q(after | before).
+
+        Particles are weighed by it.
+
+        Args:
+            before, after: the texts at noise level t, and what `step` made of them.
+            free: what the model says at t.
+            guided: the same as controls left it, from which the step was taken.
+            t, s: noise levels, s < t.
+        """
+
     def words(self, latents: Latents, guided: Prediction) -> Tensor:
         """(batch, seq_len) word ids: the text as it stands, the likeliest word wherever none is settled."""
         return guided.log_probs.argmax(-1)

@@ -182,6 +182,16 @@ class GaussianProcess(Process):
         x_s, memory = self.solver.step(self.schedule, latents.z, t, s, guided.x0, _like(latents.z, draws), latents.memory)
         return replace(latents, z=x_s, memory=memory)
 
+    def log_ratio(self, before: Latents, after: Latents, free: Prediction, guided: Prediction, t: float, s: float) -> Tensor:
+        """As the base says: both steps are Gaussian, and differ in their means alone. At the last one, which has no noise,
+        words are read off the prediction: there the ratio is that of their probabilities."""
+        model, ours = (self.solver.moments(self.schedule, before.z, t, s, said.x0, before.memory) for said in (free, guided))
+        if ours.deviation == 0:
+            words = self.words(after, guided)[..., None]
+            return (free.log_probs.gather(-1, words) - guided.log_probs.gather(-1, words)).sum((1, 2))
+        nearer = (after.z - ours.mean).square() - (after.z - model.mean).square()
+        return nearer.sum((1, 2)) / (2 * ours.deviation**2)
+
     def moments(self, latents: Latents, guided: Prediction, t: float, s: float) -> tuple[Tensor, float]:
         """Mean (batch, seq_len, dim) and standard deviation of x_s, which the update of 2022 needs.
 
@@ -191,11 +201,11 @@ class GaussianProcess(Process):
             t, s: noise levels, s < t.
 
         Raises:
-            UsageError: the sampler has none.
+            UsageError: the sampler is none of its kind.
         """
         if not isinstance(self.solver, DDIM):
             raise UsageError(f"guidance: the 2022 update needs sampler ddim or ddim-eta1, not {self.solver.name}")
-        return self.solver.moments(self.schedule, latents.z, t, s, guided.x0)
+        return self.solver.moments(self.schedule, latents.z, t, s, guided.x0, latents.memory)[:2]
 
 
 _sampler = sampler  # the argument of that name hides it

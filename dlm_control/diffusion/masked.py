@@ -168,6 +168,20 @@ class MaskedProcess(Process):
         settled = masked & (order < number[:, None])
         return replace(latents, z=torch.where(settled, drawn, latents.z))
 
+    def log_ratio(self, before: Latents, after: Latents, free: Prediction, guided: Prediction, t: float, s: float) -> Tensor:
+        """As the base says. Which words settle first is decided by the same rule for both: under `confidence` each word's
+        probability under controls. A word that was drawn and had to wait counts by the probability of a less confident one."""
+        masked, settled = before.z == self.mask, (before.z == self.mask) & (after.z != self.mask)
+        drawn = after.z[..., None]
+        gain = (free.log_probs.gather(-1, drawn) - guided.log_probs.gather(-1, drawn))[..., 0]
+        ratio = (gain * settled).sum(-1)
+        if self.order != "confidence":
+            return ratio
+        confidence = guided.log_probs.gather(-1, drawn)[..., 0].masked_fill(~settled, math.inf)
+        below = guided.log_probs <= confidence.amin(-1)[:, None, None]  # (batch, seq_len, vocab), what would have had to wait
+        waited = [said.log_probs.masked_fill(~below, -math.inf).logsumexp(-1) for said in (free, guided)]
+        return ratio + ((waited[0] - waited[1]) * (masked & ~settled)).nan_to_num().sum(-1)
+
     def words(self, latents: Latents, guided: Prediction) -> Tensor:
         return torch.where(latents.z == self.mask, guided.log_probs.argmax(-1), latents.z)
 

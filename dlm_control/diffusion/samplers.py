@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from dlm_control.support.errors import UsageError, suggestion
 
@@ -21,6 +21,20 @@ Noise = Callable[[], "Tensor"]  # fresh standard normal numbers, (batch, seq_len
 Memory = Mapping[str, "Tensor"]
 CLAMPS = ("off", "soft", "hard")
 ORDERS = ("confidence", "random", "left_to_right", "right_to_left")  # in which a masked model settles its words
+
+
+class Moments(NamedTuple):
+    """How a step is distributed: x_s ~ N(mean, deviation²).
+
+    Attributes:
+        mean: (batch, seq_len, dim).
+        deviation: of every number; 0 where the step is deterministic.
+        memory: what the next step has to remember.
+    """
+
+    mean: Tensor
+    deviation: float
+    memory: Memory
 
 
 class Sampler(ABC):
@@ -36,19 +50,28 @@ class Sampler(ABC):
     stochastic: bool
 
     @abstractmethod
-    def step(
-        self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise, memory: Memory
-    ) -> tuple[Tensor, Memory]:
-        """x_s from x_t, s < t; and what the next step has to remember.
+    def moments(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, memory: Memory) -> Moments:
+        """Of x_s given x_t, s < t.
 
         Args:
             schedule: of the model.
             x_t: (batch, seq_len, dim), at noise level t.
             t, s: noise levels.
             x0: (batch, seq_len, dim), the denoiser's answer.
-            noise: gives standard normal numbers of the same shape.
             memory: of earlier steps, (batch, …) each; empty at first.
         """
+
+    def step(
+        self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise, memory: Memory
+    ) -> tuple[Tensor, Memory]:
+        """x_s from x_t; and what the next step has to remember.
+
+        Args:
+            schedule, x_t, t, s, x0, memory: as in `moments`.
+            noise: gives standard normal numbers of the same shape.
+        """
+        mean, deviation, memory = self.moments(schedule, x_t, t, s, x0, memory)
+        return mean + deviation * noise() if deviation > 0 else mean, memory
 
 
 class DDIM(Sampler):
@@ -63,22 +86,11 @@ class DDIM(Sampler):
     def __init__(self, eta: float = 0.0) -> None:
         self.eta, self.stochastic = eta, eta > 0
 
-    def step(
-        self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise, memory: Memory
-    ) -> tuple[Tensor, Memory]:
-        mean, deviation = self.moments(schedule, x_t, t, s, x0)
-        return mean + deviation * noise() if deviation > 0 else mean, memory
-
-    def moments(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor) -> tuple[Tensor, float]:
-        """Mean (batch, seq_len, dim) and standard deviation of x_s.
-
-        Args:
-            schedule, x_t, t, s, x0: as in `step`.
-        """
+    def moments(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, memory: Memory) -> Moments:
         alpha_t, sigma_t, alpha_s, sigma_s = _coefficients(schedule, t, s)
         deviation = self.eta * sigma_s / sigma_t * math.sqrt(max(0.0, 1 - (alpha_t / alpha_s) ** 2)) if s > 0 else 0.0
         direction = (x_t - alpha_t * x0) / sigma_t
-        return alpha_s * x0 + math.sqrt(max(0.0, sigma_s**2 - deviation**2)) * direction, deviation
+        return Moments(alpha_s * x0 + math.sqrt(max(0.0, sigma_s**2 - deviation**2)) * direction, deviation, memory)
 
 
 class Ancestral(Sampler):
@@ -87,13 +99,11 @@ class Ancestral(Sampler):
     name = "ancestral"
     stochastic = True
 
-    def step(
-        self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise, memory: Memory
-    ) -> tuple[Tensor, Memory]:
+    def moments(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, memory: Memory) -> Moments:
         alpha_t, sigma_t, alpha_s, sigma_s = _coefficients(schedule, t, s)
         ratio = alpha_t / alpha_s
         mean = (alpha_s * (1 - ratio**2) * x0 + ratio * sigma_s**2 * x_t) / sigma_t**2
-        return mean + sigma_s / sigma_t * math.sqrt(max(0.0, 1 - ratio**2)) * noise() if s > 0 else mean, memory
+        return Moments(mean, sigma_s / sigma_t * math.sqrt(max(0.0, 1 - ratio**2)) if s > 0 else 0.0, memory)
 
 
 class DPMSolverPP2M(Sampler):
@@ -109,9 +119,7 @@ class DPMSolverPP2M(Sampler):
     def __init__(self, sde: bool = False) -> None:
         self.stochastic = sde
 
-    def step(
-        self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, noise: Noise, memory: Memory
-    ) -> tuple[Tensor, Memory]:
+    def moments(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, memory: Memory) -> Moments:
         import torch
 
         alpha_t, sigma_t, alpha_s, sigma_s = _coefficients(schedule, t, s)
@@ -123,9 +131,9 @@ class DPMSolverPP2M(Sampler):
             extrapolated = x0 + (x0 - memory[_LAST]) / (2 * r)
         memory = {**memory, _LAST: x0, _LAST_LAMBDA: x0.new_full((len(x0),), lambda_t, dtype=torch.float64)}
         if not self.stochastic:
-            return sigma_s / sigma_t * x_t - alpha_s * math.expm1(-h) * extrapolated, memory
+            return Moments(sigma_s / sigma_t * x_t - alpha_s * math.expm1(-h) * extrapolated, 0.0, memory)
         mean = sigma_s / sigma_t * math.exp(-h) * x_t - alpha_s * math.expm1(-2 * h) * extrapolated
-        return mean + sigma_s * math.sqrt(-math.expm1(-2 * h)) * noise() if s > 0 else mean, memory
+        return Moments(mean, sigma_s * math.sqrt(-math.expm1(-2 * h)) if s > 0 else 0.0, memory)
 
 
 _LAST, _LAST_LAMBDA = "last x0", "last λ"

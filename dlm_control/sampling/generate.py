@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,14 +14,17 @@ from dlm_control.control.controller import Check, Controller
 from dlm_control.control.use import BoundControl, Control, with_unique_names
 from dlm_control.diffusion.backbone import Backbone, Draws, Latents, Prediction, Process
 from dlm_control.sampling.firmness import firmness
-from dlm_control.sampling.guidance import Group, Guidance, PaperGuidance, TiltGuidance, finished_state
+from dlm_control.sampling.guidance import Group, Guidance, Guided, PaperGuidance, TiltGuidance, finished_state
 from dlm_control.sampling.layout import Layout, Layouts
+from dlm_control.sampling.particles import Particles, Population, drawn, final_twist
 from dlm_control.sampling.presets import Preset, check_kind
 from dlm_control.sampling.sample import Sample
-from dlm_control.sampling.selection import resampled, select
+from dlm_control.sampling.selection import select
 from dlm_control.sampling.trace import Recorder, Step
 from dlm_control.support.errors import UsageError
 from dlm_control.support.seeds import seeded
+
+T = TypeVar("T")
 
 STOP_BELOW = 0.5  # noise level from which an item may stop early
 CPU_ROWS, DEVICE_ROWS = 4, 64  # of a network call, where the preset does not say
@@ -41,9 +45,12 @@ class Request:
     seed: int = 0
 
 
+Run = Generator[Step, bool | None, T]  # yields steps, is sent True to stop
+
+
 def generate(
     lm: Backbone, requests: Sequence[Request], preset: Preset, skip_errors: bool = False, record: bool = False
-) -> Generator[Step, bool | None, list[list[Sample]]]:
+) -> Run[list[list[Sample]]]:
     """A text for each index of each request. Requests share network calls, and no text depends on its company.
 
     Args:
@@ -61,25 +68,41 @@ def generate(
         UsageError: the controls contradict each other or the model, a control fails, or the preset is for models of another
             kind.
     """
+    run, tasks, copies = yield from _written(lm, requests, preset, skip_errors, record)
+    return [[run.chosen(task, number, task.copies(copies, number)) for number in task.request.indices] for task in tasks]
+
+
+def populate(lm: Backbone, request: Request, preset: Preset) -> Run[Population]:
+    """All particles of the first text of a request, with their weights.
+
+    Raises:
+        UsageError: as `generate`.
+    """
+    _, [task], copies = yield from _written(lm, [request], preset, skip_errors=False, record=False)
+    return Population(tuple(task.copies(copies, request.indices[0])))
+
+
+def _written(
+    lm: Backbone, requests: Sequence[Request], preset: Preset, skip_errors: bool, record: bool
+) -> Run[tuple[_Run, list[_Task], _Copies]]:
+    """Every candidate and particle of every text."""
     check_kind(preset, lm.kind, lm.settings)
-    copies = preset.candidates * preset.particles
     jobs, tasks = [], [_Task.of(lm, request, preset) for request in requests]
     for task in tasks:
         for index in task.request.indices:
-            for copy in range(copies):
-                generator = seeded(task.request.seed, index, copy // preset.particles, "layout")
-                jobs.append(_Job(task, index, copy, task.layouts.draw(generator)))
-    run = _Run(lm, preset, record)
-    candidates: dict[tuple[int, int], dict[int, Sample]] = {}  # by copy: they are done in an order that their company decides
+            for candidate in range(preset.candidates):
+                layout = task.layouts.draw(seeded(task.request.seed, index, candidate, "layout"))
+                first = candidate * preset.particles
+                jobs += [_Job(task, index, copy, layout) for copy in range(first, first + preset.particles)]
+    run, copies = _Run(lm, preset, record), _Copies()
     for batch in _batches(jobs, run.rows, preset.particles):
         if run.stopped:
             samples = [job.failed(run.stopped) for job in batch]
         else:
             samples = yield from (run.surviving(batch) if skip_errors else run.samples(batch))
-        for job, sample in zip(batch, samples, strict=True):
-            candidates.setdefault((id(job.task), job.index), {})[job.copy] = sample
-    ordered = {key: [found[copy] for copy in sorted(found)] for key, found in candidates.items()}
-    return [[run.chosen(task, ordered[id(task), index]) for index in task.request.indices] for task in tasks]
+        for job, sample in zip(batch, samples, strict=True):  # they are done in an order that their company decides
+            copies.setdefault((id(job.task), job.index), {})[job.copy] = sample
+    return run, tasks, copies
 
 
 def rows_of_call(lm: Backbone, preset: Preset) -> int:
@@ -90,6 +113,9 @@ def rows_of_call(lm: Backbone, preset: Preset) -> int:
 def row_steps(requests: Sequence[Request], preset: Preset) -> int:
     """The work of requests, as steps count it (`Step.done`)."""
     return sum(len(request.indices) for request in requests) * preset.calls()
+
+
+_Copies = dict[tuple[int, int], dict[int, Sample]]  # by task and index, then by number of the copy
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +131,10 @@ class _Task:
         controls = [under(preset, control).bind(lm) for control in with_unique_names(request.controls)]
         plans = [(control.control.name, control.plan) for control in controls if control.control.weight > 0]
         return cls(request, controls, Layouts(plans, lm.tokenizer, lm.length_counts, lm.max_seq_len))
+
+    def copies(self, found: _Copies, index: int) -> list[Sample]:
+        """The candidates of one of its texts, in order."""
+        return [sample for _, sample in sorted(found[id(self), index].items())]
 
     def checks(self, text: str) -> dict[str, Check]:
         """What every control says of a text."""
@@ -185,14 +215,19 @@ class _Run:
     def __post_init__(self) -> None:
         self.rows = rows_of_call(self.lm, self.preset)
 
-    def chosen(self, task: _Task, candidates: list[Sample]) -> Sample:
+    def chosen(self, task: _Task, index: int, copies: list[Sample]) -> Sample:
         """One of an item's candidates that did not fail, with its checks and the calls of all."""
+        candidates, size = copies, self.preset.particles
+        if size > 1:
+            groups = [copies[start : start + size] for start in range(0, len(copies), size)]
+            seed = task.request.seed
+            candidates = [drawn(group, seeded(seed, index, number, "particle")) for number, group in enumerate(groups)]
         alive = [candidate for candidate in candidates if candidate.error is None]
         best = select(alive, self.preset.select) if alive else candidates[0]
         if best.error is None and not best.checks:
             best = replace(best, checks=task.checks(best.text))
         held = {control.control.name: firmness(control, self.preset) for control in task.controls}
-        return replace(best, calls=sum(candidate.calls for candidate in candidates), firmness=held)
+        return replace(best, calls=sum(copy.calls for copy in copies), firmness=held)
 
     def surviving(self, jobs: list[_Job]) -> Generator[Step, bool | None, list[Sample]]:
         """As `samples`, but where a control fails every item tries again by itself, so that only its own failure counts."""
@@ -210,7 +245,7 @@ class _Run:
     def samples(self, jobs: list[_Job]) -> Generator[Step, bool | None, list[Sample]]:
         """Texts of jobs of one sequence length. Rows left over repeat the last job and are thrown away.
 
-        With particles all jobs are of one item, and the text is the one of whichever particle is chosen.
+        With particles all jobs are of one item.
         """
         preset, device = self.preset, self.lm.device
         rows = jobs if preset.particles > 1 else jobs + [jobs[-1]] * (self.rows - len(jobs))
@@ -222,11 +257,20 @@ class _Run:
             torch.tensor([job.layout.words for job in rows], device=device),
             draws,
         )
-        resample_at = list(preset.resample_at) if preset.particles > 1 else []
+        particles = self._particles(jobs)
+        log_ratio = torch.zeros(len(rows), device=device)  # of the last step, for particles
         finished: dict[int, Sample] = {}  # by row
         earlier: list[list[int]] = []
         for number, (t, s) in enumerate(zip(process.levels[:-1], process.levels[1:], strict=True), 1):
             guided, latents = guidance.predict(latents, t)
+            if particles and isinstance(guided, Guided):
+                particles.weigh(log_ratio, guided.twist, self._texts(process, latents, guided), share=1 - t)
+                survivors = particles.survivors()
+                if survivors is not None:
+                    survivors = survivors.to(device)
+                    latents, guided = latents.rows(survivors), guided.rows(survivors)
+                    if recorder:
+                        recorder.follow(survivors)
             standing, open_rows = process.words(latents, guided), [row for row in range(len(jobs)) if row not in finished]
             if preset.early_stop and t <= STOP_BELOW:
                 words = self._words(process, latents, guided)
@@ -238,7 +282,9 @@ class _Run:
                 earlier = words
             steps_done = 1 if len(finished) < len(jobs) else 1 + preset.steps - number
             if len(finished) < len(jobs):
-                latents = guidance.step(latents, guided, t, s, draws)
+                before, latents = latents, guidance.step(latents, guided, t, s, draws)
+                if particles and isinstance(guided, Guided):
+                    log_ratio = process.log_ratio(before, latents, guided.free, guided, t, s)
             drafts = []
             if recorder:
                 ids = process.words(latents, guided)
@@ -248,24 +294,24 @@ class _Run:
                 self.stopped = f"stopped after step {number} of {preset.steps}"
             if len(finished) == len(jobs) or (self.stopped and number < preset.steps):
                 break
-            if resample_at and s <= resample_at[0]:
-                resample_at.pop(0)
-                survivors = self._survivors(process, latents, guided, jobs, draws)
-                latents, guided = latents.rows(survivors), guided.rows(survivors)
-                if recorder:
-                    recorder.follow(survivors.tolist())
         else:
             left = set(range(len(jobs))) - finished.keys()
             finished |= self._finished(process, latents, guided, groups, jobs, left)
+            if particles:
+                done = [finished[row] for row in range(len(jobs))]
+                twist = final_twist([sample.energies for sample in done], jobs[0].task.controls)
+                particles.weigh(log_ratio, twist, [sample.text for sample in done], share=1.0)
+                weights = enumerate(particles.log_weights)
+                finished = {row: replace(finished[row], log_weight=weight) for row, weight in weights}
         return [finished[row] if row in finished else job.failed(self.stopped) for row, job in enumerate(jobs)]
 
-    def _survivors(
-        self, process: Process, latents: Latents, guided: Prediction, jobs: Sequence[_Job], draws: _RowDraws
-    ) -> Tensor:
-        """The particles that go on, by the checks of their words as they stand."""
-        texts = [self._text(ids) for ids in self._words(process, latents, guided)]
-        checks = [job.task.checks(text) for job, text in zip(jobs, texts, strict=True)]
-        return resampled(checks, draws.generators[0]).to(self.lm.device)
+    def _particles(self, jobs: Sequence[_Job]) -> Particles | None:
+        """The weights of jobs that are an item's particles."""
+        if self.preset.particles == 1:
+            return None
+        job = jobs[0]
+        generator = seeded(job.task.request.seed, job.index, job.copy // self.preset.particles, "resampling")
+        return Particles(len(jobs), self.preset.resample_below, generator, job.task.controls)
 
     def _process(self) -> Process:
         settings = {name: getattr(self.preset, name) for name in self.lm.settings}
@@ -280,6 +326,10 @@ class _Run:
     def _words(self, process: Process, latents: Latents, guided: Prediction) -> list[list[int]]:
         """The words of each row as they stand, up to its END."""
         return [self.lm.tokenizer.until_end(row) for row in process.words(latents, guided).tolist()]
+
+    def _texts(self, process: Process, latents: Latents, guided: Prediction) -> list[str]:
+        """The text of each row as it stands."""
+        return [self._text(ids) for ids in self._words(process, latents, guided)]
 
     def _text(self, ids: list[int]) -> str:
         return self.lm.tokenizer.join(self.lm.tokenizer.convert_ids_to_tokens(ids))

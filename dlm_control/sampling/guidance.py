@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,6 +40,37 @@ class Group:
     def filled(self, size: int, device: torch.device) -> Tensor:
         """(size,): the rows, the last one repeated. So a text's arithmetic does not depend on how many are of its group."""
         return torch.tensor([*self.rows, *[self.rows[-1]] * (size - len(self.rows))], device=device)
+
+
+@dataclass(frozen=True)
+class Guided(Prediction):
+    """A prediction as controls left it, and what particles are weighed by.
+
+    Attributes:
+        free: what the model said by itself.
+        twist: (batch,), Σ weight · log p(control | state) of the controls that acted.
+    """
+
+    free: Prediction
+    twist: Tensor
+
+    def rows(self, index: Tensor) -> Guided:
+        made = super().rows(index)
+        return Guided(made.log_probs, made.x_t, made.embed, free=self.free.rows(index), twist=self.twist[index])
+
+
+class Tilted(NamedTuple):
+    """What controls make of a prediction.
+
+    Attributes:
+        log_probs: (batch, seq_len, vocab), of the words with all pushes added, not normalised.
+        twist: as in `Guided`.
+        latents: with what is to be remembered.
+    """
+
+    log_probs: Tensor
+    twist: Tensor
+    latents: Latents
 
 
 class Guidance(ABC):
@@ -99,19 +131,20 @@ class TiltGuidance(Guidance):
         self.scale, self.conflict, self.lagrangian, self.recorder = scale, conflict, lagrangian, recorder
 
     @torch.no_grad()
-    def predict(self, latents: Latents, t: float) -> tuple[Prediction, Latents]:
+    def predict(self, latents: Latents, t: float) -> tuple[Guided, Latents]:
         said = self.process.predict(latents, t)
-        tilted, latents = self.tilted(said, latents, t)
+        tilted, twist, latents = self.tilted(said, latents, t)
         if tilted is said.log_probs:
-            return said, latents
-        return replace(said, log_probs=normalise_(tilted, latents.allowed), embed=self.process.embed), latents
+            return Guided(tilted, said.x_t, said.embed, free=said, twist=twist), latents
+        log_probs = normalise_(tilted, latents.allowed)
+        return Guided(log_probs, said.x_t, self.process.embed, free=said, twist=twist), latents
 
     @torch.no_grad()
-    def tilted(self, said: Prediction, latents: Latents, t: float) -> tuple[Tensor, Latents]:
-        """Log-probabilities of words with all pushes added, not normalised, and the latents with what is to be remembered.
+    def tilted(self, said: Prediction, latents: Latents, t: float) -> Tilted:
+        """What the controls that act make of a prediction; its own log-probabilities come back where none does.
 
         Args:
-            said: what the model says at noise level t; its own log-probabilities come back where no control acts.
+            said: what the model says at noise level t.
             latents: at noise level t.
             t: noise level.
         """
@@ -119,26 +152,27 @@ class TiltGuidance(Guidance):
             (group, [control for control in group.controls if control.control.acts_at(t)]) for group in self.groups
         ]
         acting_by_group = [(group, acting) for group, acting in acting_by_group if acting]
-        tilted = said.log_probs
+        tilted, twist = said.log_probs, torch.zeros(len(said.log_probs), device=said.log_probs.device)
         for group, acting in acting_by_group:
             if len(self.groups) == 1:
-                tilted, latents = self._tilted(group, acting, said, latents, t)
+                tilted, twist, latents = self._tilted(group, acting, said, latents, t)
                 continue
             rows, own = group.filled(len(tilted), tilted.device), torch.tensor(group.rows, device=tilted.device)
-            theirs, after = self._tilted(group, acting, said.rows(rows), latents.rows(rows), t)
+            theirs, their_twist, after = self._tilted(group, acting, said.rows(rows), latents.rows(rows), t)
             tilted = tilted.index_copy(0, own, theirs[: len(own)])
+            twist = twist.index_copy(0, own, their_twist[: len(own)])
             multipliers = {name: values for name, values in after.memory.items() if name.startswith(_MULTIPLIER)}
             latents = latents.remember_for(own, multipliers, default=1.0)
-        return tilted, latents
+        return Tilted(tilted, twist, latents)
 
-    def _tilted(
-        self, group: Group, acting: Sequence[BoundControl], said: Prediction, latents: Latents, t: float
-    ) -> tuple[Tensor, Latents]:
-        """Log-probabilities of words with the pushes of a group's controls, not normalised; and the latents afterwards."""
+    def _tilted(self, group: Group, acting: Sequence[BoundControl], said: Prediction, latents: Latents, t: float) -> Tilted:
+        """What a group's controls make of a prediction."""
         state, tilted = state_of(self.lm, said, latents, t), said.log_probs.clone()
         pushes, energies = dict[str, Columns](), dict[str, Tensor]()
+        twist = torch.zeros(len(tilted), device=tilted.device)
         for control in acting:
             push, energies[control.control.name] = tilt(control, state)
+            twist -= control.control.weight_at(t) * energies[control.control.name]
             if self.scale == "rms":
                 push = unit_rms(push, state.probs, state.length)
             strength, latents = self._multiplier(control.control.name, energies[control.control.name], latents)
@@ -154,7 +188,7 @@ class TiltGuidance(Guidance):
                 push.added_to(tilted)
         if self.recorder is not None:
             self.recorder.note(group.rows, said.log_probs, energies, pushes)
-        return tilted, latents
+        return Tilted(tilted, twist, latents)
 
     def _multiplier(self, name: str, energy: Tensor, latents: Latents) -> tuple[Tensor, Latents]:
         """(batch,): 1; or what dual ascent made of it, 0 where the control is satisfied; and the latents that remember it."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from dlm_control.diffusion.samplers import CLAMPS, DDIM, ORDERS, SAMPLERS, SPACINGS
 from dlm_control.support.errors import ErrorCollector, suggestion
 from dlm_control.support.validation import check_arguments
-from dlm_control.support.values import Above, Bound, Fits, NoiseLevels, OneOf
+from dlm_control.support.values import Above, Between, Bound, NoiseLevels, OneOf
 
 SELECTIONS = ("checks", "energies", "likelihood", "mbr")
 GUIDANCES = ("tilt", "paper")
@@ -41,8 +41,9 @@ class Preset:
         select: how one of them is chosen: `checks` (most obedient), `energies` (most obedient by the guides, no look at the
             checks), `likelihood` (of those that obey by the guides the likeliest under the model itself), or `mbr` (most like
             the others).
-        particles: texts that run side by side and are resampled at `resample_at` by their checks; 1 is none.
-        resample_at: noise levels.
+        particles: texts that run side by side, weighed by the controls, of which one is drawn by weight; 1 is none. See
+            `Particles`.
+        resample_below: particles are resampled where their effective sample size is below this share of them.
         weight: factor of every control's weight.
         interval: noise levels (from, to) outside of which no control steers, whatever its own interval.
         scale, conflict, lagrangian: how the tilts of several controls are made comparable and added up; see `TiltGuidance`.
@@ -65,9 +66,7 @@ class Preset:
     candidates: Count = 3
     select: Annotated[str, OneOf(lambda: SELECTIONS)] = "energies"
     particles: Count = 1
-    resample_at: Annotated[
-        tuple[float, ...], Fits("noise levels between 0 and 1", lambda levels: all(0 < t < 1 for t in levels))
-    ] = (0.5, 0.3, 0.15)
+    resample_below: Annotated[float, Between(0, 1)] = 0.5
     weight: Factor = 1.0
     interval: NoiseLevels = (0.0, 0.95)
     scale: Annotated[str, OneOf(lambda: SCALES)] = "nats"
@@ -90,6 +89,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "default": Preset(),
         "sound": Preset(candidates=6, select="likelihood"),
         "fast": Preset(steps=20, candidates=1),
+        "particles": Preset(candidates=1, particles=16),
         "single": Preset(steps=50, temperature=1.2, local_likelihood_weight=0.85, candidates=1, interval=(0.0, 1.0)),
         "paper": Preset(
             steps=200, sampler="ddim-eta1", temperature=1.0, clamp="hard", local_likelihood_weight=1.0, guidance="paper",
@@ -100,6 +100,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "default": Preset(steps=24, candidates=2, interval=(0.0, 1.0)),
         "sound": Preset(candidates=6, select="likelihood", interval=(0.0, 1.0)),
         "fast": Preset(steps=20, candidates=1, interval=(0.0, 1.0)),
+        "particles": Preset(steps=24, candidates=1, particles=16, interval=(0.0, 1.0)),
         "single": Preset(steps=50, temperature=1.0, candidates=1, interval=(0.0, 1.0)),
     },
 }  # fmt: skip
@@ -164,8 +165,6 @@ def preset(name: str, kind: str = "gaussian", /, **changes: Any) -> Preset:
         problems.add("", f"unknown{suggestion(name, NAMES)}; there are: {', '.join(NAMES)}")
     found = check_arguments(problems, "", Preset, changes)
     problems.raise_if_any()
-    if "resample_at" in found:
-        found["resample_at"] = tuple(sorted(found["resample_at"], reverse=True))
     made = replace(presets_of(kind)[name], **found)
     if made.particles > 1 and not SAMPLERS[made.sampler]().stochastic:
         stochastic = ", ".join(s for s in SAMPLERS if SAMPLERS[s]().stochastic)
@@ -178,9 +177,10 @@ def preset(name: str, kind: str = "gaussian", /, **changes: Any) -> Preset:
             problems.add(key, f"the 2022 update has no {key}; leave it out, or use guidance: tilt")
     if made.early_stop and made.particles > 1:
         problems.add("early_stop", "particles are resampled together, none can stop before the others; give one of the two")
-    texts = made.candidates * made.particles
-    if made.select == "mbr" and texts < LEAST_FOR_MBR:
-        message = f"mbr takes the text most like the others and needs {LEAST_FOR_MBR} or more of them, not {texts}"
+    if made.particles > 1 and made.guidance == "paper":
+        problems.add("particles", "are weighed by p(step), which the 2022 update does not tell; use guidance: tilt")
+    if made.select == "mbr" and made.candidates < LEAST_FOR_MBR:
+        message = f"mbr takes the text most like the others and needs {LEAST_FOR_MBR} or more of them, not {made.candidates}"
         problems.add("select", f"{message}; raise candidates, or select: checks")
     if made.max_calls is not None and made.calls() > made.max_calls:
         product = f"{made.steps} steps × {made.candidates} candidates × {made.particles} particles"

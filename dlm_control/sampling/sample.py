@@ -22,7 +22,8 @@ class Sample:
             chosen by it; otherwise None.
         seed, index: with the spec and the preset, they give the same text again, alone or in any batch.
         calls: network calls spent on it.
-        firmness: how firmly each control was held, by `firmness`: exact, conditioned, steered or checked only.
+        firmness: how firmly each control was held, by `firmness`: exact, conditioned, steered, weighed or checked only.
+        log_weight: of a particle, how much it counts: log of its share in the estimate of p(controls); otherwise None.
         error: what went wrong with it, where `on_error` is `skip`, or that the run was stopped; it has no text then.
     """
 
@@ -35,6 +36,7 @@ class Sample:
     index: int
     calls: int
     firmness: Mapping[str, Firmness] = field(default_factory=dict)
+    log_weight: float | None = None
     error: str | None = None
 
     @property

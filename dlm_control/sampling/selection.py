@@ -1,13 +1,10 @@
-"""Choosing among texts: best of n, minimum Bayes risk, and particles resampled by black-box checks."""
+"""Choosing among texts: best of n, and minimum Bayes risk."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
-
-import torch
-from torch import Tensor
 
 from dlm_control.control.controller import Check
 
@@ -39,22 +36,6 @@ def select(candidates: Sequence[Sample], how: str) -> Sample:
         return -sum(candidate.energies.values()) if how == "energies" else _obedience(candidate.checks), 0.0
 
     return max(candidates, key=quality)
-
-
-def resampled(checks: Sequence[Mapping[str, Check]], generator: torch.Generator, sharpness: float = 5.0) -> Tensor:
-    """Which particles go on: systematic resampling with weights exp(sharpness · sum of scores) (Kitagawa 1996).
-
-    Args:
-        checks: of each particle's present guess at its text.
-        generator: random numbers.
-
-    Returns:
-        (particles,), for each place the row that goes on there.
-    """
-    scores = torch.tensor([_obedience(c) for c in checks], dtype=torch.float64)
-    cumulated = (sharpness * scores).softmax(0).cumsum(0)
-    points = (torch.rand((), generator=generator) + torch.arange(len(scores))) / len(scores)
-    return torch.searchsorted(cumulated, points.double()).clamp(max=len(scores) - 1)
 
 
 def _obedience(checks: Mapping[str, Check]) -> float:

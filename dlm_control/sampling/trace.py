@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -182,9 +182,14 @@ class Recorder:
         self._effects, self._pushes = [{} for _ in self._given], []
         return made
 
-    def follow(self, rows: Sequence[int]) -> None:
-        """Row i goes on from rows[i]."""
-        self._held = [self._held[row] for row in rows]
+    def follow(self, rows: Tensor) -> None:
+        """Row i goes on from rows[i], (batch,); all rows are of one group."""
+        chosen = rows.tolist()
+        self._held, self._effects = [self._held[row] for row in chosen], [self._effects[row] for row in chosen]
+        self._pushes = [
+            each._replace(push=replace(each.push, values=each.push.values[rows]), log_total=each.log_total[rows])
+            for each in self._pushes
+        ]
 
     def _changed(self, before: Tensor, after: Tensor) -> list[dict[int, str]]:
         """Of each row, by position, the words (batch, seq_len) that have become others."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from dlm_control.controllers.guides.sentence_encoder import ENCODER, PIP_ENCODER
 from dlm_control.eval.records import Findings
-from dlm_control.eval.score.encoder import ENCODER, PIP_ENCODER
 from dlm_control.tasks.targets.target import Target
 from dlm_control.text.words import join_words, split_words
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from dlm_control.controllers.guides.sentence_encoder import ENCODER, PIP_ENCODER, sentence_features
 from dlm_control.eval.records import Findings
-from dlm_control.eval.score.encoder import ENCODER, PIP_ENCODER, sentence_features
 from dlm_control.eval.score.metrics import evenly_spaced
 from dlm_control.eval.score.statistics import figure
 from dlm_control.text.words import split_words

@@ -134,6 +134,35 @@ def batch(
 
 
 @bench.command()
+def soft(
+    study: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A file such as results/soft/study.yaml.")],
+    out: _Out,
+    model: _Model = "e2e",
+    teacher: Annotated[str, typer.Option(help="Whose surprise tells hard words.")] = "e2e-teacher",
+) -> None:
+    """Success, flaws and seconds of soft controls, alone and with others; cells that are there are kept."""
+    from dlm_control.eval.score.teacher import Teacher
+    from dlm_control.eval.studies.soft import SoftScores, cells, read_study
+    from dlm_control.pipeline import load
+    from dlm_control.support.records import read_record
+
+    asked, lm, judge = read_study(study), load(model), Teacher(teacher)
+    _folder(out)
+    file = out / f"soft-{Path(model).name}.json"
+    known = read_record(SoftScores, file).cells if file.exists() else []
+    found = [cell for cell in known if cell.control in asked.soft]
+    others = [cell for cell in known if cell.control not in asked.soft]
+    for cell in cells(asked, lm, judge, found):
+        found.append(cell)
+        command = " ".join(["dlm", *sys.argv[1:]])
+        write_record(file, SoftScores(command, lm.backbone.weights_digest, judge.digest, asked.seed, [*others, *found]))
+        typer.echo(
+            f"{cell.control}, {cell.company}: {cell.success:.0%} obey, {cell.all_hold:.0%} all; "
+            f"{cell.flaw_rate:.0%} flawed; {cell.cpu_s_a_text:.2f} s a text"
+        )
+
+
+@bench.command()
 def scale(
     out: _Out,
     repeats: Annotated[int, typer.Option(min=1, help="Timings of each point; the median counts.")] = 2,

@@ -86,7 +86,7 @@ def within(calls: int, changes: Mapping[str, Any], lm: Backbone) -> dict[str, An
     candidates = changes.get("candidates", default.candidates)
     texts = candidates * changes.get("particles", default.particles)
     select = changes.get("select", "likelihood" if texts > 1 else "energies")
-    if select == "mbr" and texts < LEAST_FOR_MBR:
+    if select == "mbr" and candidates < LEAST_FOR_MBR:
         return None
     judging = lm.likelihood_calls if select == "likelihood" else 0
     steps = min(changes.get("steps", calls), calls // texts - judging)

@@ -1,6 +1,6 @@
 """A black-box control: any Python function of the finished text.
 
-It has no energy. Particles obey it: several copies of a text are sampled side by side, and those whose guesses match go on.
+It has no energy. Particles obey it: several copies of a text are sampled side by side, and those that match count more.
 """
 
 from __future__ import annotations

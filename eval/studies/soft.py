@@ -1,0 +1,171 @@
+"""What soft controls reach, alone and with others: success, by another judge too, flaws, and seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlm_control.control.registry import include
+from dlm_control.eval.score.flaws import FlawDetector
+from dlm_control.eval.score.teacher import Teacher
+from dlm_control.pipeline import LanguageModel
+from dlm_control.sampling.sample import Sample
+from dlm_control.support.errors import ErrorCollector, UsageError
+from dlm_control.support.records import Record
+from dlm_control.support.validation import check_arguments
+from dlm_control.support.yaml_file import read_yaml
+from dlm_control.tasks.spec import Spec
+
+FREE, JUDGE = "not controlled", "judge"
+
+
+@dataclass(frozen=True)
+class Soft:
+    """A soft control as a study asks for it.
+
+    Attributes:
+        control: as a spec's `controls` list it.
+        preset: as a spec gives it.
+        judge: another control, whose check judges the texts as well.
+    """
+
+    control: Mapping[str, Any]
+    preset: Mapping[str, Any]
+    judge: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """A file of `dlm bench soft`.
+
+    Attributes:
+        include: Python files of controls and functions, beside it.
+        texts: of each cell.
+        seed: of all.
+        soft: the soft controls, by name.
+        company: controls that each is combined with, by name, as a spec lists them.
+    """
+
+    texts: int
+    seed: int
+    soft: Mapping[str, Mapping[str, Any]]
+    company: Mapping[str, Sequence[Mapping[str, Any]]]
+    include: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Cell(Record):
+    """Texts under one soft control and its company.
+
+    Attributes:
+        control, company: by name; `not controlled` checks alone.
+        texts: how many.
+        success: share of texts that obey the soft control.
+        judge: share that its other judge passes, where it has one.
+        all_hold: share that obeys all controls.
+        flaw_rate: share of texts with any flaw.
+        cpu_s_a_text: CPU seconds.
+        written: the texts.
+    """
+
+    control: str
+    company: str
+    texts: int
+    success: float
+    judge: float | None
+    all_hold: float
+    flaw_rate: float
+    cpu_s_a_text: float
+    written: list[str]
+
+
+@dataclass(frozen=True)
+class SoftScores(Record):
+    """`soft-<model>.json`.
+
+    Attributes:
+        command: that wrote the last of it.
+        weights, teacher: digests.
+        seed: of the texts.
+        cells: in the order of the study.
+    """
+
+    command: str
+    weights: str
+    teacher: str
+    seed: int
+    cells: list[Cell]
+
+
+def read_study(file: Path) -> Study:
+    """A study from its file.
+
+    Raises:
+        UsageError: it has faults; all in one report.
+    """
+    content = read_yaml(file).content
+    problems = ErrorCollector(str(file))
+    found = check_arguments(problems, "", Study, content)
+    for name, each in found.get("soft", {}).items():
+        check_arguments(problems, f"soft.{name}", Soft, each)
+    problems.raise_if_any()
+    study = Study(**found)
+    for each in study.include:
+        include(file.parent / each)
+    return study
+
+
+def cells(study: Study, lm: LanguageModel, teacher: Teacher, done: Sequence[Cell] = ()) -> Iterator[Cell]:
+    """Each soft control left alone, under control, and under control with each company.
+
+    Args:
+        study: what to write.
+        lm: with which model.
+        teacher: whose surprise tells hard words.
+        done: cells that are there already, which are not written again.
+
+    Raises:
+        UsageError: a control is faulty, or fails.
+    """
+    detector, known = FlawDetector(teacher), {(cell.control, cell.company) for cell in done}
+    for name, given in study.soft.items():
+        soft = Soft(**given)
+        for company, others in {FREE: [], "alone": [], **study.company}.items():
+            if (name, company) in known:
+                continue
+            entry = _named(soft.control, name, **({"weight": 0} if company == FREE else {}))
+            judge = [] if soft.judge is None else [_named(soft.judge, JUDGE, weight=0)]
+            preset = {"candidates": 1} if company == FREE else soft.preset
+            spec = Spec.from_mapping({"controls": [entry, *judge, *others], "preset": preset}, f"{name}, {company}")
+            lm.generate(spec.controls, 1, study.seed, spec.preset.of(lm.backbone.kind))  # what is made once does not count
+            started = time.process_time()
+            samples = lm.generate(spec.controls, study.texts, study.seed, spec.preset.of(lm.backbone.kind))
+            seconds = (time.process_time() - started) / study.texts
+            yield _cell(name, company, samples, detector, teacher, seconds)
+
+
+def _cell(name: str, company: str, samples: Sequence[Sample], detector: FlawDetector, teacher: Teacher, seconds: float) -> Cell:
+    texts = [sample.text for sample in samples]
+    flawed = [any(detector.flaws(text, nats)) for text, nats in zip(texts, teacher.word_nll(texts), strict=True)]
+    judged = [sample.checks[JUDGE].passed for sample in samples if JUDGE in sample.checks]
+    asked = [all(check.passed for key, check in sample.checks.items() if key != JUDGE) for sample in samples]
+    return Cell(
+        control=name, company=company, texts=len(texts), success=_share([sample.checks[name].passed for sample in samples]),
+        judge=_share(judged) if judged else None, all_hold=_share(asked), flaw_rate=_share(flawed),
+        cpu_s_a_text=round(seconds, 3), written=texts,
+    )  # fmt: skip
+
+
+def _share(found: Sequence[bool]) -> float:
+    return round(sum(found) / len(found), 4)
+
+
+def _named(entry: Mapping[str, Any], name: str, **use: Any) -> dict[str, Any]:
+    """A spec's entry with a name and a weight of ours."""
+    [(controller, arguments)] = entry.items()
+    if not isinstance(arguments, Mapping):
+        raise UsageError(f"{controller}: give its arguments by name, such as {{length: {{words: 18}}}}")
+    return {controller: {**arguments, "name": name, **use}}
