@@ -19,8 +19,8 @@ from test_cli import dlm
 
 from dlm_control import load
 from dlm_control.control import registry
-from dlm_control.tasks.preflight import preflight
 from dlm_control.controllers.guides.sentence_encoder import ENCODER
+from dlm_control.tasks.preflight import preflight
 from dlm_control.tasks.run import run_spec
 from dlm_control.tasks.spec import Spec, read_spec
 
