@@ -71,7 +71,7 @@ class Spec:
         Raises:
             UsageError: every fault, in one report headed by `where`.
         """
-        spec, problems = _draft(mapping, where, Path(), {})
+        spec, problems = draft_mapping(mapping, where, Path(), {})
         problems.raise_if_any()
         return spec
 
@@ -100,7 +100,7 @@ def draft_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     content, lines = read_yaml(Path(path))
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     places = {spec_place(place): line for place, line in reversed(lines.items()) if re.split(r"[.\[]", place)[0] not in given}
-    return _draft({**content, **given}, str(path), Path(path).parent, places)
+    return draft_mapping({**content, **given}, str(path), Path(path).parent, places)
 
 
 def spec_place(path: str) -> str:
@@ -108,7 +108,18 @@ def spec_place(path: str) -> str:
     return re.sub(r"^(controls\[\d+\])\.[^.\[]+", r"\1", path)
 
 
-def _draft(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[str, int]) -> tuple[Spec, ErrorCollector]:
+def draft_mapping(given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[str, int]) -> tuple[Spec, ErrorCollector]:
+    """As `draft_spec`, of keys and values that are at hand.
+
+    Args:
+        given: keys and values of a spec.
+        source: what to call it in reports.
+        folder: that included files and preset files are looked up from.
+        lines: of each place, as `spec_place` writes it.
+
+    Raises:
+        UsageError: `given` is no mapping.
+    """
     problems = ErrorCollector(source, lines)
     if not isinstance(given, Mapping):
         raise UsageError(f"{source}: expected keys and values, got {type(given).__name__}")
