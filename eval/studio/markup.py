@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from dlm_control.control.controller import Check
+from dlm_control.eval.studio.results import ReadText
 from dlm_control.eval.studio.verdict import Verdict
 from dlm_control.eval.studio.writing import Text, View
 from dlm_control.sampling.sample import Sample
@@ -31,18 +32,24 @@ def problem_html(message: str) -> str:
     return f'<div class="st-verdict st-bad" role="alert"><p>{escape(message)}</p></div>'
 
 
+def said_html(message: str) -> str:
+    """Something that went well."""
+    return f'<p class="st-soft" role="status">{escape(message)}</p>'
+
+
 def verdict_html(verdict: Verdict) -> str:
     """All faults of a spec, or how firmly its controls will be held."""
     if not verdict.faults:
         held = "".join(f"<li>{escape(name)} <b>{escape(how)}</b></li>" for name, how in verdict.firmness.items())
         return f'<div class="st-verdict st-good" role="status"><p>✓ Ready</p><ul class="st-held">{held}</ul></div>'
+    known = "<p>The form shows the last YAML that could be read.</p>" if verdict.unreadable else ""
     count = f"{len(verdict.faults)} problem{'s' if len(verdict.faults) > 1 else ''}"
     items = []
     for fault in verdict.faults:
         line = verdict.line_of(fault.place)
         where = f'<span class="st-soft">line {line}</span> ' if line else ""
         items.append(f"<li>{where}{escape(str(fault))}</li>")
-    return f'<div class="st-verdict st-bad" role="status"><p>{count}</p><ul>{"".join(items)}</ul></div>'
+    return f'<div class="st-verdict st-bad" role="status"><p>{count}</p><ul>{"".join(items)}</ul>{known}</div>'
 
 
 def faults_html(messages: Sequence[str]) -> str:
@@ -127,4 +134,29 @@ def _check(name: str, number: int, sample: Sample) -> str:
     return (
         f'<span class="st-check st-{kind}"><b aria-label="{said}">{sign}</b> '
         f'<span class="st-name st-c{number % COLOURS}">{escape(name)}</span> {escape(check.why)}{energy}</span>'
+    )
+
+
+def texts_html(texts: Sequence[ReadText], first: int, most: int) -> str:
+    """A page of texts from a result file.
+
+    Args:
+        texts: all of them.
+        first: which one is shown first, from 0.
+        most: of a page.
+    """
+    if not texts:
+        return empty_html("No such text", "Other letters or another choice may find one.")
+    items = []
+    for number, each in enumerate(texts[first : first + most], start=first + 1):
+        surprise = "" if each.surprise is None else f" · {each.surprise:.2f} nats a word"
+        sign, kind = ("✗", "no") if each.failed else ("✓", "ok")
+        faults = "".join(f'<li class="st-fault">{escape(why)}</li>' for why in (*each.failed, *each.flaws))
+        items.append(
+            f'<li value="{number}"><p class="st-words"><b class="st-{kind}">{sign}</b> {escape(each.text)}</p>'
+            f'<p class="st-soft">{escape(each.target)}{surprise}</p><ul class="st-reasons">{faults}</ul></li>'
+        )
+    last = min(first + most, len(texts))
+    return (
+        f'<p class="st-soft" role="status">{first + 1} to {last} of {len(texts)}</p><ol class="st-texts">{"".join(items)}</ol>'
     )

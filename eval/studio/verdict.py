@@ -27,18 +27,22 @@ class Verdict:
     """What is known of a spec.
 
     Attributes:
-        content: its keys and values; empty where the text is no YAML.
+        content: its keys and values.
+        text: YAML, as the page gave it.
         spec: the spec, if it has no faults.
         faults: each with its place and message.
         lines: of places.
         firmness: how firmly each control will be held.
+        unreadable: the text is no YAML of keys and values; `content` is empty then.
     """
 
-    content: Mapping[str, Any]
+    content: dict[str, Any]
+    text: str
     spec: Spec | None = None
     faults: tuple[Issue, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict)
     firmness: Mapping[str, Firmness] = field(default_factory=dict)
+    unreadable: bool = False
 
     def line_of(self, place: str) -> int | None:
         """The line of a fault; None where it is not known."""
@@ -54,23 +58,24 @@ def judge(text: str, folder: Folder, model_of: ModelOf) -> Verdict:
         model_of: a loaded model by its name.
     """
     if len(text) > MAX_SPEC:
-        return Verdict({}, faults=(Issue("", f"{len(text):,} letters; the studio takes specs of at most {MAX_SPEC:,}"),))
+        long = Issue("", f"{len(text):,} letters; the studio takes specs of at most {MAX_SPEC:,}")
+        return Verdict({}, text, faults=(long,), unreadable=True)
     try:
         content, lines = parse_yaml(text, SOURCE)
     except UsageError as error:
-        return Verdict({}, faults=error.issues)
+        return Verdict({}, text, faults=error.issues, unreadable=True)
     places = {spec_place(place): line for place, line in reversed(lines.items())}
     refused = [*_refused(content, folder)]
     allowed = {key: value for key, value in content.items() if not any(each.place.startswith(key) for each in refused)}
     if "controls" in content and "controls" not in allowed:  # none of them may be made
-        return Verdict(content, faults=tuple(refused), lines=places)
+        return Verdict(content, text, faults=tuple(refused), lines=places)
     try:
         spec, problems = draft_mapping(allowed, SOURCE, folder.root, places)
         problems.found[:0] = refused
         firmness = _preflight(spec, model_of, problems)
     except UsageError as error:
-        return Verdict(content, faults=error.issues, lines=places)
-    return Verdict(content, spec, (), places, firmness)
+        return Verdict(content, text, faults=error.issues, lines=places)
+    return Verdict(content, text, spec, (), places, firmness)
 
 
 def _preflight(spec: Spec, model_of: ModelOf, problems: ErrorCollector) -> dict[str, Firmness]:

@@ -1,0 +1,70 @@
+"""The page of the studio, and the server behind it."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import gradio as gr
+
+from dlm_control.eval.studio.compare_tab import CompareTab
+from dlm_control.eval.studio.guard import Gate
+from dlm_control.eval.studio.results_tab import ResultsTab
+from dlm_control.eval.studio.studio import Studio
+from dlm_control.eval.studio.write_tab import WriteTab
+
+TITLE = "dlm studio"
+_QUEUE = 20  # visitors who wait; further ones are told to come back
+
+
+def build(studio: Studio) -> gr.Blocks:
+    """The page."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+        gr.HTML(f'<header class="st-top"><h1>{TITLE}</h1><p>Text that obeys several constraints at once.</p></header>')
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Write"):
+                write = WriteTab(studio, page)
+            with gr.Tab("Compare") as compare:
+                CompareTab(studio, compare, write.yaml)
+            with gr.Tab("Results") as results:
+                ResultsTab(studio, results)
+
+        def left(request: gr.Request) -> None:
+            studio.stops.stop(str(request.session_hash))
+
+        page.unload(left)
+    return page.queue(max_size=_QUEUE, default_concurrency_limit=8)
+
+
+def launch(page: gr.Blocks, host: str, port: int, block: bool = True) -> str:
+    """Serve the page.
+
+    Args:
+        page: of `build`.
+        host: address to listen at.
+        port: to listen at; 0 takes a free one.
+        block: until it is interrupted.
+
+    Returns:
+        The page's address.
+    """
+    from starlette.middleware import Middleware
+
+    system = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
+    theme = gr.themes.Default(
+        primary_hue="blue", neutral_hue="slate", radius_size="sm", spacing_size="sm", font=system[0], font_mono=system[1]
+    )
+    options: dict[str, Any] = {"middleware": [Middleware(Gate)]}
+    _, address, _ = page.launch(
+        server_name=host, server_port=port or None, share=False, quiet=True, prevent_thread_lock=True, show_error=False,
+        footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, mcp_server=False, pwa=False,
+        max_file_size=1, theme=theme, css=style(), app_kwargs=options,
+    )  # fmt: skip
+    if block:
+        page.block_thread()
+    return address
+
+
+def style() -> str:
+    """The style sheet of the page."""
+    return (files("dlm_control.eval.studio") / "style.css").read_text(encoding="utf-8")
