@@ -13,15 +13,15 @@ from dlm_control.control.registry import include as include_file
 from dlm_control.support.errors import UsageError
 from dlm_control.tasks.commands import Device, Dtype, Guide, Include
 
+Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where specs and results lie; nothing outside is touched.")]
+Host = Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 opens the page to the network, without a password.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")]
+
 
 def studio(
-    folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="Where specs and results lie; nothing outside is touched.")
-    ] = Path(),
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 opens the page to the network, without a password.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 7860,
+    folder: Folder = Path(),
+    host: Host = "127.0.0.1",
+    port: Port = 7860,
     include: Include = None,
     guide: Guide = None,
     device: Device = "cpu",

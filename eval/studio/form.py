@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -26,15 +27,20 @@ class Form:
     Args:
         content: keys and values of the spec.
         models: that can be chosen.
+        usual: the values of the chosen preset.
+        faults: of the spec.
 
     Attributes:
         changes: each field's component, and what it does.
+        redrawing: those of `changes` after which other fields show other things.
         removals: each card's button, and the number of the card.
         notes: a component for the faults of each card.
     """
 
-    def __init__(self, content: Content, models: Sequence[str]) -> None:
+    def __init__(self, content: Content, models: Sequence[str], usual: Preset, faults: Sequence[Issue]) -> None:
+        self._faults = faults
         self.changes: list[tuple[gr.components.Component, Change]] = []
+        self.redrawing: list[gr.components.Component] = []
         self.removals: list[tuple[gr.Button, int]] = []
         self.notes: list[gr.HTML] = []
         cards = cards_of(content)
@@ -42,7 +48,7 @@ class Form:
             gr.HTML('<p class="st-soft">No controls yet: add one below.</p>')
         for i, (card, name) in enumerate(zip(cards, names_of(cards), strict=True)):
             self._card(i, card, name)
-        self._sampling(content, models)
+        self._sampling(content, models, usual)
 
     def _card(self, index: int, card: Card, name: str) -> None:
         with gr.Group(elem_classes="st-card"):
@@ -71,7 +77,7 @@ class Form:
         made = component(field, value)
         self.changes.append((made, lambda raw, content: edited(content, index, field.name, field.read(raw, kind))))
 
-    def _sampling(self, content: Content, models: Sequence[str]) -> None:
+    def _sampling(self, content: Content, models: Sequence[str], usual: Preset) -> None:
         preset = content.get("preset", "default")
         name = preset.get("name", "default") if isinstance(preset, Mapping) else preset
         with gr.Group(elem_classes="st-card"):
@@ -82,20 +88,19 @@ class Form:
                     given = content.get(key, options[0]) if key == "model" else name
                     known = [*options, *([given] if isinstance(given, str) and given not in options else [])]
                     picked = gr.Dropdown(known, value=given if given in known else None, label=key, min_width=120)
-                    self.changes.append((picked, _picks_preset if key == "preset" else _sets(key, "e2e")))
+                    self.changes.append((picked, _picks_preset if key == "preset" else _picks_model))
+                    self.redrawing.append(picked)
                 for key, default in _DEFAULTS.items():
                     self._own(content, field_of(key, TYPES[key], default))
             changed = {key: value for key, value in preset.items() if key != "name"} if isinstance(preset, Mapping) else {}
             with gr.Accordion("Options of the preset", open=bool(changed)), gr.Row():
-                for field in fields_of(Preset):
+                for field in (replace(each, default=getattr(usual, each.name)) for each in fields_of(Preset)):
                     given = changed.get(field.name, ABSENT)
                     self.changes.append((component(field, given), _sets_of_preset(field, field.kind_for(given))))
             said = any(key in content for key in _OPTIONAL)
             with gr.Accordion("Options of the run", open=said), gr.Row():
                 self._own(content, field_of("unconditional", bool, False, "no controls: what the model writes by itself"))
-                self._own(
-                    content, field_of("on_error", TYPES["on_error"], "raise", "skip: a control that fails costs one text")
-                )
+                self._own(content, field_of("on_error", TYPES["on_error"], "raise", "skip: a failing control costs one text"))
 
     def _own(self, content: Content, field: Field) -> None:
         given = content.get(field.name, ABSENT)
@@ -118,11 +123,8 @@ def component(field: Field, value: Any) -> gr.components.Component:
     if kind == "flag":
         return gr.Checkbox(value=shown, **common)
     if kind == "choice":
-        return gr.Dropdown(
-            [("", None)] * (not field.required and default is None) + [(str(c), c) for c in field.choices],
-            value=shown,
-            **common,
-        )
+        blank = [] if field.required or default is not None else [("", None)]
+        return gr.Dropdown([*blank, *((str(each), each) for each in field.choices)], value=shown, **common)
     if kind == "number":
         return gr.Number(value=shown, placeholder=default or field.expects, **common)
     return gr.Textbox(value=shown, placeholder=default or field.expects, lines=1, **common)
@@ -135,8 +137,8 @@ def note_of(index: int, faults: Sequence[Issue]) -> str:
     return faults_html([str(each).removeprefix(place).lstrip(".: ") for each in own])
 
 
-def _sets(key: str, default: str) -> Change:
-    return lambda raw, content: with_value(content, key, ABSENT if raw in (None, "", default) else raw)
+def _picks_model(raw: Any, content: Content) -> Content:
+    return with_value(content, "model", ABSENT if raw in (None, "e2e") else raw)
 
 
 def _picks_preset(raw: Any, content: Content) -> Content:
@@ -150,12 +152,9 @@ def _sets_of_preset(field: Field, kind: Any) -> Change:
         preset = content.get("preset", "default")
         changes = dict(preset) if isinstance(preset, Mapping) else {"name": preset}
         name, value = changes.pop("name", "default"), field.read(raw, kind)
-        # what equals the plain default may differ from the named preset's own value, and is written out
         changes.pop(field.name, None)
         if value is not ABSENT:
             changes[field.name] = value
-        elif raw not in (None, ""):
-            changes[field.name] = field.default
         return _with_preset(content, name, changes)
 
     return change

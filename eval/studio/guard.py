@@ -11,17 +11,8 @@ from typing import Any
 from dlm_control.support.errors import UsageError
 
 MOST_BODY = 200_000  # bytes that a page sends at a time
-_WHOLE = (
-    "/",
-    "/config",
-    "/theme.css",
-    "/favicon.ico",
-    "/manifest.json",
-    "/queue/join",
-    "/queue/data",
-    "/cancel",
-    "/startup-events",
-)
+_CALLS = ("queue/join", "queue/data", "cancel", "startup-events")
+_WHOLE = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", *(f"/{name}" for name in _CALLS))
 _BELOW = ("/assets/", "/static/", "/svelte/", "/heartbeat/")
 _log = logging.getLogger(__name__)
 
