@@ -59,7 +59,8 @@ class Anything(Controller):
 
     def __init__(
         self, word: str, how: int = 2, share: float | None = None, loud: bool = False, *,
-        sure: bool | None = None, places: Sequence[int] = (), value: str | int | bool = "a", table: Mapping[str, int] | None = None,
+        sure: bool | None = None, places: Sequence[int] = (), value: str | int | bool = "a",
+        table: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         self.word = word
 
@@ -89,7 +90,8 @@ def test_every_controller_has_a_form(name: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "Japanese", "yes", "5", "", " padded ", "a: b", "# no comment", "'quoted'", "[0, 2]", "* pub *", "? ? NOUN", "1e3", "two\nlines",
+        "Japanese", "yes", "5", "", " padded ", "a: b", "# no comment", "'quoted'", "[0, 2]", "* pub *", "? ? NOUN", "1e3",
+        "two\nlines",
         5, -2.5, True, None, [0, 2, "NP"], [[0, 1, "NP"], [2, 3, "VP"]], {"food": "Japanese"}, {"a": [1, {"b": None}]}, 2**60,
     ],
 )  # fmt: skip
@@ -243,7 +245,9 @@ def test_nothing_outside_is_read_or_written(folder: Folder, name: str) -> None:
             act()
 
 
-@pytest.mark.parametrize("name", ["own.yaml", "new.py", ".hidden.yaml", ".git/x.yaml", "none/x.yaml", "", "sub", "new.yaml/.yaml"])
+@pytest.mark.parametrize(
+    "name", ["own.yaml", "new.py", ".hidden.yaml", ".git/x.yaml", "none/x.yaml", "", "sub", "new.yaml/.yaml"]
+)
 def test_only_new_files_of_the_right_kind_are_written(folder: Folder, name: str) -> None:
     with pytest.raises(UsageError):
         folder.new_file(name, ".yaml")
@@ -307,7 +311,9 @@ def test_a_run_shows_every_step_and_its_end(judged: Judge, tiny_lm: LanguageMode
     *steps, last = write(spec, tiny_lm, lambda: False)
     assert [round(view.done, 2) for view in steps] == [0.25, 0.5, 0.75, 1.0] and last.outcome
     chosen_preset = spec.preset.of("gaussian")
-    assert [each.text for each in last.outcome.samples] == [s.text for s in tiny_lm.generate(spec.controls, 2, 0, chosen_preset)]
+    assert [each.text for each in last.outcome.samples] == [
+        s.text for s in tiny_lm.generate(spec.controls, 2, 0, chosen_preset)
+    ]
     page = run_html(last)
     assert page.count("9 words, expected 9") == 2 and "held by" in run_html(steps[-1])
     assert len(seen_at(last, 0).texts) == 2 and seen_at(last, 0).status.startswith("noise 0.95")

@@ -39,5 +39,6 @@ def studio(
     made = Studio(folder, includes, guide, device, dtype)
     os.chdir(made.folder.root)  # models and presets of a spec are named from here
     made.model_of("e2e")  # the first visitor should not wait for it
-    typer.echo(f"http://{host}:{port} (folder {made.folder.root}; Ctrl-C ends it)")
-    launch(build(made), host, port)
+    page = build(made)
+    typer.echo(f"{launch(page, host, port)} (folder {made.folder.root}; Ctrl-C ends it)")
+    page.block_thread()

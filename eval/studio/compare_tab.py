@@ -43,7 +43,7 @@ class CompareTab:
             weights = [gr.Number(value, label=f"Weight {side}", min_width=110, visible=False) for side, value in WEIGHTS]
         with gr.Row(elem_classes="st-actions"):
             go = gr.Button("Write both", variant="primary", elem_id="compare")
-            halt = gr.Button("Stop", variant="stop", interactive=False)
+            halt = gr.Button("Stop", variant="stop", visible=False, elem_id="stop-both")
         table = gr.HTML(NOTHING, elem_id="contrast")
         with gr.Row(elem_classes="st-panes"):
             sides = [gr.HTML("", elem_classes="st-side", min_width=320) for _ in "AB"]
@@ -108,4 +108,4 @@ def _side(title: str, view: View | None) -> str:
 
 
 def _buttons(idle: bool) -> tuple[Any, Any]:
-    return gr.update(interactive=idle), gr.update(interactive=not idle)
+    return gr.update(interactive=idle), gr.update(visible=not idle)

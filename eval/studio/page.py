@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Any
 
 import gradio as gr
 
@@ -12,6 +11,7 @@ from dlm_control.eval.studio.guard import Gate
 from dlm_control.eval.studio.results_tab import ResultsTab
 from dlm_control.eval.studio.studio import Studio
 from dlm_control.eval.studio.write_tab import WriteTab
+from dlm_control.support.errors import UsageError
 
 TITLE = "dlm studio"
 _QUEUE = 20  # visitors who wait; further ones are told to come back
@@ -36,33 +36,35 @@ def build(studio: Studio) -> gr.Blocks:
     return page.queue(max_size=_QUEUE, default_concurrency_limit=8)
 
 
-def launch(page: gr.Blocks, host: str, port: int, block: bool = True) -> str:
-    """Serve the page.
+def launch(page: gr.Blocks, host: str, port: int) -> str:
+    """Serve the page, in the background.
 
     Args:
         page: of `build`.
         host: address to listen at.
         port: to listen at; 0 takes a free one.
-        block: until it is interrupted.
 
     Returns:
         The page's address.
+
+    Raises:
+        UsageError: the address cannot be listened at.
     """
     from starlette.middleware import Middleware
 
-    system = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
     theme = gr.themes.Default(
-        primary_hue="blue", neutral_hue="slate", radius_size="sm", spacing_size="sm", font=system[0], font_mono=system[1]
-    )
-    options: dict[str, Any] = {"middleware": [Middleware(Gate)]}
-    _, address, _ = page.launch(
-        server_name=host, server_port=port or None, share=False, quiet=True, prevent_thread_lock=True, show_error=False,
-        footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, mcp_server=False, pwa=False,
-        max_file_size=1, theme=theme, css=style(), app_kwargs=options,
+        primary_hue="blue", neutral_hue="slate", radius_size="sm", spacing_size="sm",
+        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"],  # nothing is fetched from elsewhere
     )  # fmt: skip
-    if block:
-        page.block_thread()
-    return address
+    try:
+        _, address, _ = page.launch(
+            server_name=host, server_port=port or None, share=False, quiet=True, prevent_thread_lock=True, show_error=False,
+            footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, mcp_server=False, pwa=False,
+            max_file_size=1, theme=theme, css=style(), app_kwargs={"middleware": [Middleware(Gate)]},
+        )  # fmt: skip
+    except OSError as error:
+        raise UsageError(f"studio: cannot listen at {host}:{port}: {error}; --port 0 takes a free port") from None
+    return str(address)
 
 
 def style() -> str:

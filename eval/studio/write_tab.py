@@ -50,7 +50,7 @@ class WriteTab:
             with gr.Column(scale=6, min_width=320):
                 with gr.Row(elem_classes="st-actions"):
                     self._go = gr.Button("Write texts", variant="primary", elem_id="write")
-                    self._halt = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False)
+                    self._halt = gr.Button("Stop", variant="stop", elem_id="stop", visible=False)
                 verdict = gr.HTML("", elem_id="verdict")
                 with gr.Tabs():
                     with gr.Tab("Texts"):
@@ -88,14 +88,15 @@ class WriteTab:
 
     def _run(self, text: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         busy = (gr.skip(), gr.update(visible=False), gr.update(visible=False), "", None)
-        running = (gr.update(interactive=False), gr.update(interactive=True))
+        running = (gr.update(interactive=False), gr.update(visible=True))
         yield (empty_html("Beginning", "The first texts are a moment away."), *busy, *running)
         spec, view = self._studio.spec_of(text), None
         stopped = self._studio.stops.begun(str(request.session_hash))
         for view in write(spec, self._studio.model_of(spec.model), stopped):
             yield (run_html(view), *(gr.skip(),) * 5, *running)
-        assert view is not None
+        assert view is not None and view.outcome is not None
         yield (run_html(view), *self._idle(Finished(spec, view)))
+        yield (gr.skip(), trace_html(view.outcome), *(gr.skip(),) * 6)  # pictures take a second, for which no text should wait
 
     def _idle(self, finished: Finished | None) -> tuple[Any, ...]:
         """What all components but the texts show when no run is under way."""
@@ -103,9 +104,8 @@ class WriteTab:
         made = outcome.film if outcome else None
         last = len(made.levels) - 1 if made else 1
         level = gr.update(maximum=max(last, 1), value=last, visible=last > 1)
-        why = trace_html(outcome) if outcome else UNTRACED
-        buttons = (gr.update(interactive=True), gr.update(interactive=False))
-        return (why, level, gr.update(visible=made is not None), "", finished, *buttons)
+        buttons = (gr.update(interactive=True), gr.update(visible=False))
+        return (UNTRACED, level, gr.update(visible=made is not None), "", finished, *buttons)
 
     def _stop(self, request: gr.Request) -> None:
         self._studio.stops.stop(str(request.session_hash))
