@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from dlm_control.eval.studio.cards import Card, Content, cards_of, edited, names_of, with_value
+from dlm_control.eval.studio.cards import Card, Content, cards_of, edited, names_of, offered, with_value
 from dlm_control.eval.studio.fields import ABSENT, Field, field_of, fields_of
 from dlm_control.eval.studio.markup import faults_html
 from dlm_control.sampling.presets import NAMES, Preset
@@ -35,6 +35,7 @@ class Form:
         redrawing: those of `changes` after which other fields show other things.
         removals: each card's button, and the number of the card.
         notes: a component for the faults of each card.
+        addition: names the controller to add.
     """
 
     def __init__(self, content: Content, models: Sequence[str], usual: Preset, faults: Sequence[Issue]) -> None:
@@ -48,6 +49,9 @@ class Form:
             gr.HTML('<p class="st-soft">No controls yet: add one below.</p>')
         for i, (card, name) in enumerate(zip(cards, names_of(cards), strict=True)):
             self._card(i, card, name)
+        self.addition = gr.Dropdown(
+            [(f"{name}: {says}", name) for name, says in offered().items()], value=None, label="Add a control", elem_id="add"
+        )
         self._sampling(content, models, usual)
 
     def _card(self, index: int, card: Card, name: str) -> None:

@@ -74,7 +74,8 @@ def table_html(head: Sequence[str], body: Iterable[Sequence[str]], caption: str 
 def _head(view: View) -> str:
     share = round(100 * view.done)
     bar = "" if view.outcome else f'<progress max="100" value="{share}" aria-label="progress"></progress>'
-    return f'<div class="st-head" role="status"><p>{escape(view.status)}</p>{bar}</div>'
+    live = ' role="status"' if view.outcome else ""  # read aloud once, not at every step
+    return f'<div class="st-head"{live}><p>{escape(view.status)}</p>{bar}</div>'
 
 
 def _legend(controls: Sequence[Control]) -> str:

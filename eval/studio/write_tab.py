@@ -47,7 +47,7 @@ class WriteTab:
         with gr.Row(elem_classes="st-panes"):
             with gr.Column(scale=5, min_width=320):
                 pane = FormPane(studio)
-            with gr.Column(scale=6, min_width=320):
+            with gr.Column(scale=6, min_width=320, elem_classes="st-result"):
                 with gr.Row(elem_classes="st-actions"):
                     self._go = gr.Button("Write texts", variant="primary", elem_id="write")
                     self._halt = gr.Button("Stop", variant="stop", elem_id="stop", visible=False)

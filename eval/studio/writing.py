@@ -105,7 +105,9 @@ def write(spec: Spec, lm: LanguageModel, stopped: Callable[[], bool]) -> Iterato
                 highest[name] = max(highest[name], effect.energy)
         controls = tuple(Control(name, target, highest[name]) for name, target in zip(names, wanted, strict=True))
         texts = tuple(Text(index + 1, frame(last[index], names), _note(last[index], chosen)) for index in sorted(last))
-        yield View(controls, texts, min(1.0, done / (spec.num_samples * chosen.calls())), f"noise {step.t:.2f}")
+        yield View(
+            controls, texts, min(1.0, done / (spec.num_samples * chosen.calls())), f"Writing, at noise level {step.t:.2f}"
+        )
         if stopped():
             ended = True
             stream.stop()
@@ -138,7 +140,7 @@ def seen_at(view: View, level: int) -> View:
     scenes = zip(numbers, outcome.film.scenes, strict=True)
     texts = tuple(Text(number, scene.frames[level]) for number, scene in scenes)
     share = (level + 1) / len(outcome.film.levels)
-    return View(view.controls, texts, share, f"noise {outcome.film.levels[level]:.2f}")
+    return View(view.controls, texts, share, f"As it was at noise level {outcome.film.levels[level]:.2f}")
 
 
 def contrasted(one: Outcome, other: Outcome) -> list[tuple[str, str, str]]:
