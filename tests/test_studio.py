@@ -274,7 +274,9 @@ def test_files_inside_are_found_read_and_written(folder: Folder) -> None:
 # copies -------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_python_copy_writes_the_same_texts(judged: Judge, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_copy_writes_the_same_texts(
+    judged: Judge, tiny_lm: LanguageModel, capsys: pytest.CaptureFixture[str]
+) -> None:
     verdict = judged(
         "num_samples: 2\nseed: 3\npreset: {name: fast, steps: 2}\n"
         "controls: [length: 9, keyword: {words: pub, weight: 0.5, name: bar}, keyword: {words: river, present: false}]"
@@ -283,10 +285,9 @@ def test_the_python_copy_writes_the_same_texts(judged: Judge, capsys: pytest.Cap
     code = as_python(verdict.spec, verdict.content)
     assert "Control('bar', Keyword(words='pub'), weight=0.5)," in code
     code = code.replace("lm = load('e2e')", "").replace("print(sample.text, sample.passed)", "print(sample.text)")
-    lm = judged.__closure__[1].cell_contents(None) if judged.__closure__ else None  # type: ignore[attr-defined]
-    exec(code, {"lm": lm})
+    exec(code, {"lm": tiny_lm})
     chosen_preset = verdict.spec.preset.of("gaussian")
-    texts = [sample.text for sample in lm.generate(verdict.spec.controls, 2, 3, chosen_preset)]
+    texts = [sample.text for sample in tiny_lm.generate(verdict.spec.controls, 2, 3, chosen_preset)]
     assert capsys.readouterr().out.splitlines() == texts
 
 

@@ -135,8 +135,14 @@ class Visitor:
             options.add_argument(each)
         options.binary_location = str(CHROMIUM)
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-        self.driver.get(served.address)
+        self._address = served.address
+
+    def come(self) -> None:
+        """Open the page anew."""
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        self.driver.get(self._address)
         self.see("#verdict", "Ready")
+        self.card("Texts")
 
     def all(self, css: str) -> list[Any]:
         return [each for each in self.driver.find_elements("css selector", css) if each.is_displayed()]
@@ -204,11 +210,17 @@ class Visitor:
         return "\n".join(line.text for line in self.all("#yaml .cm-line"))
 
 
+@pytest.fixture(scope="module")
+def somebody(served: Served) -> Iterator[Visitor]:
+    made = Visitor(served)
+    yield made
+    made.driver.quit()
+
+
 @pytest.fixture
-def visitor(served: Served) -> Iterator[Visitor]:
-    come = Visitor(served)
-    yield come
-    come.driver.quit()
+def visitor(somebody: Visitor) -> Visitor:
+    somebody.come()
+    return somebody
 
 
 def slow(test: Callable[..., None]) -> Callable[..., None]:
@@ -311,7 +323,7 @@ def test_a_long_run_stops_by_its_button_and_with_its_page(
     visitor.see("#texts", "Stopped: 0 of 4")
     visitor.one("#write").click()
     visitor.see("#texts", "candidate")
-    visitor.driver.quit()
+    visitor.driver.get("about:blank")
     end = time.monotonic() + 60
     while time.monotonic() < end and time.monotonic() - steps[-1] < 5:
         time.sleep(0.5)

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from dlm_control.eval.studio.cards import Content, added, offered, removed
+from dlm_control.eval.studio.cards import Content, added, removed
 from dlm_control.eval.studio.export import as_yaml
 from dlm_control.eval.studio.form import Change, Form, note_of
 from dlm_control.eval.studio.guard import guarded
@@ -30,9 +30,6 @@ class FormPane:
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
         self._form = gr.Column()  # what `bind` draws stands here
-        self._add = gr.Dropdown(
-            [(f"{name}: {says}", name) for name, says in offered().items()], value=None, label="Add a control", elem_id="add"
-        )
         with gr.Accordion("Open or save a spec", open=False):
             self._file = gr.Dropdown(studio.folder.specs(), value=None, label="Open a spec of the folder", elem_id="open")
             with gr.Row(elem_classes="st-save"):
@@ -58,7 +55,6 @@ class FormPane:
         page.load(lambda text: self._said(self._studio.judge(text)), [yaml], self._told, **QUIET)
         with self._form:
             gr.render([self._content, yaml], [page.load, self._shape.change], show_progress="hidden")(self._draw)
-        self._add.input(self._with_one_more, [self._add, self._content, self._shape], [self._add, *whole], **QUIET)
         yaml.input(self._from_yaml, [yaml, self._content, self._shape], [self._content, self._shape, *self._told], **EDITS)
         self._file.input(
             guarded(self._from_file, lambda message: (gr.skip(),) * 3 + (problem_html(message), gr.skip(), gr.skip())),
@@ -70,16 +66,17 @@ class FormPane:
         """Draw the form; its events live as long as it."""
         verdict = self._studio.judge(text)
         form = Form(content, self._studio.folder.models(), self._studio.usual_preset(verdict), verdict.faults)
+        whole = [self._content, self._yaml, self._shape, *self._told]
+        more = self._redrawing(lambda name, content: added(content, name))
+        form.addition.input(more, [form.addition, self._content, self._shape], whole, **QUIET)
         for made, change in form.changes:
             if made in form.redrawing:
-                whole = [self._content, self._yaml, self._shape, *self._told]
                 made.input(self._redrawing(change), [made, self._content, self._shape], whole, **EDITS)
                 continue
             edit = made.input(self._edit(change), [made, self._content], [self._content, self._yaml], **EDITS)
             check = self._checks(len(form.notes))
             edit.then(check, [self._yaml], [*self._told, *form.notes], trigger_mode="always_last", **QUIET)
         for button, index in form.removals:
-            whole = [self._content, self._yaml, self._shape, *self._told]
             drop = self._redrawing(lambda _, content, index=index: removed(content, index))
             button.click(drop, [button, self._content, self._shape], whole, **QUIET)
 
@@ -99,9 +96,6 @@ class FormPane:
             return (*self._said(verdict), *(note_of(i, verdict.faults) for i in range(cards)))
 
         return check
-
-    def _with_one_more(self, name: str, content: Content, shape: int) -> tuple[Any, ...]:
-        return (None, *self._whole(added(content, name), shape))
 
     def _whole(self, content: Content, shape: int) -> tuple[Any, ...]:
         """A changed spec everywhere, and the form drawn anew."""

@@ -47,7 +47,7 @@ class ResultsTab:
     def __init__(self, studio: Studio, tab: gr.Tab) -> None:
         self._studio, texts, number = studio, gr.State([]), gr.State(0)
         with gr.Row():
-            search = gr.Textbox(label="Find a run", placeholder="letters of its name", elem_id="find-run", min_width=200)
+            search = gr.Textbox("", label="Find a run", placeholder="letters of its name", elem_id="find-run", min_width=200)
             name = gr.Dropdown([], label="Open a result", elem_id="result", scale=2, min_width=260)
         table = gr.HTML(NONE, elem_id="runs")
         detail = gr.HTML(UNCHOSEN, elem_id="detail")
@@ -55,7 +55,7 @@ class ResultsTab:
             with gr.Row():
                 show = gr.Radio(list(SHOW), value=SHOW[0], label="Texts", elem_id="show", min_width=300)
                 letters = gr.Textbox(
-                    label="Search the texts", placeholder="a word, a target, a reason", elem_id="search", min_width=200
+                    "", label="Search the texts", placeholder="a word, a target, a reason", elem_id="search", min_width=200
                 )
             listed = gr.HTML("", elem_id="listed")
             with gr.Row(elem_classes="st-actions"):
