@@ -22,13 +22,14 @@ from dlm_control.eval.studio.guard import Stops, guarded
 from dlm_control.eval.studio.markup import run_html, verdict_html
 from dlm_control.eval.studio.results import chosen, figures_of, overview, run_of, texts_of
 from dlm_control.eval.studio.verdict import Verdict, judge
-from dlm_control.eval.studio.writing import contrasted, seen_at, side_by_side, write
+from dlm_control.eval.studio.writing import Text, View, contrasted, seen_at, side_by_side, write
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.presets import Preset
 from dlm_control.support.errors import UsageError
 from dlm_control.support.records import record_text
 from dlm_control.support.values import MisfitError, fitted
 from dlm_control.support.yaml_file import parse_yaml
+from dlm_control.tasks.film import Control, Frame, Word
 from dlm_control.tasks.run import files_of
 from dlm_control.tasks.spec import Spec, read_spec
 
@@ -102,7 +103,7 @@ def test_what_a_field_shows_says_the_value(annotation: Any, value: object) -> No
     try:
         fitted(annotation, value)
     except MisfitError:
-        assert field.kind_for(value) == "yaml"  # it is shown, to be mended
+        assert field.kind_for(value) in ("yaml", "number")  # it is shown, to be mended
     else:
         assert field.read(field.shown(value), field.kind_for(value)) == value
 
@@ -124,11 +125,12 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 def test_yaml_and_form_say_the_same(file: Path) -> None:
     content = content_of(file.read_text(encoding="utf-8"))
     assert content_of(as_yaml(content)) == content
+    same = content
     for i, card in enumerate(cards_of(content)):
         for field in (*card.own, *card.use):
             kind = field.kind_for(card.value(field))
-            same = edited(content, i, field.name, field.read(field.shown(card.value(field)), kind))
-            assert Spec.from_mapping(same) == Spec.from_mapping(content)
+            same = edited(same, i, field.name, field.read(field.shown(card.value(field)), kind))
+    assert Spec.from_mapping(same) == Spec.from_mapping(content)
 
 
 def test_controls_are_added_changed_and_removed() -> None:
@@ -217,6 +219,9 @@ def test_a_plugin_is_told_of_no_path_outside(judged: Judge) -> None:
 
         def __init__(self, file: str) -> None:
             made.append(file)
+
+        def check(self, text: str) -> Check:
+            return Check(1.0, "yes")
 
     for path in ("/etc/passwd", "~/secret", "../secret", "a/../../secret"):
         assert "outside" in str(judged(f"controls: [reader: {{file: {path}}}]").faults[0])
@@ -352,12 +357,13 @@ def test_two_runs_are_compared_on_equal_seeds(judged: Judge, tiny_lm: LanguageMo
     assert lines["network calls a text"] == ["4", "6"] and lines["length: obeyed"] == ["2 of 2", "2 of 2"]
 
 
-def test_markup_of_strangers_is_escaped(judged: Judge, tiny_lm: LanguageModel) -> None:
+def test_markup_of_strangers_is_escaped(judged: Judge) -> None:
     verdict = judged("<img src=x>: 1\ncontrols: [length: 3]")
     assert "<img" not in verdict_html(verdict) and "&lt;img" in verdict_html(verdict)
-    spec = spec_of(judged, "num_samples: 1\npreset: {steps: 1}\ncontrols: [pattern: {exclude: '* /<b>/ *'}]")
-    *_, last = write(spec, tiny_lm, lambda: False)
-    assert "<b>/" not in run_html(last) and "&lt;b&gt;" in run_html(last)
+    text = Text(1, Frame((Word("<script>", 1.0, 0),), (2.0,)), "<i>")
+    page = run_html(View((Control("<a>", "<b>", 3.0),), (text,), 0.5, "<u>"))
+    for tag in ("script", "i", "a", "b", "u"):
+        assert f"&lt;{tag}&gt;" in page and f"<{tag}>" not in page
 
 
 def test_no_stack_trace_is_shown() -> None:

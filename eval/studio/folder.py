@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -106,7 +107,7 @@ class Folder:
 
     def models(self) -> list[str]:
         """Diffusion language models: the bundled ones, then folders inside."""
-        known = {name: path for name, path in bundled().items() if _is_model(path / "config.json")}
+        known = _bundled_models()
         own = self._found(lambda path: path.name == "config.json" and path.parent not in known.values() and _is_model(path))
         return [*known, *filter(None, map(os.path.dirname, own))]
 
@@ -124,6 +125,11 @@ class Folder:
             if seen > _MOST_ENTRIES:
                 return
             yield from (path for name in files if not name.startswith(".") and not (path := Path(folder, name)).is_symlink())
+
+
+@cache
+def _bundled_models() -> dict[str, Path]:
+    return {name: path for name, path in bundled().items() if _is_model(path / "config.json")}
 
 
 def _begins_with_controls(path: Path) -> bool:
