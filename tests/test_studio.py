@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import run_manifest
+from typer.main import get_command
 
 from dlm_control import Check, Controller, register_controller
+from dlm_control.cli import build
 from dlm_control.control.registry import controller, controllers, include
 from dlm_control.eval.records import Figure, Scores, TextRecord
 from dlm_control.eval.studio.cards import added, cards_of, edited, names_of, removed, with_value
@@ -228,7 +232,7 @@ def test_a_plugin_is_told_of_no_path_outside(judged: Judge) -> None:
     assert made == []
     judged("controls: [reader: inside.txt]")
     assert made == ["inside.txt"]
-    assert judged("controls: [keyword: ../pub]").faults[0].place == "controls[0]"  # no file, but a word that is unknown
+    assert "outside" not in str(judged("controls: [keyword: ../pub]").faults)  # no file, but words that are unknown
 
 
 # the folder ---------------------------------------------------------------------------------------------------------------
@@ -448,3 +452,13 @@ def test_the_dockerfile_copies_what_exists_and_starts_the_studio() -> None:
 def test_plain_values_of_a_preset_have_fields() -> None:
     assert {field.name for field in fields_of(Preset)} == {*vars(Preset())}
     assert os.sep not in "".join(field.about for field in fields_of(Preset))
+
+
+def test_the_page_of_documentation_names_what_exists() -> None:
+    page = (ROOT / "docs" / "studio.md").read_text(encoding="utf-8")
+    lines = [line.partition("#")[0] for line in page.splitlines() if line.startswith("dlm studio")]
+    command: Any = get_command(build()).commands["studio"]  # type: ignore[attr-defined]
+    parsed = [command.make_context("studio", shlex.split(line)[2:]).params for line in lines]
+    assert [(given["folder"], given["port"]) for given in parsed] == [(Path(), 7860), (Path("runs"), 0), (Path(), 7860)]
+    assert all((ROOT / file).is_file() for given in parsed for file in given["include"] or ())
+    assert all((ROOT / "docs" / picture).is_file() for picture in re.findall(r"[\w-]+\.png", page))

@@ -138,7 +138,8 @@ def note_of(index: int, faults: Sequence[Issue]) -> str:
     """The faults of one card."""
     place = f"controls[{index}]"
     own = [each for each in faults if each.place.startswith(place)]
-    return faults_html([str(each).removeprefix(place).lstrip(".: ") for each in own])
+    inside = [(each.place.removeprefix(place).lstrip("."), each.message) for each in own]
+    return faults_html([f"{key}: {message}" if key and key[0] != " " else message for key, message in inside])
 
 
 def _picks_model(raw: Any, content: Content) -> Content:
