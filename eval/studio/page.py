@@ -14,6 +14,8 @@ from dlm_control.eval.studio.write_tab import WriteTab
 from dlm_control.support.errors import UsageError
 
 TITLE = "dlm studio"
+# Of the page's frame, which the style sheet does not reach: Gradio confines that to what is inside.
+NARROW = "<style>@media (max-width: 640px) { .gradio-container .main.app { padding: .5rem !important; } }</style>"
 _QUEUE = 20  # visitors who wait; further ones are told to come back
 
 
@@ -60,7 +62,7 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
         _, address, _ = page.launch(
             server_name=host, server_port=port or None, share=False, quiet=True, prevent_thread_lock=True, show_error=False,
             footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, mcp_server=False, pwa=False,
-            max_file_size=1, theme=theme, css=style(), app_kwargs={"middleware": [Middleware(Gate)]},
+            max_file_size=1, theme=theme, css=style(), head=NARROW, app_kwargs={"middleware": [Middleware(Gate)]},
         )  # fmt: skip
     except OSError as error:
         raise UsageError(f"studio: cannot listen at {host}:{port}: {error}; --port 0 takes a free port") from None
