@@ -50,10 +50,7 @@ class CompareTab:
         way.input(self._fields, [way], [*presets, control, *weights], **QUIET)
         tab.select(self._controls, [yaml, control], [control], **QUIET)
         shown = [table, *sides, go, halt]
-        safe = guarded_steps(self._run, lambda message: (problem_html(message), "", "", *_buttons(idle=True)))
-
-        def run(*given: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-            yield from safe(*given, str(request.session_hash))
+        run = guarded_steps(self._run, lambda message: (problem_html(message), "", "", *_buttons(idle=True)))
 
         def stop(request: gr.Request) -> None:
             studio.stops.stop(str(request.session_hash))
@@ -69,8 +66,10 @@ class CompareTab:
         names = names_of(cards_of(self._studio.judge(text).content))
         return gr.update(choices=names, value=now if now in names else next(iter(names), None))
 
-    def _run(self, text: str, way: str, *given: Any) -> Iterator[tuple[Any, ...]]:
-        preset_a, preset_b, control, weight_a, weight_b, visitor = given
+    def _run(
+        self, text: str, way: str, preset_a: str, preset_b: str, control: str | None, weight_a: float | None,
+        weight_b: float | None, request: gr.Request,
+    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         content = self._studio.judge(text).content
         if way == WAYS[0]:
             titles = (f"A: preset {preset_a}", f"B: preset {preset_b}")
@@ -79,7 +78,7 @@ class CompareTab:
             titles = (f"A: {control}, weight {weight_a}", f"B: {control}, weight {weight_b}")
             contents = [_weighted(content, control, weight) for weight in (weight_a, weight_b)]
         one, other = (self._studio.spec_of(as_yaml(each)) for each in contents)
-        stopped = self._studio.stops.begun(visitor)
+        stopped = self._studio.stops.begun(str(request.session_hash))
         yield (empty_html("Beginning", "The first texts are a moment away."), "", "", *_buttons(idle=False))
         first = second = None
         for first, second in side_by_side((one, other), self._studio.model_of, stopped):
