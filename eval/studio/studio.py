@@ -63,7 +63,7 @@ class Studio:
         """
         verdict = self.judge(text)
         if verdict.spec is None:
-            raise UsageError("The spec has problems; they stand above.", verdict.faults)
+            raise UsageError("The spec has problems; mend them first.", verdict.faults)
         return verdict.spec
 
     def copies(self, verdict: Verdict) -> tuple[str, str]:
