@@ -51,7 +51,7 @@ def read_control(
     if taken:
         problems.add(place, f"controller {name!r} has a parameter {taken[0]!r}, a key that every control has; rename it")
         return None
-    arguments = {**defaults.get(name, {}), **_arguments(name, target, known)}
+    arguments = {**defaults.get(name, {}), **arguments_of(name, target, known)}
     use = {key: arguments.pop(key) for key in USE if key in arguments}
     title = _title(use.get("name", name), place, problems)
     used = check_arguments(problems, place, Control, {key: value for key, value in use.items() if key != "name"}, positional=2)
@@ -84,8 +84,14 @@ def _entry(given: object) -> str:
     return short_repr(given)
 
 
-def _arguments(name: str, target: object, known: Mapping[str, inspect.Parameter]) -> dict[Any, Any]:
-    """A mapping as it is, nothing as no arguments, anything else as the first parameter."""
+def arguments_of(name: str, target: object, known: Mapping[str, inspect.Parameter]) -> dict[Any, Any]:
+    """What an entry gives a controller: a mapping as it is, nothing as no arguments, anything else as the first parameter.
+
+    Args:
+        name: of the controller.
+        target: what the entry says of it.
+        known: its parameters.
+    """
     if isinstance(target, Mapping):
         return dict(target)
     if target is None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dlm_control.control.use import Control
 from dlm_control.pipeline import LanguageModel
@@ -41,6 +42,15 @@ class Row:
     share: float
     words_changed: float
     cosine: float
+
+
+PANELS: dict[str, Callable[[Row], float]] = {
+    "energy, nats": lambda row: row.energy,
+    "share of the update": lambda row: row.share,
+    "words changed by it alone": lambda row: row.words_changed,
+    "cosine with the others": lambda row: row.cosine,
+}
+"""What the picture draws over noise levels, by its label."""
 
 
 def rows(trace: Trace) -> list[Row]:
@@ -167,28 +177,35 @@ def draw(trace: Trace, file: Path, title: str) -> None:
     import matplotlib.pyplot as plt
 
     table = rows(trace)
-    panels: list[tuple[str, Callable[[Row], float]]] = [
-        ("energy, nats", lambda row: row.energy),
-        ("share of the update", lambda row: row.share),
-        ("words changed by it alone", lambda row: row.words_changed),
-        ("cosine with the others", lambda row: row.cosine),
-    ]
     figure, axes = plt.subplots(2, 2, figsize=(10, 6), sharex=True, layout="constrained")
-    for axis, (label, value) in zip(axes.flat, panels, strict=True):
-        for control in dict.fromkeys(row.control for row in table):
-            of_control = [row for row in table if row.control == control]
-            axis.plot([row.t for row in of_control], [value(row) for row in of_control], label=control)
-        axis.set_ylabel(label)
-        axis.grid(alpha=0.3)
-    axes[0, 0].set_yscale("symlog", linthresh=0.1)
-    axes[0, 0].set_xlim(1, 0)
-    axes[1, 1].set_ylim(-1.05, 1.05)
+    for axis, label in zip(axes.flat, PANELS, strict=True):
+        draw_panel(axis, table, label)
     axes[0, 1].legend()
     for axis in axes[1]:
         axis.set_xlabel("noise level t (sampling runs to the right)")
     figure.suptitle(title)
     figure.savefig(file, dpi=120)
     plt.close(figure)
+
+
+def draw_panel(axis: Any, table: Sequence[Row], label: str) -> None:
+    """One panel of the picture: a line a control.
+
+    Args:
+        axis: of matplotlib.
+        table: of the trace.
+        label: of the panel, one of PANELS.
+    """
+    for control in dict.fromkeys(row.control for row in table):
+        of_control = [row for row in table if row.control == control]
+        axis.plot([row.t for row in of_control], [PANELS[label](row) for row in of_control], label=control)
+    axis.set_ylabel(label)
+    axis.set_xlim(1, 0)
+    axis.grid(alpha=0.3)
+    if label.startswith("energy"):
+        axis.set_yscale("symlog", linthresh=0.1)
+    if label.startswith("cosine"):
+        axis.set_ylim(-1.05, 1.05)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -114,7 +114,7 @@ def film(spec: Spec, trace: Trace, samples: Sequence[Sample]) -> Film:
         for name, effect in draft.effects.items():
             highest[name] = max(highest[name], effect.energy)
     levels = tuple(sorted({t for _, drafts in chosen for t in drafts}, reverse=True))
-    controls = tuple(Control(name, target, highest[name]) for name, target in zip(names, _targets(spec), strict=True))
+    controls = tuple(Control(name, target, highest[name]) for name, target in zip(names, targets(spec), strict=True))
     return Film(Path(spec.source).name, controls, levels, tuple(_scene(*each, names, levels) for each in chosen))
 
 
@@ -160,20 +160,30 @@ def _scene(sample: Sample, drafts: dict[float, Draft], names: Sequence[str], lev
     frames, draft = list[Frame](), next(iter(drafts.values()))
     for t in levels:
         draft = drafts.get(t, draft)
-        spaces = space_after(draft.words)
-        words = [
-            Word(word + " " * spaces[i], round(draft.probs[i], 3), names.index(draft.held[i]) if i in draft.held else None)
-            for i, word in enumerate(draft.words)
-        ]
-        energies = [round(draft.effects[name].energy, 3) if name in draft.effects else None for name in names]
-        frames.append(Frame(tuple(words), tuple(energies)))
+        frames.append(frame(draft, names))
     checks = [sample.checks[name] for name in names]
     return Scene(tuple(frames), sample.text, tuple(check.passed if check.judged else None for check in checks))
 
 
-def _targets(spec: Spec) -> list[str]:
+def frame(draft: Draft, names: Sequence[str]) -> Frame:
+    """A draft as a frame.
+
+    Args:
+        draft: of a text.
+        names: of the controls, in the order of the film.
+    """
+    spaces = space_after(draft.words)
+    words = [
+        Word(word + " " * spaces[i], round(draft.probs[i], 3), names.index(draft.held[i]) if i in draft.held else None)
+        for i, word in enumerate(draft.words)
+    ]
+    energies = [round(draft.effects[name].energy, 3) if name in draft.effects else None for name in names]
+    return Frame(tuple(words), tuple(energies))
+
+
+def targets(spec: Spec) -> list[str]:
     """What each control asks for: the arguments that the spec gives."""
-    targets = []
+    found = []
     for control, written in zip(spec.controls, json.loads(spec.canonical)["controls"], strict=True):
         parameters = inspect.signature(type(control.controller)).parameters
         given: dict[str, Any] = {
@@ -181,5 +191,5 @@ def _targets(spec: Spec) -> list[str]:
             for key, value in written["arguments"].items()
             if key not in parameters or value != parameters[key].default
         }
-        targets.append(", ".join(str(value) for value in given.values()))
-    return targets
+        found.append(", ".join(str(value) for value in given.values()))
+    return found

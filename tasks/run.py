@@ -51,10 +51,22 @@ def run_spec(
         spec.controls, spec.num_samples, spec.seed, chosen, on_error=spec.on_error, callback_on_step=callback_on_step
     )
     if file is not None:
-        lines = "".join(json.dumps(record(sample), ensure_ascii=False) + "\n" for sample in samples)
-        manifest = _manifest(spec, lm, samples, lines, time.perf_counter() - started)
-        write_whole({manifest_of(file): json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", file: lines})
+        write_whole(files_of(file, spec, lm, samples, time.perf_counter() - started))
     return samples
+
+
+def files_of(file: Path, spec: Spec, lm: LanguageModel, samples: Sequence[Sample], seconds: float) -> dict[Path, str]:
+    """What is written of a run: its texts as JSON lines, and their manifest.
+
+    Args:
+        file: of the texts.
+        spec, lm: what was asked, of which model.
+        samples: the texts.
+        seconds: that they took.
+    """
+    lines = "".join(json.dumps(record(sample), ensure_ascii=False) + "\n" for sample in samples)
+    manifest = _manifest(spec, lm, samples, lines, seconds)
+    return {manifest_of(file): json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", file: lines}
 
 
 def record(sample: Sample) -> dict[str, Any]:

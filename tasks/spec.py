@@ -71,7 +71,7 @@ class Spec:
         Raises:
             UsageError: every fault, in one report headed by `where`.
         """
-        spec, problems = _draft(mapping, where, Path(), {})
+        spec, problems = draft_mapping(mapping, where, Path(), {})
         problems.raise_if_any()
         return spec
 
@@ -106,7 +106,7 @@ def draft_spec(
     content, lines = read_yaml(Path(path))
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     places = {spec_place(place): line for place, line in reversed(lines.items()) if re.split(r"[.\[]", place)[0] not in given}
-    return _draft({**content, **given}, str(path), Path(path).parent, places, before_include)
+    return draft_mapping({**content, **given}, str(path), Path(path).parent, places, before_include)
 
 
 def spec_place(path: str) -> str:
@@ -114,9 +114,25 @@ def spec_place(path: str) -> str:
     return re.sub(r"^(controls\[\d+\])\.[^.\[]+", r"\1", path)
 
 
-def _draft(
-    given: Mapping[str, Any], source: str, folder: Path, lines: Mapping[str, int], before: BeforeInclude | None = None
+def draft_mapping(
+    given: Mapping[str, Any],
+    source: str,
+    folder: Path,
+    lines: Mapping[str, int],
+    before_include: BeforeInclude | None = None,
 ) -> tuple[Spec, ErrorCollector]:
+    """As `draft_spec`, of keys and values that are at hand.
+
+    Args:
+        given: keys and values of a spec.
+        source: what to call it in reports.
+        folder: that included files and preset files are looked up from.
+        lines: of each place, as `spec_place` writes it.
+        before_include: is asked before an included file runs; see `draft_spec`.
+
+    Raises:
+        UsageError: `given` is no mapping.
+    """
     problems = ErrorCollector(source, lines)
     if not isinstance(given, Mapping):
         raise UsageError(f"{source}: expected keys and values, got {type(given).__name__}")
@@ -129,7 +145,7 @@ def _draft(
     num_samples = read_value("num_samples", given, 1, problems)
     seed = read_value("seed", given, 0, problems)
     on_error = read_value("on_error", given, "raise", problems)
-    included = _include(read_value("include", given, [], problems), folder, before, problems)
+    included = _include(read_value("include", given, [], problems), folder, before_include, problems)
     entries = read_controls(given, problems)
     canonical = {
         "model": model, "preset": {kind: asdict(sampling.of(kind)) for kind in PRESETS}, "num_samples": num_samples,

@@ -66,12 +66,16 @@ class ErrorCollector:
             listed = "\n".join(f"  - {self._line(fault.place)}{fault}" for fault in self.found)
             raise UsageError(f"{self.subject}: {count}\n{listed}", self.found)
 
-    def _line(self, place: str) -> str:
-        """`file:line: ` of a place such as `controls[1].weight` or `controls[1] (river)`, or nothing."""
+    def line_of(self, place: str) -> int | None:
+        """The line of a place such as `controls[1].weight` or `controls[1] (river)`; None where it is not known."""
         place = place.partition(" (")[0]
         while place and place not in self.lines:
             place = re.sub(r"(^|\.|\[)[^.\[]*$", "", place)
-        return f"{self.subject}:{self.lines[place]}: " if place else ""
+        return self.lines[place] if place else None
+
+    def _line(self, place: str) -> str:
+        line = self.line_of(place)
+        return "" if line is None else f"{self.subject}:{line}: "
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:

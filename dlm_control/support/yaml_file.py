@@ -35,30 +35,44 @@ def read_yaml(path: Path) -> YamlFile:
     Raises:
         UsageError: no file, not UTF-8, too large, not YAML, not a mapping, or one of the traps; with the line.
     """
-    text = _text(path)
+    return parse_yaml(_text(path), str(path))
+
+
+def parse_yaml(text: str, source: str) -> YamlFile:
+    """As `read_yaml`, of a text that is at hand.
+
+    Args:
+        text: YAML.
+        source: what to call it in reports.
+
+    Raises:
+        UsageError: not YAML, not a mapping, or one of the traps; with the line.
+    """
     try:
         loader = _Loader(text)
-        loader.name = str(path)
+        loader.name = source
         root = loader.get_single_node()
         if root is None:
-            raise UsageError(f"{path}: empty; expected keys and values")
+            raise UsageError(f"{source}: empty; expected keys and values")
         lines: dict[str, int] = {}
-        problems = ErrorCollector(str(path), lines)
+        problems = ErrorCollector(source, lines)
         _walk(root, "", lines, problems)
         problems.raise_if_any()
         content = loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
         raise UsageError(f"{place}: not plain YAML: {error.problem or error.context}") from None
     except yaml.reader.ReaderError as error:
-        raise UsageError(f"{path}: not plain YAML: the character {chr(error.character)!r} at place {error.position}") from None
+        raise UsageError(
+            f"{source}: not plain YAML: the character {chr(error.character)!r} at place {error.position}"
+        ) from None
     except UsageError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:  # a date or a number that is none
-        raise UsageError(f"{path}: not plain YAML: {error}") from None
+        raise UsageError(f"{source}: not plain YAML: {error}") from None
     if not isinstance(content, dict):
-        raise UsageError(f"{path}: expected keys and values, got {'nothing' if content is None else type(content).__name__}")
+        raise UsageError(f"{source}: expected keys and values, got {'nothing' if content is None else type(content).__name__}")
     return YamlFile(content, lines)
 
 
