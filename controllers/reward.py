@@ -23,7 +23,7 @@ class Reward(Controller):
 
     Args:
         functions: `module:function`, or a function in Python, which is given a text and returns a number; or several, each with
-            a factor: {"rewards:rhymes": 1, "rewards:short": 0.5}. The module is that of a file in `include`, or installed.
+            a factor: {"rewards:rhymes": 1, "rewards:short": 0.5}. The module is a file in `include`.
         at_least: points from which a text obeys.
     """
 

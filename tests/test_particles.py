@@ -189,13 +189,26 @@ def test_a_potential_must_be_finite(tiny_lm: LanguageModel) -> None:
 
 # --- rewards from specs -------------------------------------------------------------------------------------------------------
 
-FILE = "def short(text):\n    return 1 / len(text.split())\n\n\ndef broken(text):\n    return text\n\n\nnumber = 3\n"
+FILE = """
+from builtins import len as words
+
+def short(text):
+    return 1 / len(text.split())
+
+def broken(text):
+    return text
+
+number = 3
+"""
 
 
-def test_a_reward_is_found_in_an_included_file(tmp_path: Path) -> None:
+def test_a_reward_is_found_in_the_file_that_was_included_last(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "points.py").write_text("short = words = None")
+    include(tmp_path / "other" / "points.py")
     (tmp_path / "points.py").write_text(FILE)
     (tmp_path / "spec.yaml").write_text(
-        "include: [points.py]\ncontrols:\n  - reward: {functions: {'points:short': 4, 'builtins:len': 0.0}, at_least: 1}\n"
+        "include: [points.py]\ncontrols:\n  - reward: {functions: {'points:short': 4, 'points:words': 0.0}, at_least: 1}\n"
     )
     from dlm_control.tasks.spec import read_spec
 
@@ -203,7 +216,7 @@ def test_a_reward_is_found_in_an_included_file(tmp_path: Path) -> None:
     assert control.check("a b c d").passed and control.check("a b").passed
     check = control.check("a b c d e")
     assert not check.passed and check.score == pytest.approx(0.8)
-    assert check.why == "0.8 points (points:short 0.2, builtins:len 9), expected 1 or more"
+    assert check.why == "0.8 points (points:short 0.2, points:words 9), expected 1 or more"
     assert control.controller.log_potential("a b") == pytest.approx(20)
 
 
@@ -211,15 +224,18 @@ def test_a_reward_is_found_in_an_included_file(tmp_path: Path) -> None:
     ("functions", "message"),
     [
         ("short", "functions: expected `module:function`, got 'short'"),
-        ("nowhere_at_all:short", r"module 'nowhere_at_all' does not import .*; include nowhere_at_all.py if it is a file of"),
-        ("math:sinus", "math:sinus: module 'math' has no function 'sinus'"),
-        ("math:pi", "math:pi: module 'math' has no function 'pi'"),
+        ("nowhere_at_all:short", r"no included file is named nowhere_at_all\.py; write one"),
+        ("os:system", r"os:system: no included file is named os\.py"),
+        ("numbers_of_mine:sinus", r"numbers_of_mine\.py has no function 'sinus'"),
+        ("numbers_of_mine:number", r"numbers_of_mine\.py has no function 'number'"),
         ({}, "functions: expected .* of at least one function"),
-        ({"math:sin": "much"}, "functions"),
+        ({"numbers_of_mine:short": "much"}, "functions"),
         (7, "functions: expected"),
     ],
 )
-def test_a_faulty_reward_is_one_fault(functions: object, message: str) -> None:
+def test_a_faulty_reward_is_one_fault(functions: object, message: str, tmp_path: Path) -> None:
+    (tmp_path / "numbers_of_mine.py").write_text(FILE)
+    include(tmp_path / "numbers_of_mine.py")
     with pytest.raises(UsageError, match=message):
         Spec.from_mapping({"controls": [{"reward": {"functions": functions}}]})
 

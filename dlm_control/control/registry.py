@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import inspect
 import os
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 GROUP = "dlm_control.controllers"
 NAME = re.compile(r"[^\W\d][\w-]*")
 _INCLUDED = "dlm_control_include."
-_DIGEST = "__sha256__"
 C = TypeVar("C", bound="type[Controller]")
 BeforeInclude = Callable[[Path, str], None]
 """Is told of a Python file and its sha256 before the file runs, and may refuse it with a UsageError."""
@@ -59,6 +57,7 @@ class Entry:
 
 
 _registered: dict[str, Entry] = {}
+_included: dict[str, str] = {}  # by module name, the sha256 of each included file; the last included is the last
 
 
 def register_controller(name: str) -> Callable[[C], C]:
@@ -155,7 +154,8 @@ def include(path: str | Path, before_include: BeforeInclude | None = None) -> st
         before_include(Path(path), digest)
     name = f"{_INCLUDED}{hashlib.sha256(bytes(file)).hexdigest()[:8]}.{file.stem}"  # two folders may hold a file of one name
     earlier, before = sys.modules.get(name), dict(_registered)
-    if earlier is not None and vars(earlier).get(_DIGEST) == digest:
+    if _included.get(name) == digest:
+        _included[name] = _included.pop(name)  # the last one now
         return digest
     for key in [key for key, entry in before.items() if entry.origin == str(file)]:
         del _registered[key]
@@ -173,12 +173,15 @@ def include(path: str | Path, before_include: BeforeInclude | None = None) -> st
         _registered.update(before)
         reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
         raise UsageError(f"include {path}: {reason}") from error
-    setattr(module, _DIGEST, digest)
+    _included.pop(name, None)
+    _included[name] = digest
     return digest
 
 
 def function(reference: str) -> Callable[..., object]:
-    """The function that `module:function` names; the module is that of an included file, or one that Python can import.
+    """The function that `module:function` names, of a file that was included; of two of one name, of that included last.
+
+    Functions of other modules cannot be named: a spec would then run whatever is installed, `os.system` on its texts for one.
 
     Raises:
         UsageError: there is none.
@@ -186,16 +189,14 @@ def function(reference: str) -> Callable[..., object]:
     module, _, name = reference.partition(":")
     if not module or not name:
         raise UsageError(f"expected `module:function`, got {short_repr(reference)}")
-    files = [each for each in sys.modules if each.startswith(_INCLUDED) and each.split(".", 2)[-1] == module]
-    if len(files) > 1:
-        raise UsageError(f"{reference}: several included files are named {module}.py; rename one")
-    try:
-        found = getattr(sys.modules[files[0]] if files else importlib.import_module(module), name, None)
-    except Exception as error:
-        hint = f"include {module}.py if it is a file of your own" if isinstance(error, ModuleNotFoundError) else "mend it"
-        raise UsageError(f"{reference}: module {module!r} does not import ({type(error).__name__}: {error}); {hint}") from None
+    files = [each for each in _included if each.split(".", 2)[-1] == module]
+    if not files:
+        raise UsageError(
+            f"{reference}: no included file is named {module}.py; write one, with an import of what it needs, and include it"
+        )
+    found = getattr(sys.modules[files[-1]], name, None)
     if not callable(found):
-        raise UsageError(f"{reference}: module {module!r} has no function {name!r}")
+        raise UsageError(f"{reference}: {module}.py has no function {name!r}")
     return found
 
 

@@ -82,11 +82,12 @@ class Preset:
 
 
 # A name says what a preset is for; each kind of model has its own values for it. For a Gaussian model `default` is what
-# `dlm tune` chose on targets of training sentences: results/tuning/default.yaml. `sound` costs twice as much, and fewer of its
-# texts are broken. A masked model settles words at the first call already, so controls steer it at all noise levels.
+# `dlm tune` chose on targets of training sentences, results/tuning/default.yaml, but that of the candidates that obey the
+# likeliest is taken. `sound` costs twice as much, and fewer of its texts are broken. A masked model settles words at the first
+# call already, so controls steer it at all noise levels.
 PRESETS: dict[str, dict[str, Preset]] = {
     "gaussian": {
-        "default": Preset(),
+        "default": Preset(select="likelihood"),
         "sound": Preset(candidates=6, select="likelihood"),
         "fast": Preset(steps=20, candidates=1),
         "particles": Preset(candidates=1, particles=16),
