@@ -13,7 +13,7 @@ from dlm_control import UsageError, check_controller, load
 from dlm_control.controllers import Length, Pattern
 
 EASY = ["The Mill is a cheap pub .", "The food is good .", "The pub is near the river ."]
-HARD = ["Moderately priced dining establishments serve exclusively traditional cuisine ."]
+HARD = ["Moderately priced establishment offers average dining environment ."]
 
 
 @pytest.fixture(scope="module")

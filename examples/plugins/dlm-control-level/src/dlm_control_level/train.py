@@ -67,8 +67,8 @@ def fit(rows: Sequence[Row]) -> LevelModel:
         optimizer.step()
     found = weights.detach()[:, 0].tolist()
     return LevelModel(
-        {word: round(found[i], 3) for word, i in known.items()}, round(float(slope), 4),
-        tuple(round(float(each), 4) for each in thresholds),
+        {word: round(found[i], 3) for word, i in known.items()}, round(slope.item(), 4),
+        tuple(round(each, 4) for each in thresholds.tolist()),
     )  # fmt: skip
 
 
