@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dlm_control.support.errors import UsageError, short_repr, suggestion
 
@@ -182,13 +182,14 @@ def function(reference: str) -> Callable[..., object]:
     if len(files) > 1:
         raise UsageError(f"{reference}: several included files are named {module}.py; rename one")
     try:
-        found = getattr(sys.modules[files[0]] if files else importlib.import_module(module), name, None)
+        found: Any = getattr(sys.modules[files[0]] if files else importlib.import_module(module), name, None)
     except Exception as error:
         hint = f"include {module}.py if it is a file of your own" if isinstance(error, ModuleNotFoundError) else "mend it"
         raise UsageError(f"{reference}: module {module!r} does not import ({type(error).__name__}: {error}); {hint}") from None
     if not callable(found):
         raise UsageError(f"{reference}: module {module!r} has no function {name!r}")
-    return found
+    called: Callable[..., object] = found
+    return called
 
 
 def parameters(cls: type[Controller]) -> dict[str, inspect.Parameter]:
