@@ -76,7 +76,8 @@ class Topic(Controller):
 
         live = torch.arange(state.log_probs.shape[1], device=state.t.device) < state.length[:, None]
         strength: Tensor = (NATS * state.t)[:, None] * live
-        return strength[..., None] * state.bound
+        pushed: Tensor = strength[..., None] * state.bound
+        return pushed
 
     def final_energy(self, state: State) -> Tensor:
         """The mean score of the words, negative."""

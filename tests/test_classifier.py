@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from dlm_control import Control, LanguageModel, UsageError, load
+from dlm_control import Control, Controller, LanguageModel, UsageError, load
 from dlm_control.controllers.classifier import Classifier, _energy
 from dlm_control.controllers.guides.text_classifier import Exchanges, calibrated_temperature, load_classifier
 from dlm_control.controllers.length import Length
@@ -59,7 +60,7 @@ def test_it_steers(model: str) -> None:
     lm = load(model)
 
     def obeying(weight: float) -> int:
-        controls = [Control("rating", Classifier(RATING, "positive"), weight), Length(14)]
+        controls: list[Controller | Control] = [Control("rating", Classifier(RATING, "positive"), weight), Length(14)]
         return sum(sample.checks["rating"].passed for sample in lm.generate(controls, 6, seed=3, preset="fast", steps=12))
 
     assert obeying(2.0) >= obeying(0.0) + 2
@@ -85,7 +86,13 @@ def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
         Classifier(RATING, "posetive")
     with pytest.raises(UsageError, match="is no transformers sequence classifier"):
         Classifier("e2e", "positive")
-    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8, "vocab_size": 9}
+    small: dict[str, Any] = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+        "vocab_size": 9,
+    }
     BertForSequenceClassification(BertConfig(**small)).save_pretrained(tmp_path)
     with pytest.raises(UsageError, match=r"classifier: model: .* has no tokenizer"):
         Classifier(str(tmp_path), "LABEL_0")

@@ -72,7 +72,7 @@ def test_weights_correct_what_guides_get_wrong() -> None:
     guide pushes twice as hard as its likelihood says at the highest noise, and half as hard at the lowest: no matter."""
     joint = correlated()
     posterior = given(joint, lambda sentence: First.likelihood[sentence[0]] * math.exp(10 * points(said(sentence))))
-    controls = [Control("first", First(), schedule="falling"), Reward(points)]
+    controls: list[Controller | Control] = [Control("first", First(), schedule="falling"), Reward(points)]
     lm = enumerated(joint)
     runs = [lm.particles([Length(3), *controls], 256, seed, **EXACT | {"order": "right_to_left"}) for seed in range(6)]
     mean = torch.stack([frequencies(run) for run in runs]).mean(0)

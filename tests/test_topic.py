@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_cli import dlm
 
-from dlm_control import Control, LanguageModel, State, UsageError, load
+from dlm_control import Control, Controller, LanguageModel, State, UsageError, load
 from dlm_control.controllers.guides.sentence_encoder import ENCODER
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.topic import NATS, Topic
@@ -37,7 +37,7 @@ def test_texts_come_nearer_to_the_topic(model: str) -> None:
     lm = load(model)
 
     def obeying(weight: float) -> int:
-        controls = [Control("topic", Topic(FAMILIES), weight), Length(14)]
+        controls: list[Controller | Control] = [Control("topic", Topic(FAMILIES), weight), Length(14)]
         return sum(sample.checks["topic"].passed for sample in lm.generate(controls, 6, seed=5, preset="fast", steps=12))
 
     assert obeying(2.0) >= obeying(0.0) + 2

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dlm_control.support.errors import UsageError, short_repr, suggestion
 
@@ -194,7 +194,7 @@ def function(reference: str) -> Callable[..., object]:
         raise UsageError(
             f"{reference}: no included file is named {module}.py; write one, with an import of what it needs, and include it"
         )
-    found = getattr(sys.modules[files[-1]], name, None)
+    found: Callable[..., object] | None = getattr(sys.modules[files[-1]], name, None)
     if not callable(found):
         raise UsageError(f"{reference}: {module}.py has no function {name!r}")
     return found
