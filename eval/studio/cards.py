@@ -79,7 +79,14 @@ def removed(content: Content, index: int) -> Content:
 
 
 def edited(content: Content, index: int, key: str, value: Any) -> Content:
-    """The spec with another value of one control; ABSENT takes the key out."""
+    """The spec with another value of one control.
+
+    Args:
+        content: the spec.
+        index: of the control.
+        key: of its argument.
+        value: of the argument; ABSENT takes the key out.
+    """
     changed = deepcopy(content)
     [(name, target)] = changed["controls"][index].items()
     known = parameters(controller(name))

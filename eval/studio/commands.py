@@ -13,13 +13,12 @@ from dlm_control.control.registry import include as include_file
 from dlm_control.support.errors import UsageError
 from dlm_control.tasks.commands import Device, Dtype, Guide, Include
 
-Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where specs and results lie; nothing outside is touched.")]
 Host = Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 opens the page to the network, without a password.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")]
 
 
 def studio(
-    folder: Folder = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="All that the page can read and write.")] = Path(),
     host: Host = "127.0.0.1",
     port: Port = 7860,
     include: Include = None,

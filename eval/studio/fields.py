@@ -137,7 +137,12 @@ def fields_of(function: Callable[..., Any], positional: int = 0) -> tuple[Field,
 
 
 def field_of(name: str, annotation: Any, default: Any = ABSENT, about: str = "") -> Field:
-    """The field of one parameter; see `Field`."""
+    """The field of one parameter; see `Field`.
+
+    Args:
+        name, annotation, default: of the parameter.
+        about: what it means.
+    """
     base, choices = annotation, tuple[Any, ...]()
     if get_origin(base) in (Union, UnionType):
         parts = [part for part in get_args(base) if part is not NoneType]
