@@ -112,7 +112,8 @@ def test_energies_of_the_2022_update_read_the_model(exact_lm: LanguageModel, rea
     def energy(state: State) -> Tensor:
         assert state.lm is exact_lm.backbone
         asked.append(reads)
-        return getattr(state, reads)[:, 0, 3]
+        values: Tensor = getattr(state, reads)
+        return values[:, 0, 3]
 
     exact_lm.generate([Energy(energy, reads, Plan(min_words=3, max_words=3))], preset="paper", steps=20)
     assert asked

@@ -77,7 +77,7 @@ class FormPane:
             check = self._checks(len(form.notes))
             edit.then(check, [self._yaml], [*self._told, *form.notes], trigger_mode="always_last", **QUIET)
         for button, index in form.removals:
-            drop = self._redrawing(lambda _, content, index=index: removed(content, index))
+            drop = self._redrawing(_removal(index))
             button.click(drop, [button, self._content, self._shape], whole, **QUIET)
 
     def _edit(self, change: Change) -> Callable[[Any, Content], tuple[Content, str]]:
@@ -118,3 +118,8 @@ class FormPane:
 
     def _said(self, verdict: Verdict) -> tuple[str, str, str]:
         return (verdict_html(verdict), *self._studio.copies(verdict))
+
+
+def _removal(index: int) -> Change:
+    """Takes a card out."""
+    return lambda _, content: removed(content, index)

@@ -42,7 +42,7 @@ def overview(folder: Folder, search: str = "") -> list[tuple[str, ...]]:
         folder: of the studio.
         search: letters that the run's name holds.
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in folder.runs():
         if search.strip().lower() not in name.lower():
             continue
