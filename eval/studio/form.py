@@ -50,8 +50,9 @@ class Form:
         for i, (card, name) in enumerate(zip(cards, names_of(cards), strict=True)):
             self._card(i, card, name)
         self.addition = gr.Dropdown(
-            [(f"{name}: {says}", name) for name, says in offered().items()], value=None, label="Add a control", elem_id="add"
-        )
+            [(f"{name}: {says}", name) for name, says in offered().items()], value=None, label="Add a control", elem_id="add",
+            interactive=True,
+        )  # fmt: skip
         self._sampling(content, models, usual)
 
     def _card(self, index: int, card: Card, name: str) -> None:
@@ -91,7 +92,8 @@ class Form:
                 for key, options in (("model", models), ("preset", NAMES)):
                     given = content.get(key, options[0]) if key == "model" else name
                     known = [*options, *([given] if isinstance(given, str) and given not in options else [])]
-                    picked = gr.Dropdown(known, value=given if given in known else None, label=key, min_width=120)
+                    shown = given if given in known else None
+                    picked = gr.Dropdown(known, value=shown, label=key, min_width=120, interactive=True)
                     self.changes.append((picked, _picks_preset if key == "preset" else _picks_model))
                     self.redrawing.append(picked)
                 for key, default in _DEFAULTS.items():
@@ -123,7 +125,8 @@ def component(field: Field, value: Any) -> gr.components.Component:
     """
     kind, shown = field.kind_for(value), field.shown(value)
     default = None if field.required or field.default in (None, ()) else str(field.default)
-    common: dict[str, Any] = {"label": field.name, "info": field.about or None, "min_width": 150}
+    # Gradio takes what is drawn later for an output, and locks it, unless told otherwise.
+    common: dict[str, Any] = {"label": field.name, "info": field.about or None, "min_width": 150, "interactive": True}
     if kind == "flag":
         return gr.Checkbox(value=shown, **common)
     if kind == "choice":

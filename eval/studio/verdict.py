@@ -6,19 +6,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlm_control.control.registry import controllers
+from dlm_control.control.registry import controller, controllers, parameters
 from dlm_control.eval.studio.folder import MAX_SPEC, Folder
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.firmness import Firmness
 from dlm_control.sampling.presets import NAMES, Preset
 from dlm_control.support.errors import ErrorCollector, Issue, UsageError, short_repr
 from dlm_control.support.yaml_file import parse_yaml
+from dlm_control.tasks.controls import arguments_of
 from dlm_control.tasks.preflight import firmness_of, preflight
 from dlm_control.tasks.spec import Spec, draft_mapping, spec_place
 
 SOURCE = "spec.yaml"
 MOST_SAMPLES, MOST_CONTROLS, MOST_ROWS, MOST_CALLS = 32, 16, 64, 20_000
 _OURS = "dlm-control"
+_OPENED = {"classifier": "model", "topic": "corpus"}  # of our controllers, the parameters that name files or folders
 ModelOf = Callable[[str], LanguageModel]
 
 
@@ -108,19 +110,30 @@ def _refused(content: Mapping[str, Any], folder: Folder) -> Iterator[Issue]:
     entries = controls if isinstance(controls, list) else []
     if len(entries) > MOST_CONTROLS:
         yield Issue("controls", f"{len(entries)} controls; the studio takes at most {MOST_CONTROLS}")
-    known_controllers = controllers()
     for i, entry in enumerate(entries):
         for name, target in entry.items() if isinstance(entry, Mapping) else ():
-            if (
-                name in known_controllers and known_controllers[name].origin != _OURS
-            ):  # ours open no files that they are told of
-                for text in _texts_in(target):
-                    yield from _outside(f"controls[{i}]", text, folder)
+            yield from _refused_files(f"controls[{i}]", name, target, folder)
 
 
-def _outside(place: str, text: str, folder: Folder) -> Iterator[Issue]:
+def _refused_files(place: str, name: str, target: object, folder: Folder) -> Iterator[Issue]:
+    """What a control must not open: of ours, anything but files and folders inside; of a plugin, every path that leads outside."""
+    known = controllers()
+    if name not in known:
+        return
+    if known[name].origin != _OURS:
+        for text in _texts_in(target):
+            yield from _outside(place, text, folder)
+    elif name in _OPENED:
+        parameter = _OPENED[name]
+        given = arguments_of(name, target, parameters(controller(name))).get(parameter)
+        if isinstance(given, str):
+            yield from _outside(f"{place}.{parameter}", given, folder, must_exist=True)
+
+
+def _outside(place: str, text: str, folder: Folder, must_exist: bool = False) -> Iterator[Issue]:
     try:
-        folder.path(text)
+        if not folder.path(text).exists() and must_exist:  # what is no file may be the name of a model to download
+            yield Issue(place, f"{short_repr(text)}: nothing of that name in the studio's folder")
     except UsageError as error:
         yield Issue(place, str(error))
 
