@@ -134,7 +134,7 @@ def _use_fields() -> tuple[Field, ...]:
 def _target(given: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> Any:
     """The short form where only the first parameter is given, and cannot be mistaken for the long one."""
     first = next(iter(known), None)
-    if list(given) == [first] and given[first] is not None and not isinstance(given[first], Mapping):
+    if first is not None and list(given) == [first] and given[first] is not None and not isinstance(given[first], Mapping):
         return given[first]
     return dict(given)
 

@@ -62,11 +62,11 @@ class Field:
         """What the field looks like when it must show this value: one that does not fit is shown as in a file."""
         if value is ABSENT or self.kind == "yaml":
             return self.kind
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**53  # a page's are floats
         fits = {
             "flag": isinstance(value, bool),
             "choice": any(type(value) is type(each) and value == each for each in self.choices),
-            "number": number and abs(float(value) if number else 0) < 2**53,  # a page's numbers are floats
+            "number": number,
             "text": isinstance(value, str) and bool(value.strip()) and "\n" not in value,
         }
         return self.kind if fits[self.kind] else "yaml"
