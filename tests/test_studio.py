@@ -190,6 +190,13 @@ def test_faults_are_those_of_validate(judged: Judge, tmp_path: Path) -> None:
         ("include: [x.py]\ncontrols: [length: 3]", "include: a page cannot run Python files"),
         ("model: /etc\ncontrols: [length: 3]", "model: unknown '/etc'; the studio has: e2e"),
         ("model: owner/model\ncontrols: [length: 3]", "model: unknown 'owner/model'"),
+        ("model: ../x\ncontrols: [length: 3]", "model: unknown '../x'"),
+        ("controls: [classifier: {model: /etc, label: a}]", "controls[0].model: '/etc': outside of the studio's folder"),
+        ("controls: [classifier: {model: ../x, label: a}]", "controls[0].model: '../x': outside of the studio's folder"),
+        ("controls: [classifier: ~/x]", "controls[0].model: '~/x': outside of the studio's folder"),
+        ("controls: [classifier: {model: owner/model, label: a}]", "controls[0].model: 'owner/model': nothing of that name"),
+        ("controls: [topic: {about: pubs, corpus: /etc/passwd}]", "controls[0].corpus: '/etc/passwd': outside"),
+        ("controls: [reward: 'os:system']", "no included file is named os.py"),
         ("preset: ../secret.yaml\ncontrols: [length: 3]", "preset: '../secret.yaml': outside of the studio's folder"),
         ("preset: {name: /etc/hostname}\ncontrols: [length: 3]", "preset: '/etc/hostname': outside"),
         ("num_samples: 33\ncontrols: [length: 3]", "num_samples: 33 texts; the studio writes at most 32"),
@@ -212,6 +219,17 @@ def test_a_refused_file_does_not_run(judged: Judge, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("open('ran', 'w').close()")
     verdict = judged(f"include: [{tmp_path / 'own.py'}]\nseed: -1\ncontrols: [length: 3]")
     assert [fault.place for fault in verdict.faults] == ["include", "seed"] and not Path("ran").exists()
+
+
+def test_no_bundled_control_is_told_of_a_path_outside(judged: Judge) -> None:
+    told = []
+    for name, entry in controllers().items():
+        for field in fields_of(entry.load()) if entry.origin == "dlm-control" else ():
+            if re.search(r"\b(file|folder|path)\b", field.about):
+                told.append((name, field.name))
+                verdict = judged(f"controls: [{name}: {{{field.name}: /etc/hostname}}]")
+                assert "outside of the studio's folder" in str(verdict.faults[0]), (name, field.name)
+    assert told == [("classifier", "model"), ("topic", "corpus")]
 
 
 def test_a_plugin_is_told_of_no_path_outside(judged: Judge) -> None:
@@ -275,7 +293,7 @@ def test_files_inside_are_found_read_and_written(folder: Folder) -> None:
         folder.read("own.yaml", 5)
     with pytest.raises(UsageError, match="No such file"):
         folder.read("other.yaml")
-    assert folder.models() == ["e2e", "e2e-masked"]
+    assert folder.models() == ["e2e", "e2e-masked", "everyday"]
     with pytest.raises(UsageError, match="no folder"):
         Folder(folder.root / "none")
 

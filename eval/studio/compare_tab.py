@@ -56,7 +56,7 @@ class CompareTab:
             studio.stops.stop(str(request.session_hash))
 
         go.click(run, [yaml, way, *presets, control, *weights], shown, **RUNS)
-        halt.click(stop, None, None, queue=False, **QUIET)
+        halt.click(stop, None, None, concurrency_limit=None, **QUIET)
 
     def _fields(self, way: str) -> tuple[Any, ...]:
         by_preset = way == WAYS[0]
@@ -82,10 +82,11 @@ class CompareTab:
         yield (empty_html("Beginning", "The first texts are a moment away."), "", "", *_buttons(idle=False))
         first = second = None
         for first, second in side_by_side((one, other), self._studio.model_of, stopped):
-            yield (RUNNING, _side(titles[0], first), _side(titles[1], second), *_buttons(idle=False))
+            both = _side(titles[0], first), _side(titles[1], second)
+            yield (RUNNING, *both, *_buttons(idle=False))
         assert first and second and first.outcome and second.outcome
         lines = contrasted(first.outcome, second.outcome)
-        yield (table_html(("", *titles), lines, "A and B on equal seeds"), gr.skip(), gr.skip(), *_buttons(idle=True))
+        yield (table_html(("", *titles), lines, "A and B on equal seeds"), *both, *_buttons(idle=True))
 
 
 def _weighted(content: Content, control: str | None, weight: float | None) -> Content:

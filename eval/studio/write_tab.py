@@ -81,22 +81,24 @@ class WriteTab:
         shown = [self._texts, self._why, self._level, self._keep, self._saved, self._last, self._go, self._halt]
         run = guarded_steps(self._run, lambda message: (problem_html(message), *self._idle(None)))
         self._go.click(run, [self.yaml], shown, **RUNS)
-        self._halt.click(self._stop, None, None, queue=False, **QUIET)
+        self._halt.click(self._stop, None, None, concurrency_limit=None, **QUIET)
         self._level.input(self._replay, [self._last, self._level], [self._texts], trigger_mode="always_last", **QUIET)
         save = guarded(self._keep_texts, problem_html)
         self._save.click(save, [self._name, self._last], [self._saved], **QUIET)
 
     def _run(self, text: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """Each answer says all: of two that reach the page within one frame, the browser draws the later one alone."""
         busy = (gr.skip(), gr.update(visible=False), gr.update(visible=False), "", None)
         running = (gr.update(interactive=False), gr.update(visible=True))
         yield (empty_html("Beginning", "The first texts are a moment away."), *busy, *running)
         spec, view = self._studio.spec_of(text), None
         stopped = self._studio.stops.begun(str(request.session_hash))
         for view in write(spec, self._studio.model_of(spec.model), stopped):
-            yield (run_html(view), *(gr.skip(),) * 5, *running)
+            yield (run_html(view), *busy, *running)
         assert view is not None and view.outcome is not None
-        yield (run_html(view), *self._idle(Finished(spec, view)))
-        yield (gr.skip(), trace_html(view.outcome), *(gr.skip(),) * 6)  # pictures take a second, for which no text should wait
+        why, *idle = self._idle(Finished(spec, view))
+        yield (run_html(view), why, *idle)
+        yield (run_html(view), trace_html(view.outcome), *idle)  # pictures take a second, for which no text should wait
 
     def _idle(self, finished: Finished | None) -> tuple[Any, ...]:
         """What all components but the texts show when no run is under way."""
