@@ -102,13 +102,36 @@ class Visitor:
         return self.until(labelled, f"{label} of {card}")[0]
 
     def write(self, card: str, label: str, text: str) -> None:
-        """Replace what a field says."""
-        self._replace(lambda: self.field(card, label).click(), text)
+        """Replace what a field says, again where the form was drawn anew meanwhile."""
 
-    def pick(self, card: str, label: str, choice: str) -> None:
-        """Choose from a list."""
-        self.field(card, label).click()
-        self.click("[role=option]", choice)
+        def written() -> bool:
+            if self.field(card, label).get_attribute("value") != text:
+                self._replace(lambda: self.field(card, label).click(), text)
+                time.sleep(1)
+            return bool(self.field(card, label).get_attribute("value") == text)
+
+        self.until(written, f"{text} in {label} of {card}")
+
+    def choose(self, field: Callable[[], Any], choice: str) -> None:
+        """Choose from a list by the beginning of an entry."""
+
+        def chosen() -> bool:
+            entries = [each for each in self.all("[role=option]") if each.text.removeprefix("✓").strip().startswith(choice)]
+            (entries[0] if entries else field()).click()
+            return bool(entries)
+
+        self.until(chosen, f"{choice} in a list")
+
+    def remove(self, card: str) -> None:
+        """Remove a control; the button works when the form has been drawn to its end."""
+
+        def gone() -> bool:
+            if card in self.titles():
+                self.card(card).find_element("css selector", ".st-remove").click()
+                time.sleep(3)
+            return card not in self.titles()
+
+        self.until(gone, f"{card} to go")
 
     def write_yaml(self, text: str) -> None:
         """Replace the spec; leaves the tab YAML open."""
@@ -138,7 +161,9 @@ def somebody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
         shutil.copytree(RESULTS / name, folder / "runs" / name)
     records = [
         TextRecord(target="2 words", text="A pub.", metrics={"exact_length": 1.0}, lm_score=1.0, failed=[]),
-        TextRecord(target="3 words", text="A river.", metrics={"exact_length": 0.0}, lm_score=2.0, failed=["2 words, expected 3"]),
+        TextRecord(
+            target="3 words", text="A river.", metrics={"exact_length": 0.0}, lm_score=2.0, failed=["2 words, expected 3"]
+        ),
     ]
     (folder / "runs" / "length" / "texts.jsonl").write_text("".join(map(record_text, records)))
     page = build(Studio(folder))
@@ -169,20 +194,19 @@ def test_form_and_yaml_follow_each_other(visitor: Visitor) -> None:
 
 def test_controls_are_added_and_removed(visitor: Visitor) -> None:
     visitor.tab("YAML")
-    visitor.click("#add input")
-    visitor.click("[role=option]", "pos:")
+    visitor.choose(lambda: visitor.all("#add input")[0], "pos:")
+    visitor.card("pos")
     visitor.see("#verdict", "tags")  # is missing
     visitor.write("pos", "tags", "DT NN VBZ")
     visitor.until(lambda: "- pos: DT NN VBZ" in visitor.yaml(), "the control in the YAML")
     for name in ("length", "pos"):
-        visitor.card(name).find_element("css selector", ".st-remove").click()
-        visitor.until(lambda name=name: name not in visitor.titles(), f"{name} to go")
+        visitor.remove(name)
     visitor.until(lambda: "pos" not in visitor.yaml() and "keyword" in visitor.yaml(), "the YAML without them")
 
 
 def test_texts_form_with_ticks_and_reasons(visitor: Visitor) -> None:
     visitor.write("Texts", "num_samples", "1")
-    visitor.pick("Texts", "preset", "fast")
+    visitor.choose(lambda: visitor.field("Texts", "preset"), "fast")
     visitor.tab("YAML")
     visitor.until(lambda: "preset: fast" in visitor.yaml() and "num_samples" not in visitor.yaml(), "the YAML")
     visitor.tab("Texts")
@@ -209,8 +233,7 @@ def test_two_presets_are_compared(visitor: Visitor) -> None:
     visitor.write_yaml("{num_samples: 1, controls: [length: 9]}")
     visitor.see("#verdict", "length exact")
     visitor.tab("Compare")
-    visitor.click("input[aria-label='Preset B']")
-    visitor.click("[role=option]", "fast")
+    visitor.choose(lambda: visitor.all("input[aria-label='Preset B']")[0], "fast")
     visitor.click("#compare")
     visitor.see("#contrast", "A and B on equal seeds")
     visitor.see("#contrast", "B: preset fast")
@@ -220,13 +243,12 @@ def test_two_presets_are_compared(visitor: Visitor) -> None:
 def test_results_are_found_and_filtered(visitor: Visitor) -> None:
     visitor.tab("Results")
     visitor.see("#runs", "runs/pos")
-    visitor.click("#result input")
-    visitor.click("[role=option]", "runs/length")
+    visitor.choose(lambda: visitor.all("#result input")[0], "runs/length")
     visitor.see("#detail", "exact_length")
     visitor.see("#listed", "1 to 2 of 2")
     visitor.click("#show label", "failed a check")
     visitor.see("#listed", "1 to 1 of 1")
-    visitor.see("#listed", "2 words, expected 3")
+    visitor.see("#listed", "no 3 words")
     visitor.click("#search input, #search textarea")
     visitor.driver.switch_to.active_element.send_keys("pub")
     visitor.see("#listed", "No such text")

@@ -116,7 +116,7 @@ def _refused(content: Mapping[str, Any], folder: Folder) -> Iterator[Issue]:
 
 
 def _refused_files(place: str, name: str, target: object, folder: Folder) -> Iterator[Issue]:
-    """What a control must not open: of ours, all but files and folders inside; of a plugin, every path that leads outside."""
+    """What a control must not open: ours open only what lies inside, and a plugin is told of no path that leads outside."""
     known = controllers()
     if name not in known:
         return
