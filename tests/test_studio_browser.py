@@ -122,17 +122,6 @@ class Visitor:
 
         self.until(chosen, f"{choice} in a list")
 
-    def remove(self, card: str) -> None:
-        """Remove a control; the button works when the form has been drawn to its end."""
-
-        def gone() -> bool:
-            if card in self.titles():
-                self.card(card).find_element("css selector", ".st-remove").click()
-                time.sleep(3)
-            return card not in self.titles()
-
-        self.until(gone, f"{card} to go")
-
     def write_yaml(self, text: str) -> None:
         """Replace the spec; leaves the tab YAML open."""
         self.tab("YAML")
@@ -190,18 +179,6 @@ def test_form_and_yaml_follow_each_other(visitor: Visitor) -> None:
     visitor.write_yaml("controls: [length: 7, keyword: pub]")
     visitor.until(lambda: visitor.titles() == ["length", "keyword", "Texts"], "the form of the new YAML")
     assert visitor.field("length", "words").get_attribute("value") == "7"
-
-
-def test_controls_are_added_and_removed(visitor: Visitor) -> None:
-    visitor.tab("YAML")
-    visitor.choose(lambda: visitor.all("#add input")[0], "pos:")
-    visitor.card("pos")
-    visitor.see("#verdict", "tags")  # is missing
-    visitor.write("pos", "tags", "DT NN VBZ")
-    visitor.until(lambda: "- pos: DT NN VBZ" in visitor.yaml(), "the control in the YAML")
-    for name in ("length", "pos"):
-        visitor.remove(name)
-    visitor.until(lambda: "pos" not in visitor.yaml() and "keyword" in visitor.yaml(), "the YAML without them")
 
 
 def test_texts_form_with_ticks_and_reasons(visitor: Visitor) -> None:
