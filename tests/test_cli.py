@@ -72,14 +72,14 @@ def test_ls_shows_parameters_defaults_origin_and_purpose() -> None:
 
 def test_ls_shows_presets_and_samplers() -> None:
     output = dlm("ls").stdout
-    assert "fast     for gaussian models  steps=20, candidates=1; the rest as in default of gaussian models" in output
+    assert "fast       for gaussian models  steps=20, candidates=1; the rest as in default of gaussian models" in output
     assert "dpmpp-2m      deterministic, order 2" in output
 
 
 def test_ls_includes_a_file(tmp_path: Path) -> None:
     own = spec(tmp_path, OWN, "shouting.py")
     output = dlm("ls", "controllers", "--include", own).stdout
-    assert f"shouting  {own}  marks=1" in output and "A text in capitals." in output
+    assert f"shouting {own} marks=1" in " ".join(output.split()) and "A text in capitals." in output
 
 
 def test_ls_of_an_unknown_kind() -> None:

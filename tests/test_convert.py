@@ -270,5 +270,5 @@ def test_the_page_on_models_from_outside_converts_one(tmp_path: Path) -> None:
 def test_training_does_not_go_on_from_one(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.csv").write_text("mr,ref\n" + "x,The Vaults is cheap .\n" * 40)
     given = {"kind": "diffusion-lm", "out": str(tmp_path / "out"), "data": str(tmp_path / "texts.csv"), "steps": 1}
-    with pytest.raises(UsageError, match="holds a PaperLM, not a Diffusion-LM"):
+    with pytest.raises(UsageError, match="holds a PaperLM, expected a DiffusionLM"):
         Trainer(TrainConfig(**given, recipe={"start_from": str(folder)}))  # type: ignore[arg-type]

@@ -137,7 +137,11 @@ def test_a_masked_model_stays_on_the_device(masked_meta: Backbone) -> None:
         assert masked_meta.local_likelihood(x_t, t).device == masked_meta.log_snr(t).device == META
 
 
-@pytest.mark.parametrize("case", [name for name, (controller, *_) in CASES.items() if controller.reads is not None])
+# A classifier is asked about texts, which tensors without values do not have.
+ENERGIES = [name for name, (controller, *_) in CASES.items() if controller.reads is not None and name != "classifier"]
+
+
+@pytest.mark.parametrize("case", ENERGIES)
 def test_energies_stay_on_the_device(e2e: LanguageModel, e2e_meta: Backbone, case: str) -> None:
     """Of every control with each of its guides, noisy and finished; gradients too."""
     controller = CASES[case][0]

@@ -325,7 +325,7 @@ def test_the_masks_of_a_likelihood_do_not_depend_on_padding_or_company(sentences
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
 )
 def test_every_way_of_choosing_works(changes: dict[str, Any], lm: LanguageModel) -> None:
-    samples = lm.generate([Keyword("Thai"), Length(11)], 4, **{"candidates": 1, "steps": 6, **changes})
+    samples = lm.generate([Keyword("Thai"), Length(11)], 4, **{"candidates": 1, "select": "energies", "steps": 6, **changes})
     assert sum(sample.passed for sample in samples) >= 3
     assert all((sample.nats_per_word is not None) == (changes.get("select") == "likelihood") for sample in samples)
     calls = changes.get("steps", 6) * changes.get("candidates", 1) * changes.get("particles", 1)

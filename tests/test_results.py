@@ -46,8 +46,8 @@ def test_results_of_other_weights_than_the_bundled_ones_are_known(figures: dict[
     from dlm_control import load
 
     diffusion = {where for where, manifest in MANIFESTS.items() if manifest["generator"] == "diffusion"}
-    masked = {where for where in diffusion if where.parts[0] == "masked"}
-    for model, runs in (("e2e", diffusion - masked), ("e2e-masked", masked)):
+    masked, everyday = ({where for where in diffusion if where.parts[0] == name} for name in ("masked", "everyday"))
+    for model, runs in (("e2e", diffusion - masked - everyday), ("e2e-masked", masked), ("everyday", everyday)):
         assert runs and {MANIFESTS[where]["weights"] for where in runs} == {load(model).backbone.weights_digest}
     models = {
         where.parts[0]: manifest["weights"]["ar-lm"] if isinstance(manifest["weights"], dict) else manifest["weights"]
@@ -60,7 +60,8 @@ def test_results_of_other_weights_than_the_bundled_ones_are_known(figures: dict[
 
 
 def test_every_result_names_the_scorer_that_made_it() -> None:
-    teacher = file_digest(ROOT / "eval" / "models" / "e2e-teacher" / "model.safetensors")
     for where, manifest in MANIFESTS.items():
+        name = "everyday-teacher" if where.parts[0] == "everyday" else "e2e-teacher"
+        teacher = file_digest(ROOT / "eval" / "models" / name / "model.safetensors")
         assert manifest["weights"], where
         assert teacher in str(manifest.get("scorers", {}).get("teacher", teacher)), where

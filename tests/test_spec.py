@@ -216,10 +216,14 @@ def test_faulty_controls(entry: object, raised: str) -> None:
         ({"controls": [], "unconditional": "yes"}, "unconditional: expected true or false, got 'yes'"),
         ({**LENGTH, "unconditional": True}, "unconditional: true, but there are 1 controls; remove one or the other"),
         ({**LENGTH, "model": ""}, "model: expected a bundled name, a folder or a hub id, got ''"),
-        ({**LENGTH, "preset": "fsat"}, "preset: unknown, did you mean 'fast'?; there are: default, sound, fast, single, paper"),
+        (
+            {**LENGTH, "preset": "fsat"},
+            "preset: unknown, did you mean 'fast'?; there are: default, sound, fast, particles, single, paper",
+        ),
         (
             {**LENGTH, "preset": 7},
-            "expected one of default, sound, fast, single, paper, a preset file, or a mapping such as {name: fast, steps: 30}, "
+            "expected one of default, sound, fast, particles, single, paper, a preset file, or a mapping such as {name: fast, "
+            "steps: 30}, "
             "got 7",
         ),
         ({**LENGTH, "preset": {"stepps": 3}}, "preset.stepps: unknown key, did you mean 'steps'?"),

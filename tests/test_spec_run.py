@@ -70,7 +70,7 @@ def test_run_writes_texts_and_a_manifest(tiny_lm: LanguageModel, tmp_path: Path)
     samples = run_spec(spec, tiny_lm, tmp_path / "out.jsonl")
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [r["text"] for r in records] == [s.text for s in samples]
-    assert [(r["index"], r["seed"], r["calls"], len(r["words"])) for r in records] == [(i, 0, 9, 9) for i in range(3)]
+    assert [(r["index"], r["seed"], r["calls"], len(r["words"])) for r in records] == [(i, 0, 24, 9) for i in range(3)]
     assert records[0]["checks"]["length"] == {"score": 1.0, "why": "9 words, expected 9", "passed": True, "firmness": "exact"}
     assert set(records[0]["energies"]) == {"keyword"}
     manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())

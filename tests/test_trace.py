@@ -121,7 +121,7 @@ def test_a_text_with_one_finished_candidate_is_finished(lm: LanguageModel) -> No
         numbers.append(step.number)
         return len(numbers) == 4
 
-    settings: dict[str, Any] = {"steps": 3, "candidates": 2, "batch_size": 1, "seed": 4}
+    settings: dict[str, Any] = {"steps": 3, "candidates": 2, "select": "energies", "batch_size": 1, "seed": 4}
     [sample] = lm.generate([Length(6)], callback_on_step=stop_at_the_fourth, **settings)
     assert numbers == [1, 2, 3, 1] and sample.error is None and sample.calls == 3
 

@@ -154,7 +154,7 @@ def include(path: str | Path, before_include: BeforeInclude | None = None) -> st
         before_include(Path(path), digest)
     name = f"{_INCLUDED}{hashlib.sha256(bytes(file)).hexdigest()[:8]}.{file.stem}"  # two folders may hold a file of one name
     earlier, before = sys.modules.get(name), dict(_registered)
-    if _included.get(name) == digest:
+    if earlier is not None and _included.get(name) == digest:
         _included[name] = _included.pop(name)  # the last one now
         return digest
     for key in [key for key, entry in before.items() if entry.origin == str(file)]:
@@ -189,7 +189,7 @@ def function(reference: str) -> Callable[..., object]:
     module, _, name = reference.partition(":")
     if not module or not name:
         raise UsageError(f"expected `module:function`, got {short_repr(reference)}")
-    files = [each for each in _included if each.split(".", 2)[-1] == module]
+    files = [each for each in _included if each in sys.modules and each.split(".", 2)[-1] == module]
     if not files:
         raise UsageError(
             f"{reference}: no included file is named {module}.py; write one, with an import of what it needs, and include it"

@@ -64,7 +64,7 @@ class Preset:
     guidance: Annotated[str, OneOf(lambda: GUIDANCES)] = "tilt"
     fluency_weight: Factor = 0.01
     candidates: Count = 3
-    select: Annotated[str, OneOf(lambda: SELECTIONS)] = "energies"
+    select: Annotated[str, OneOf(lambda: SELECTIONS)] = "likelihood"
     particles: Count = 1
     resample_below: Annotated[float, Between(0, 1)] = 0.5
     weight: Factor = 1.0
@@ -88,8 +88,8 @@ class Preset:
 # have a flaw.
 PRESETS: dict[str, dict[str, Preset]] = {
     "gaussian": {
-        "default": Preset(select="likelihood"),
-        "sound": Preset(candidates=6, select="likelihood"),
+        "default": Preset(),
+        "sound": Preset(candidates=6),
         "fast": Preset(steps=20, candidates=1),
         "particles": Preset(candidates=1, particles=16),
         "single": Preset(steps=50, temperature=1.2, local_likelihood_weight=0.85, candidates=1, interval=(0.0, 1.0)),
@@ -99,8 +99,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
         ),
     },
     "masked": {
-        "default": Preset(steps=24, candidates=2, select="likelihood", interval=(0.0, 1.0)),
-        "sound": Preset(candidates=6, select="likelihood", interval=(0.0, 1.0)),
+        "default": Preset(steps=24, candidates=2, interval=(0.0, 1.0)),
+        "sound": Preset(candidates=6, interval=(0.0, 1.0)),
         "fast": Preset(steps=20, candidates=1, interval=(0.0, 1.0)),
         "particles": Preset(steps=24, candidates=1, particles=16, interval=(0.0, 1.0)),
         "single": Preset(steps=50, order="random", temperature=0.7, candidates=1, interval=(0.0, 1.0)),
@@ -168,6 +168,8 @@ def preset(name: str, kind: str = "gaussian", /, **changes: Any) -> Preset:
     found = check_arguments(problems, "", Preset, changes)
     problems.raise_if_any()
     made = replace(presets_of(kind)[name], **found)
+    if made.candidates == 1 and "select" not in found:
+        made = replace(made, select="energies")  # there is no choice: a likelihood that nobody asked for would cost calls
     if made.particles > 1 and not SAMPLERS[made.sampler]().stochastic:
         stochastic = ", ".join(s for s in SAMPLERS if SAMPLERS[s]().stochastic)
         problems.add("sampler", f"{made.sampler!r} is deterministic: copies of a particle would never part; use {stochastic}")

@@ -229,7 +229,7 @@ def quality(
     candidates: Annotated[str, typer.Option(help="Numbers of candidates.")] = "1,2,4",
     temperature: Annotated[str, typer.Option(help="Temperatures of the word distributions.")] = "0.5,0.9,1.2",
     steps: Annotated[str, typer.Option(help="Step counts.")] = "10,20,50",
-    select: Annotated[str, typer.Option(help="Ways to choose among candidates.")] = "checks,energies,mbr",
+    select: Annotated[str, typer.Option(help="Ways to choose among candidates.")] = "checks,energies,likelihood,mbr",
 ) -> None:
     """Flaw rate against diversity, one setting varied at a time; human text is a point where --data is given."""
     from dlm_control.eval.run.generator import generator
