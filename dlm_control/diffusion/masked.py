@@ -153,8 +153,8 @@ class MaskedProcess(Process):
         """Draw every masked word, and settle so many of them that the share of masks among the open words is s."""
         log_probs, masked = guided.log_probs, latents.z == self.mask
         seq_len, vocab = log_probs.shape[1:]
-        gumbel = -torch.log(-torch.log(draws.uniform(seq_len, vocab).clamp(1e-20, 1 - 1e-7)))
-        drawn = (log_probs + gumbel).argmax(-1)  # one draw of each position's distribution (Maddison et al. 2014)
+        gumbel = draws.uniform(seq_len, vocab).clamp_(1e-20, 1 - 1e-7).log_().neg_().log_().neg_()  # in place: these are large
+        drawn = gumbel.add_(log_probs).argmax(-1)  # one draw of each position's distribution (Maddison et al. 2014)
         left = torch.floor(s * _several(latents.allowed).sum(-1) + _ROUNDING).long()
         number = masked.sum(-1) - left
         if self.order == "confidence":

@@ -22,6 +22,7 @@ from dlm_control.support.errors import UsageError
 SATISFIED = 0.05  # nats: p(control | state) above 95 %
 MOST_MULTIPLIER = 10.0
 LEAST_RATIO = 1e-9  # to which a control may lower a word's probability
+NOTHING = -80.0  # the log of a share that no sum in float32 sees; smaller ones are subnormal numbers, and slow to make
 LEAST_RMS = 0.05  # of a push: a weaker one is not blown up to unit size
 
 
@@ -294,7 +295,8 @@ def word_tilt(likelihoods: Tensor, state: State) -> tuple[Columns, Tensor]:
     """
     joint = state.log_probs + likelihoods  # from here in place: these are large
     highest = joint.amax(-1, keepdim=True)
-    evidence = highest + joint.sub_(highest).exp_().sum(-1, keepdim=True).log()  # (batch, seq_len, 1)
+    joint.sub_(highest).clamp_(min=NOTHING)
+    evidence = highest + joint.exp_().sum(-1, keepdim=True).log()  # (batch, seq_len, 1)
     push = torch.sub(likelihoods, evidence, out=joint).clamp_(min=math.log(LEAST_RATIO))
     return Columns(push), -evidence.sum((1, 2))
 
