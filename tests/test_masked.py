@@ -26,8 +26,8 @@ from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
-from dlm_control.diffusion.backbone import Latents
-from dlm_control.diffusion.masked import MaskedBackbone
+from dlm_control.diffusion.backbone import Latents, Prediction
+from dlm_control.diffusion.masked import MaskedBackbone, MaskedProcess
 from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.generate import Request
@@ -200,6 +200,34 @@ def test_what_is_given_stands_from_the_start_and_no_mask_stays(steps: int, lm: L
         assert not {*sample.words} & {*tokenizer.all_special_tokens} and sample.calls == steps
 
 
+def test_the_least_likely_words_are_settled_anew(lm: LanguageModel) -> None:
+    """Given words stay, each step leaves its share of masks, and what is masked again was the least sure when it settled."""
+    mask, steps = lm.backbone.tokenizer.mask_token_id, 12
+    seen: list[tuple[Latents, Tensor, Latents]] = []
+    step = MaskedProcess.step
+
+    def kept(process: MaskedProcess, latents: Latents, guided: Prediction, *rest: Any) -> Latents:
+        after = step(process, latents, guided, *rest)
+        seen.append((latents, guided.log_probs, after))
+        return after
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MaskedProcess, "step", kept)
+        samples = lm.generate([Infill("The Old [9] park .")], 1, steps=steps, candidates=1, remask=0.3, order="random")
+    given = seen[0][0].z[0] != mask
+    sure = torch.full_like(seen[0][0].z[0], torch.inf, dtype=torch.float)
+    again = 0
+    for number, (before, log_probs, after) in enumerate(seen, 1):
+        stood, stands = before.z[0] != mask, after.z[0] != mask
+        assert int((~stands).sum()) == 9 * (steps - number) // steps and (stands | ~given).all()
+        dropped, kept_on = stood & ~stands, stood & stands & ~given
+        assert not dropped.any() or not kept_on.any() or sure[dropped].max() <= sure[kept_on].min()
+        again += int(dropped.sum())
+        settled = ~stood & stands
+        sure[settled] = log_probs[0].gather(-1, after.z[0][:, None])[settled, 0]
+    assert again > steps and samples[0].passed and (seen[-1][2].z != mask).all()
+
+
 def test_each_step_settles_its_share_in_float32(lm: LanguageModel) -> None:
     """1/22 · 22 is below 1 in float32."""
     size = len(lm.backbone.tokenizer)
@@ -242,6 +270,10 @@ def test_what_a_masked_model_lacks_is_refused_before_sampling(lm: LanguageModel,
         lm.generate(sampler="ddim", clamp="hard", local_likelihood_weight=0.5)
     with pytest.raises(UsageError, match="order: unknown 'rndom', did you mean 'random'"):
         lm.generate(order="rndom")
+    with pytest.raises(UsageError, match="remask: particles are weighed by p\\(step\\)"):
+        lm.generate(preset="particles", remask=0.1)
+    with pytest.raises(UsageError, match="remask: 0\\.1 is nothing that a gaussian model can use"):
+        tiny_lm.generate(remask=0.1)
     with pytest.raises(UsageError, match="order: 'random' is nothing that a gaussian model can use"):
         tiny_lm.generate(order="random")
 

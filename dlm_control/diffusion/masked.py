@@ -34,7 +34,7 @@ class MaskedBackbone(Backbone):
     """
 
     kind = "masked"
-    settings: ClassVar[tuple[str, ...]] = ("temperature", "order")
+    settings: ClassVar[tuple[str, ...]] = ("temperature", "order", "remask")
     spaces: ClassVar[tuple[str, ...]] = ("log_probs", "x0")
     likelihood_calls = _PARTS * _MASKINGS
 
@@ -119,12 +119,21 @@ class MaskedProcess(Process):
         steps: network calls; of n open words about n/steps settle at each.
         temperature: divides the logits of the words.
         order: which of the words drawn settle first: `confidence` (the likeliest), `random`, `left_to_right`, `right_to_left`.
+        remask: of the open words, the share that is masked again at each step but the last, and settled anew: those that were
+            the least likely when they settled (Wang et al. 2025, ReMDM).
     """
 
-    def __init__(self, backbone: MaskedBackbone, steps: int, temperature: float = 1.0, order: str = "confidence") -> None:
+    def __init__(
+        self,
+        backbone: MaskedBackbone,
+        steps: int,
+        temperature: float = 1.0,
+        order: str = "confidence",
+        remask: float = 0.0,
+    ) -> None:
         if order not in ORDERS:
             raise UsageError(f"order: unknown {order!r}{suggestion(order, ORDERS)}; there are: {', '.join(ORDERS)}")
-        self.backbone, self.temperature, self.order = backbone, temperature, order
+        self.backbone, self.temperature, self.order, self.remask = backbone, temperature, order, remask
         self.mask: int = backbone.tokenizer.mask_token_id
         self.levels = [1 - i / steps for i in range(steps)] + [0.0]
 
@@ -155,18 +164,32 @@ class MaskedProcess(Process):
         seq_len, vocab = log_probs.shape[1:]
         gumbel = draws.uniform(seq_len, vocab).clamp_(1e-20, 1 - 1e-7).log_().neg_().log_().neg_()  # in place: these are large
         drawn = gumbel.add_(log_probs).argmax(-1)  # one draw of each position's distribution (Maddison et al. 2014)
-        left = torch.floor(s * _several(latents.allowed).sum(-1) + _ROUNDING).long()
-        number = masked.sum(-1) - left
+        confidence = log_probs.gather(-1, drawn[..., None])[..., 0]
+        open_words = _several(latents.allowed)
+        left = torch.floor(s * open_words.sum(-1) + _ROUNDING).long()
+        again = self._again(masked, open_words, left, t)
         if self.order == "confidence":
-            rank = log_probs.gather(-1, drawn[..., None])[..., 0]
+            rank = confidence
         elif self.order == "random":
             rank = draws.uniform(seq_len)
         else:
             places = torch.arange(seq_len, device=drawn.device).float().expand_as(drawn)
             rank = places if self.order == "right_to_left" else -places
-        order = rank.masked_fill(~masked, -math.inf).argsort(-1, descending=True).argsort(-1)
-        settled = masked & (order < number[:, None])
-        return replace(latents, z=torch.where(settled, drawn, latents.z))
+        settled = masked & _first(rank, masked, masked.sum(-1) - left + again)
+        latents = replace(latents, z=torch.where(settled, drawn, latents.z))
+        if not self.remask:
+            return latents
+        stood = torch.where(settled, confidence, latents.memory.get(_CONFIDENCE, confidence))
+        doubtful = open_words & ~masked
+        doubtful &= _first(-stood, doubtful, again)
+        return replace(latents, z=latents.z.masked_fill(doubtful, self.mask)).remember(**{_CONFIDENCE: stood})
+
+    def _again(self, masked: Tensor, open_words: Tensor, left: Tensor, t: float) -> Tensor:
+        """(batch,): how many of the words that stand are masked again, of a share that may be less than a word a step; none where
+        all are to stand."""
+        a_step, done = self.remask * open_words.sum(-1), round((1 - t) * (len(self.levels) - 1))
+        wanted = torch.floor(a_step * (done + 1) + _ROUNDING).long() - torch.floor(a_step * done + _ROUNDING).long()
+        return torch.minimum(torch.minimum(wanted, left), (open_words & ~masked).sum(-1))
 
     def log_ratio(self, before: Latents, after: Latents, free: Prediction, guided: Prediction, t: float, s: float) -> Tensor:
         """As the base says. Which words settle first is decided by the same rule for both: under `confidence` each word's
@@ -195,6 +218,14 @@ class MaskedProcess(Process):
         stands = latents.z != self.mask
         alone = torch.zeros_like(latents.allowed).scatter(-1, latents.z[..., None], True)
         return torch.where(stands[..., None], alone, latents.allowed)
+
+
+_CONFIDENCE = "log-probability of each word when it settled"  # in the memory
+
+
+def _first(rank: Tensor, among: Tensor, number: Tensor) -> Tensor:
+    """(batch, seq_len): which places are the first, so many of those that are asked for, by falling rank."""
+    return rank.masked_fill(~among, -math.inf).argsort(-1, descending=True).argsort(-1) < number[:, None]
 
 
 def _several(allowed: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class Preset:
         clamp: `off`, `soft` or `hard`.
         local_likelihood_weight: power of each position's own likelihood p(x_t | word); see `GaussianProcess`.
         order: in which a masked model settles its words; see `MaskedProcess`.
+        remask: share of its words that a masked model settles anew at each step; see `MaskedProcess`.
         guidance: `tilt` (Bayes' rule on word distributions) or `paper` (the 2022 update).
         fluency_weight: λ of the 2022 update.
         candidates: texts drawn for each text returned.
@@ -61,6 +62,7 @@ class Preset:
     clamp: Annotated[str, OneOf(lambda: CLAMPS)] = "soft"
     local_likelihood_weight: Factor = 0.7
     order: Annotated[str, OneOf(lambda: ORDERS)] = "confidence"
+    remask: Annotated[float, Between(0, 1)] = 0.0
     guidance: Annotated[str, OneOf(lambda: GUIDANCES)] = "tilt"
     fluency_weight: Factor = 0.01
     candidates: Count = 3
@@ -183,6 +185,8 @@ def preset(name: str, kind: str = "gaussian", /, **changes: Any) -> Preset:
         problems.add("early_stop", "particles are resampled together, none can stop before the others; give one of the two")
     if made.particles > 1 and made.guidance == "paper":
         problems.add("particles", "are weighed by p(step), which the 2022 update does not tell; use guidance: tilt")
+    if made.particles > 1 and made.remask:
+        problems.add("remask", "particles are weighed by p(step), which words that are masked again do not have; leave it out")
     if made.select == "mbr" and made.candidates < LEAST_FOR_MBR:
         message = f"mbr takes the text most like the others and needs {LEAST_FOR_MBR} or more of them, not {made.candidates}"
         problems.add("select", f"{message}; raise candidates, or select: checks")
@@ -214,4 +218,4 @@ def check_kind(given: Preset, kind: str, settings: Sequence[str]) -> None:
     problems.raise_if_any()
 
 
-_OF_A_KIND = ("sampler", "spacing", "clamp", "local_likelihood_weight", "order")
+_OF_A_KIND = ("sampler", "spacing", "clamp", "local_likelihood_weight", "order", "remask")

@@ -31,6 +31,7 @@ SPACES: dict[str, Space] = {
     "masked": {
         "candidates": [1, 2, 3, 4],
         "order": ["confidence", "random", "left_to_right"],
+        "remask": [0.0, 0.03, 0.05, 0.1],
         "temperature": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2],
         "weight": [0.75, 1.0, 1.5, 2.0],
     },
