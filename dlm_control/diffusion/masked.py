@@ -185,8 +185,10 @@ class MaskedProcess(Process):
         return replace(latents, z=latents.z.masked_fill(doubtful, self.mask)).remember(**{_CONFIDENCE: stood})
 
     def _again(self, masked: Tensor, open_words: Tensor, left: Tensor, t: float) -> Tensor:
-        """(batch,): how many of the words that stand are masked again, of a share that may be less than a word a step; none where
-        all are to stand."""
+        """(batch,): how many of the words that stand are masked again; none where all are to stand.
+
+        The share may be less than a word a step: what is left over counts at later ones.
+        """
         a_step, done = self.remask * open_words.sum(-1), round((1 - t) * (len(self.levels) - 1))
         wanted = torch.floor(a_step * (done + 1) + _ROUNDING).long() - torch.floor(a_step * done + _ROUNDING).long()
         return torch.minimum(torch.minimum(wanted, left), (open_words & ~masked).sum(-1))
