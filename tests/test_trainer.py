@@ -169,6 +169,15 @@ def test_another_config_does_not_take_over_a_run(corpus: Path, tmp_path: Path) -
     train(corpus, tmp_path, until=3, save_every=7)  # how often it saves may change
 
 
+def test_how_few_steps_a_run_may_still_have_is_said(corpus: Path, tmp_path: Path) -> None:
+    train(corpus, tmp_path, until=6, steps=20, save_every=6, cooldown=0.25)
+    with pytest.raises(UsageError, match="differ from this config's; after 6 steps at a constant rate, steps can be 8 or more"):
+        train(corpus, tmp_path, steps=7, cooldown=0.25)
+    train(corpus, tmp_path, until=7, steps=8, save_every=7, cooldown=0.25)
+    with pytest.raises(UsageError, match="whose steps differ from this config's; give another --out"):  # the rate falls
+        train(corpus, tmp_path, steps=9, cooldown=0.25)
+
+
 def test_embeddings_freeze_when_told(corpus: Path, tmp_path: Path) -> None:
     def table(trainer: Trainer) -> Tensor:
         return trainer.recipe.model.get_parameter("word_embedding.weight").detach().clone()

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -222,13 +223,21 @@ class Trainer:
             differing.remove("steps")  # the steps so far are those of a run of either length
         if differing:
             raise UsageError(
-                f"{self.out}: holds a run whose {', '.join(differing)} differ from this config's; "
+                f"{self.out}: holds a run whose {', '.join(differing)} differ from this config's; {self._steps_allowed(state)}"
                 "give another --out, or remove the folder to start anew"
             )
         self.step, self.seconds = state["step"], state["seconds"]
         self.recipe.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+    def _steps_allowed(self, state: Mapping[str, Any]) -> str:
+        """How few steps a run that was stopped may still have, for a message; empty where none can be changed."""
+        done, steps, cooldown = state["step"], state["config"]["steps"], self.config.cooldown
+        if cooldown is None or steps == self.config.steps or done > (1 - cooldown) * steps:
+            return ""
+        least = math.ceil(done / (1 - cooldown))
+        return f"after {done} steps at a constant rate, steps can be {least} or more, so that the rate does not fall yet; "
 
     def _cools_before(self, step: int, steps: int) -> bool:
         """Had the learning rate begun to fall by a step, in this run or in one of `steps` steps?"""
