@@ -38,6 +38,7 @@ class Classifier(Controller):
     """
 
     reads = "log_probs"
+    unit = None
 
     def __init__(
         self,
