@@ -10,7 +10,8 @@ from dlm_control.control.plan import Language
 from dlm_control.control.registry import register_controller
 from dlm_control.controllers.language import LanguageController
 from dlm_control.controllers.pattern import Pattern
-from dlm_control.support.values import Bound, Fits
+from dlm_control.support.errors import UsageError
+from dlm_control.support.values import Fits
 from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ class Choice(LanguageController):
             text ends with the phrase). None: the phrase is the whole text.
     """
 
-    def __init__(
-        self, phrases: Annotated[Sequence[Phrase], Bound("of at least one phrase", bool)], *, position: int | None = None
-    ) -> None:
+    def __init__(self, phrases: Sequence[Phrase], *, position: int | None = None) -> None:
+        if not phrases:
+            raise UsageError("choice: phrases: expected one phrase or more")
         self.phrases, self.position = phrases, position
         one = f"({'|'.join(map(_literally, phrases))})"
         if position is None:
@@ -55,4 +56,6 @@ class Choice(LanguageController):
 
 def _literally(phrase: str) -> str:
     """The phrase as a pattern: marks that mean something there lose their meaning."""
-    return " ".join(f"\\{word}" if len(word) == 1 and not word.isalnum() and word != "_" else word for word in split_words(phrase))
+    return " ".join(
+        f"\\{word}" if len(word) == 1 and not word.isalnum() and word != "_" else word for word in split_words(phrase)
+    )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr
 
 # Keywords that say nothing about which texts are valid, and those whose schemas are read where a $ref names them.
-_NOTES = frozenset("$schema $id $comment $defs definitions title description default examples deprecated readOnly writeOnly".split())
+_NOTES = frozenset(
+    "$schema $id $comment $defs definitions title description default examples deprecated readOnly writeOnly".split()
+)
 # outlines-core reads one of these, and none of the keywords beside it but those that are listed.
 _FORMS: dict[str, frozenset[str]] = {
     "enum": frozenset({"type"}), "const": frozenset({"type"}), "anyOf": frozenset(), "$ref": frozenset(),
@@ -19,6 +22,7 @@ _TYPES: dict[str, frozenset[str]] = {
     "boolean": frozenset(), "null": frozenset(), "array": frozenset({"items", "minItems", "maxItems"}),
     "object": frozenset({"properties", "required", "additionalProperties"}),
 }  # fmt: skip
+_RUST = re.compile(r"\\(?P<escaped>[-#&~])|\[(?:\\.|[^\\\]])*-\]|\\.|\[(?:\\.|[^\\\]])*\]")
 _FORMATS = ("date", "date-time", "uuid")
 
 
@@ -45,9 +49,17 @@ def regex_of(schema: Mapping[str, Any]) -> str:
         problems.add(place, message)
     problems.raise_if_any()
     try:
-        return str(build_regex_from_schema(json.dumps(schema, ensure_ascii=False)))
+        regex = str(build_regex_from_schema(json.dumps(schema, ensure_ascii=False)))
     except ValueError as error:
         raise UsageError(f"json: outlines-core cannot read the schema: {str(error).splitlines()[0]}") from None
+    return _RUST.sub(_plainly, regex)
+
+
+def _plainly(part: re.Match[str]) -> str:
+    """A part of a regular expression as greenery reads it too: signs that Rust escapes without need, and a - that ends a class."""
+    if part["escaped"] is not None:
+        return part["escaped"]
+    return f"{part[0][:-2]}\\-]" if part[0].endswith("-]") and not part[0].endswith("\\-]") else part[0]
 
 
 def _faults(schema: Any, root: Mapping[str, Any], path: list[str], within: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dlm_control import Check, Controller, LanguageModel, Plan, State, UsageError
 from dlm_control.control.registry import controllers
+from dlm_control.controllers.choice import Choice
 from dlm_control.controllers.classifier import Classifier
 from dlm_control.controllers.guides.sentence_encoder import ENCODER
 from dlm_control.controllers.infill import Infill
@@ -47,6 +48,8 @@ CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
     ),
     "pattern": (Pattern("The * (cheap|expensive) * /[a-z]+/ ."), PUB, TALL, lambda: Pattern("a ( b")),
     "pattern absent": (Pattern(exclude="* /[A-Z].*/ ? ? cheap *", count={"a": 1}), TALL, PUB, Pattern),
+    "choice": (Choice([PUB, "The Mill ."]), PUB, TALL, lambda: Choice([])),
+    "choice at": (Choice(["city centre .", "pub"], position=-1), TALL, PUB, lambda: Choice(["a", " "])),
     "pos": (PartsOfSpeech("DET PROPN AUX DET ADJ NOUN ADP DET NOUN PUNCT"), PUB, TALL, lambda: PartsOfSpeech("DET NOWN")),
     "pos counts": (PartsOfSpeech("? ? VERB", position=4, guide="counts"), TALL, PUB, lambda: PartsOfSpeech("?")),
     "pos x_t": (PartsOfSpeech("ADJ NOUN", position=4, guide="x_t"), PUB, TALL, lambda: PartsOfSpeech([])),
@@ -72,7 +75,7 @@ def test_built_in_controls_keep_the_contract(e2e: LanguageModel, case: str) -> N
 
 def test_every_built_in_control_has_a_case() -> None:
     built_in = {name for name, entry in controllers().items() if entry.origin == "dlm-control"}
-    assert {case.split()[0] for case in CASES} | {"topic"} == built_in
+    assert {case.split()[0] for case in CASES} | {"topic", "json"} == built_in  # see test_json.py for json
 
 
 # --- one broken plugin a rule -------------------------------------------------------------------------------------------------

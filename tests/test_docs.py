@@ -166,7 +166,7 @@ def test_the_page_on_security_works(tmp_path: Path) -> None:
 def test_each_example_of_a_control_is_a_spec() -> None:
     lm = load("e2e")
     examples = re.findall(r"^```yaml\n(controls:\n.*?)^```", CONTROLS.read_text(encoding="utf-8"), re.M | re.S)
-    assert len(examples) == 9
+    assert len(examples) == 10
     for example in examples:
         preflight(Spec.from_mapping(yaml.safe_load(example)), lm)
 

@@ -18,6 +18,16 @@ _TRIED = 64  # tokens in the row that shows whether texts are what their tokens 
 class SpelledTokenizer(WordTokenizer):
     """A tokenizer whose words are spelled with their spaces, and joined without any."""
 
+    def words(self, text: str) -> list[str]:
+        """The text cut from left to right, each time behind the longest word; a character of no word stands alone."""
+        known, found = self.get_vocab(), list[str]()
+        longest = max(map(len, known))
+        while text:
+            size = next((n for n in range(min(longest, len(text)), 1, -1) if text[:n] in known), 1)
+            found.append(text[:size])
+            text = text[size:]
+        return found
+
     def join(self, words: Iterable[str]) -> str:
         return "".join(words)
 
@@ -33,7 +43,7 @@ class Tokens(WholeWords):
         **ids: as `WholeWords`, but for `lexicon`.
 
     Raises:
-        UsageError: it has no END, or writes texts in another way, as WordPiece does.
+        UsageError: it has no END, or writes texts in another way.
     """
 
     words_class: ClassVar[type[WordTokenizer]] = SpelledTokenizer
@@ -42,10 +52,14 @@ class Tokens(WholeWords):
     def _read(self, lexicon: Collection[str] | None) -> tuple[list[str], list[str]]:
         tokenizer, number = self.tokenizer, len(self.tokenizer)
         own = {*tokenizer.all_special_ids, self.mask_token_id, self.end_token_id, self.pad_token_id}
-        neighbour = tokenizer("a", add_special_tokens=False)["input_ids"][-1]  # sentencepiece drops the space that begins a text
+        neighbour = tokenizer("a", add_special_tokens=False)["input_ids"][
+            -1
+        ]  # sentencepiece drops the space that begins a text
         before = len(self._decoded([[neighbour]])[0])
         spelled = [text[before:] for text in self._decoded([[neighbour, token] for token in range(number)])]
-        kept = [i for i, text in enumerate(spelled) if i not in own and text not in ("", UNK, PAD, END, MASK) and BROKEN not in text]
+        kept = [
+            i for i, text in enumerate(spelled) if i not in own and text not in ("", UNK, PAD, END, MASK) and BROKEN not in text
+        ]
         order = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:_TRIED].tolist()
         row = [neighbour, *(kept[i] for i in order)]
         if self._decoded([row])[0][before:] != "".join(spelled[token] for token in row[1:]):

@@ -97,7 +97,9 @@ class CharacterAutomaton:
         prefixes: list[Image] = [np.arange(len(steps), dtype=np.int32)]  # of the token before, one for each of its beginnings
         before = ""
         for token, i in spelled:
-            shared = next((at for at, (a, b) in enumerate(zip(before, token, strict=False)) if a != b), min(len(before), len(token)))
+            shared = next(
+                (at for at, (a, b) in enumerate(zip(before, token, strict=False)) if a != b), min(len(before), len(token))
+            )
             del prefixes[shared + 1 :]
             for character in token[shared:]:
                 prefixes.append(steps[prefixes[-1], self._class(character)])

@@ -92,7 +92,9 @@ class WordPattern:
         body = places.part(parse(self.expression))
         if anywhere:
             body = places.joined(places.anything(), body)
-        return places.automaton(body, [{n for n, each in enumerate(self.sets) if each in signature} for signature in signatures])
+        return places.automaton(
+            body, [{n for n, each in enumerate(self.sets) if each in signature} for signature in signatures]
+        )
 
 
 def classes_of(words: Iterable[str], sets: Iterable[WordSet]) -> tuple[list[int], list[frozenset[WordSet]]]:

@@ -97,9 +97,7 @@ class Places:
         Raises:
             TooManyStatesError: it has more than `MOST_STATES` states.
         """
-        admitted = [
-            sum(1 << place for place, sign in enumerate(self.signs) if sign == _ANY or sign in each) for each in signs
-        ]
+        admitted = [sum(1 << place for place, sign in enumerate(self.signs) if sign == _ANY or sign in each) for each in signs]
         universal = self._universal(body, admitted)
         settled = universal & -universal  # one of them stands for all
         start = 1 << len(self.signs)  # stands before the first place
