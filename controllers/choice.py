@@ -28,8 +28,8 @@ class Choice(LanguageController):
 
     Args:
         phrases: as written in a text, capitals and punctuation marks included.
-        position: of the phrase's first word, counted from 0; negative counts from the end, and is that of its last word (−1: the
-            text ends with the phrase). None: the phrase is the whole text.
+        position: of the phrase's first word, counted from 0; negative counts from the end, and is that of its last word: −1
+            says that the text ends with the phrase. None: the phrase is the whole text.
     """
 
     def __init__(self, phrases: Sequence[Phrase], *, position: int | None = None) -> None:
@@ -56,6 +56,5 @@ class Choice(LanguageController):
 
 def _literally(phrase: str) -> str:
     """The phrase as a pattern: marks that mean something there lose their meaning."""
-    return " ".join(
-        f"\\{word}" if len(word) == 1 and not word.isalnum() and word != "_" else word for word in split_words(phrase)
-    )
+    marks = {word for word in split_words(phrase) if len(word) == 1 and not word.isalnum()} - {"_"}
+    return " ".join(f"\\{word}" if word in marks else word for word in split_words(phrase))

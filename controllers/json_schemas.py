@@ -56,7 +56,7 @@ def regex_of(schema: Mapping[str, Any]) -> str:
 
 
 def _plainly(part: re.Match[str]) -> str:
-    """A part of a regular expression as greenery reads it too: signs that Rust escapes without need, and a - that ends a class."""
+    """A part of a regular expression as greenery reads it too: no escapes that only Rust needs, no bare - that ends a class."""
     if part["escaped"] is not None:
         return part["escaped"]
     return f"{part[0][:-2]}\\-]" if part[0].endswith("-]") and not part[0].endswith("\\-]") else part[0]

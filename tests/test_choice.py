@@ -40,7 +40,7 @@ def test_mistakes_are_told(tiny_lm: LanguageModel) -> None:
         Choice([])
     with pytest.raises(UsageError, match="at least one word"):
         Choice(["a", " "])
-    with pytest.raises(UsageError, match="(?s)choice: .*the word 'chepa' is not among"):
+    with pytest.raises(UsageError, match=r"(?s)choice: .*the word 'chepa' is not among"):
         tiny_lm.generate([Choice(["a chepa pub", "food"])])
     with pytest.raises(UsageError, match="choice needs its pattern, of 3 or more words"):
         tiny_lm.generate([Choice(["a cheap pub", "the river near it ."]), Length(2)])

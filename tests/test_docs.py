@@ -110,10 +110,12 @@ def test_a_backbone_of_ones_own_is_found_and_steered(tmp_path: Path) -> None:
 
 def test_the_page_on_patterns_works(tmp_path: Path) -> None:
     blocks = re.findall(r"^```(yaml|sh)(?: file=(\S+))?\n(.*?)^```", PATTERNS.read_text(encoding="utf-8"), re.M | re.S)
-    assert [kind for kind, _, _ in blocks] == ["yaml", "sh"]
-    (_, file, spec), (_, _, commands) = blocks
+    assert [kind for kind, _, _ in blocks] == ["yaml", "sh", "yaml"]
+    (_, file, spec), (_, _, commands), (_, _, choice) = blocks
     (tmp_path / file).write_text(spec, encoding="utf-8")
+    (tmp_path / "choice.yaml").write_text(choice, encoding="utf-8")
     valid, generated = (command(line, tmp_path) for line in commands.splitlines())
+    assert command("dlm validate choice.yaml", tmp_path) == "choice.yaml: ok; choice conditioned\n"
     assert valid == "pattern.yaml: ok; pattern conditioned, length exact\n"
     assert "4 of 4 obey all controls" in generated
 

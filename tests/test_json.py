@@ -44,7 +44,7 @@ SCHEMAS: list[dict[str, Any]] = [
     {"type": "object", "additionalProperties": {"type": "string", "minLength": 2}},
     {"const": {"a": [1, "é\n"], "b": None}},
     {"type": "string", "enum": ['say "no"', "[a-z]*", "\\"]},
-    {"type": "object", "properties": {"id": {"type": "string", "format": "uuid"}, "at": {"type": "string", "format": "date-time"}}},
+    {"type": "object", "properties": {name: {"type": "string", "format": name} for name in ("uuid", "date-time")}},
     {"anyOf": [{"type": "object", "properties": {"é?": {"type": "null"}}}, {"type": "array", "items": {"type": "null"}}]},
 ]  # fmt: skip
 
@@ -190,17 +190,13 @@ def test_a_schema_that_is_not_supported_is_refused(schema: dict[str, Any], told:
 
 def test_faults_come_in_one_report() -> None:
     parts = {"a": {"type": "integer", "minimum": 1}, "b": {"type": "array"}}
-    with pytest.raises(
-        UsageError, match=r"json: the schema: 2 problems\n.*#/properties/a/minimum.*\n.*#/properties/b: an array"
-    ):
+    with pytest.raises(UsageError, match=r"2 problems\n.*#/properties/a/minimum.*\n.*#/properties/b: an array"):
         Json({"type": "object", "properties": parts})
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "outlines_core.json_schema", None)
-    with pytest.raises(
-        UsageError, match=r"json: outlines_core.json_schema is not installed; pip install 'dlm-control\[json\]'"
-    ):
+    with pytest.raises(UsageError, match=r"outlines_core.* is not installed; pip install 'dlm-control\[json\]'"):
         Json(PUB)
 
 

@@ -110,8 +110,8 @@ class Controller(ABC):
             and acts through its plan, or through `check` and particles.
         closed_form: is its energy of `log_probs` −log p(`check` passes) under the word distributions? Then they are conditioned
             on the control itself, and not on what a guide says of it.
-        unit: what the positions of its plan and its energy hold. Most models write words; one from outside may write the tokens of
-            its tokenizer. None: it works with both.
+        unit: what the positions of its plan and its energy hold. Most models write words; one from outside may write its
+            tokenizer's tokens. None: it works with both.
         calibrated: is its energy −log p, or that up to a constant? Only the first can say that a control is unlikely.
         name: set by the registry.
     """

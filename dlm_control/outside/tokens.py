@@ -35,8 +35,8 @@ class SpelledTokenizer(WordTokenizer):
 class Tokens(WholeWords):
     """Every token of a tokenizer, as what it spells between others: `Ġriver` is " river", and `er` is "er".
 
-    In place of `WholeWords`, for controls that act on tokens, such as `json`. Tokens that are parts of a character, and signs of
-    the model's own, are never written.
+    In place of `WholeWords`, for controls that act on tokens, such as `json`. Parts of characters, and signs of the model's
+    own, are never written.
 
     Args:
         tokenizer: of the model, any of transformers that writes texts by joining what its tokens spell.
@@ -52,14 +52,11 @@ class Tokens(WholeWords):
     def _read(self, lexicon: Collection[str] | None) -> tuple[list[str], list[str]]:
         tokenizer, number = self.tokenizer, len(self.tokenizer)
         own = {*tokenizer.all_special_ids, self.mask_token_id, self.end_token_id, self.pad_token_id}
-        neighbour = tokenizer("a", add_special_tokens=False)["input_ids"][
-            -1
-        ]  # sentencepiece drops the space that begins a text
+        neighbour = tokenizer("a", add_special_tokens=False)["input_ids"][-1]  # a space that begins a text may be dropped
         before = len(self._decoded([[neighbour]])[0])
         spelled = [text[before:] for text in self._decoded([[neighbour, token] for token in range(number)])]
-        kept = [
-            i for i, text in enumerate(spelled) if i not in own and text not in ("", UNK, PAD, END, MASK) and BROKEN not in text
-        ]
+        none = {"", UNK, PAD, END, MASK}
+        kept = [i for i, text in enumerate(spelled) if i not in own and text not in none and BROKEN not in text]
         order = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:_TRIED].tolist()
         row = [neighbour, *(kept[i] for i in order)]
         if self._decoded([row])[0][before:] != "".join(spelled[token] for token in row[1:]):

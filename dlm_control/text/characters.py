@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from greenery import Charclass, parse
@@ -90,16 +91,14 @@ class CharacterAutomaton:
         return tuple(classes), Automaton(np.stack(images, 1), self.automaton.accepting).minimised()
 
     def _images(self, spelled: Sequence[tuple[str, int]]) -> Iterator[tuple[int, Image]]:
-        """The tokens that may stand in a text, each with where it leads from every state; `spelled` is in alphabetical order."""
+        """The tokens that may stand in a text, each with where it leads from every state; `spelled` is sorted."""
         import numpy as np
 
         steps, alive = self.automaton.steps, self.automaton.alive
         prefixes: list[Image] = [np.arange(len(steps), dtype=np.int32)]  # of the token before, one for each of its beginnings
         before = ""
         for token, i in spelled:
-            shared = next(
-                (at for at, (a, b) in enumerate(zip(before, token, strict=False)) if a != b), min(len(before), len(token))
-            )
+            shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, token, strict=False)))
             del prefixes[shared + 1 :]
             for character in token[shared:]:
                 prefixes.append(steps[prefixes[-1], self._class(character)])
