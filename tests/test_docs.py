@@ -239,6 +239,33 @@ def test_an_installed_package_composes_from_yaml(installed: Path) -> None:
     assert done.exit_code == 2 and "unknown 'Z9'; there are: A1, A2" in done.stderr
 
 
+@pytest.mark.slow
+def test_a_level_goes_with_a_pattern_tags_and_a_length_on_everyday(installed: Path) -> None:
+    easy, hard = (
+        ("The dog is big .", "A man is in the house ."),
+        ("Comprehensive legislation notwithstanding , ambiguity persists .",),
+    )
+    rows = [
+        f"{split}\t{level}\t{text}"
+        for texts, level in ((easy, "1,2"), (hard, "5,6"))
+        for text in texts
+        for split in ("train", "dev")
+    ]
+    (installed / "levels.tsv").write_text("\n".join(["split\tlabel\ttext", *rows * 4]))
+    code = "from dlm_control_level.train import main; main()"
+    options = ("--data", "levels.tsv", "--out", "level.json", "--scores", "scores.json")
+    run(sys.executable, "-c", code, *options, cwd=installed, path=installed)
+    scores = json.loads((installed / "scores.json").read_text())["splits"]["dev"]
+    assert scores["labels"] == 24 and scores["right_by_the_commonest"] <= scores["right"] and scores["within_one_level"] == 1
+    spec = PLUGINS / "dlm-control-level" / "everyday.yaml"
+    valid = command(f"dlm validate {spec}", installed)
+    assert valid.endswith("ok; pattern conditioned, level steered, pos steered, length exact\n")
+    command(f"dlm generate {spec} --out texts.jsonl", installed)
+    for line in (installed / "texts.jsonl").read_text(encoding="utf-8").splitlines():
+        checks = json.loads(line)["checks"]
+        assert checks["pattern"]["score"] == checks["length"]["score"] == 1 and "level" in checks and "pos" in checks
+
+
 def test_the_package_keeps_the_contract(installed: Path, tmp_path: Path) -> None:
     tests = PLUGINS / "dlm-control-level" / "tests"
     raised = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, cwd=tmp_path, path=installed)
