@@ -55,6 +55,9 @@ CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
     "pos x_t": (PartsOfSpeech("ADJ NOUN", position=4, guide="x_t"), PUB, TALL, lambda: PartsOfSpeech([])),
     "pos x0": (PartsOfSpeech("ADJ NOUN", position=4, guide="x0"), PUB, TALL, lambda: PartsOfSpeech("DET", position=-1)),
     "classifier": (Classifier(RATING, "positive"), RATED, PUB, lambda: Classifier(RATING, "cheerful")),
+    "classifier gradient": (
+        Classifier(RATING, "positive", way="gradient"), RATED, PUB, lambda: Classifier(RATING, "positive", way="mean"),  # type: ignore[arg-type]
+    ),
     "reward": (Reward({len: 0.02}, at_least=1.0), TALL, PUB, lambda: Reward("no_such_module:points")),
     "span": (Span([3, 5, "NP"]), PUB, TALL, lambda: Span([5, 3, "NP"])),
     "span x_t": (Span([3, 5, "NP"], guide="x_t"), PUB, TALL, lambda: Span([3, 5])),
