@@ -43,7 +43,7 @@ def regex_of(schema: Mapping[str, Any]) -> str:
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
-        raise UsageError(f"json: no valid JSON schema: {error.message} (at {_path([*error.path])})") from None
+        raise UsageError(f"json: no valid JSON schema: {error.message} (at {_path([*map(str, error.path)])})") from None
     problems = ErrorCollector("json: the schema")
     for place, message in _faults(schema, schema, [], ()):
         problems.add(place, message)
@@ -155,4 +155,4 @@ def _at(root: Mapping[str, Any], reference: str) -> Any:
 
 
 def _path(path: list[str]) -> str:
-    return "/".join(["#", *map(str, path)])
+    return "/".join(["#", *path])

@@ -83,5 +83,5 @@ def test_the_published_study_can_be_read() -> None:
 
     study = read_study(ROOT / "results" / "soft" / "study.yaml")
     asked = {model: [name for name, _, _ in study.softs(model)] for model in study.models}
-    assert asked["e2e"] == asked["e2e-masked"] == ["reward", "classifier", "classifier by gradient", "topic"]
+    assert asked["e2e"] == asked["e2e-masked"] == ["reward", "classifier", "classifier-gradient", "topic"]
     assert asked["everyday"] == ["level"]

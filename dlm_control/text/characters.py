@@ -111,4 +111,4 @@ class CharacterAutomaton:
 
 
 def _has(letters: Charclass, code: int) -> bool:
-    return letters.negated != any(first <= code <= last for first, last in letters.ord_ranges)
+    return bool(letters.negated) != any(first <= code <= last for first, last in letters.ord_ranges)

@@ -177,10 +177,10 @@ def cells(study: Study, model: str, lm: LanguageModel, teacher: Teacher, done: S
             asked += [] if (name, label) in known else [(name, label, spec)]
     detector = FlawDetector(teacher)
     for name, label, spec in asked:
-        preset = spec.preset.of(lm.backbone.kind)
-        lm.generate(spec.controls, 1, study.seed, preset)  # what is made once does not count
+        chosen = spec.preset.of(lm.backbone.kind)
+        lm.generate(spec.controls, 1, study.seed, chosen)  # what is made once does not count
         started = time.process_time()
-        samples = lm.generate(spec.controls, study.texts, study.seed, preset)
+        samples = lm.generate(spec.controls, study.texts, study.seed, chosen)
         yield _cell(name, label, samples, detector, teacher, (time.process_time() - started) / study.texts)
 
 
