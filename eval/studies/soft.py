@@ -138,6 +138,10 @@ def read_study(file: Path) -> Study:
 def kept(file: Path, study: Study, lm: LanguageModel, teacher: Teacher) -> list[Cell]:
     """The cells of an earlier run, which are not written again; none where the file is missing.
 
+    Args:
+        file: of that run.
+        study, lm, teacher: of this one.
+
     Raises:
         UsageError: they are of other weights, another teacher or seed, or of another number of texts.
     """
