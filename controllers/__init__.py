@@ -6,8 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dlm_control.controllers.choice import Choice as Choice
     from dlm_control.controllers.classifier import Classifier as Classifier
     from dlm_control.controllers.infill import Infill as Infill
+    from dlm_control.controllers.json_text import Json as Json
     from dlm_control.controllers.keyword import Keyword as Keyword
     from dlm_control.controllers.length import Length as Length
     from dlm_control.controllers.pattern import Pattern as Pattern
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from dlm_control.controllers.tree import SyntaxTree as SyntaxTree
 
 _HOMES = {
+    "Choice": "choice",
     "Classifier": "classifier",
     "Infill": "infill",
+    "Json": "json_text",
     "Keyword": "keyword",
     "Length": "length",
     "PartsOfSpeech": "pos",

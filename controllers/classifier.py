@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from dlm_control.control.controller import Check, Controller, State
 from dlm_control.control.registry import register_controller
@@ -12,20 +12,28 @@ from dlm_control.support.values import Above, Between
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dlm_control.controllers.guides.expected_embeddings import ExpectedEmbeddings
     from dlm_control.controllers.guides.text_classifier import Exchanges, TextClassifier
     from dlm_control.diffusion.backbone import Backbone
 
 LEAST_FACTOR = 1e-3  # to which an exchange may lower the label's probability
 
 
+class _Bound(NamedTuple):
+    network: TextClassifier
+    words: ExpectedEmbeddings | None
+
+
 @register_controller("classifier")
 class Classifier(Controller):
     """A transformers sequence classifier gives the text this label.
 
-    At each step the classifier reads the text as it stands, and the same text with one word exchanged, for the likeliest such
-    words. It reads whole texts, cut into its own tokens. Each exchange is a chance of its own to earn the label or to lose it,
-    so the energy is −log Σ over all ways in which at least one of them earns it: a function of the word distributions, which
-    are conditioned on it.
+    Two ways to steer. `exchanges`: at each step the classifier reads the text as it stands, and the same text with one word
+    exchanged, for the likeliest such words. It reads whole texts, cut into its own tokens. Each exchange is a chance of its own
+    to earn the label or to lose it, so the energy is −log Σ over all ways in which at least one of them earns it: a function of
+    the word distributions, which are conditioned on it. `gradient`: it reads the mean embedding at each place, under the word
+    distributions, and the energy is −log p(label); once forward and once backward, however large it is. A word of several of
+    its tokens is there the mean of their embeddings.
 
     The check asks the classifier that steers: judge the texts by something else before you report its figures.
 
@@ -34,10 +42,12 @@ class Classifier(Controller):
         label: one of its labels.
         probability: from which the text obeys; by default the label must be the likeliest.
         temperature: divides the classifier's logits where it reads unfinished texts; see `calibrated_temperature`.
-        exchanges: texts with one word exchanged that the classifier reads of each text at each step.
+        way: `exchanges` or `gradient`.
+        exchanges: for that way, texts with one word exchanged that the classifier reads of each text at each step.
     """
 
     reads = "log_probs"
+    unit = None
 
     def __init__(
         self,
@@ -46,10 +56,11 @@ class Classifier(Controller):
         *,
         probability: Annotated[float, Between(0, 1)] | None = None,
         temperature: Annotated[float, Above(0)] = 1.0,
+        way: Literal["exchanges", "gradient"] = "exchanges",
         exchanges: Annotated[int, Above(0)] = 32,
     ) -> None:
         self.model, self.label, self.probability = model, label, probability
-        self.temperature, self.exchanges = temperature, exchanges
+        self.temperature, self.way, self.exchanges = temperature, way, exchanges
         try:
             labels = self._network().labels
         except UsageError as error:
@@ -62,23 +73,33 @@ class Classifier(Controller):
 
         return load_classifier(self.model, device)
 
-    def bind(self, lm: Backbone) -> TextClassifier:
-        return self._network(str(lm.device))
+    def bind(self, lm: Backbone) -> _Bound:
+        """The classifier, and for `gradient` its embeddings of the model's words."""
+        network, words = self._network(str(lm.device)), None
+        if self.way == "gradient":
+            from dlm_control.controllers.guides.expected_embeddings import ExpectedEmbeddings
+
+            words = ExpectedEmbeddings(network, lm.vocabulary, lm.tokenizer.all_special_tokens)
+        return _Bound(network, words)
 
     def energy(self, state: State) -> Tensor:
         import torch
 
+        bound: _Bound = state.bound
         energies = []
         for row, words in enumerate(state.length.tolist()):  # each by itself: padding is no business of other texts
+            if bound.words is not None:
+                energies.append(-bound.words.log_prob(state.log_probs[row, :words], self.label, self.temperature))
+                continue
             probs = state.log_probs[row, :words].detach().double().exp()
-            found = state.bound.exchanges(state.lm.tokenizer, probs, self.exchanges, self.label, self.temperature)
+            found = bound.network.exchanges(state.lm.tokenizer, probs, self.exchanges, self.label, self.temperature)
             energies.append(_energy(state.log_probs[row], found))
         return torch.stack(energies).float()
 
     def final_energy(self, state: State) -> Tensor:
         rows = [row[:words].tolist() for row, words in zip(state.log_probs.argmax(-1), state.length.tolist(), strict=True)]
         texts = [state.lm.tokenizer.join(state.lm.tokenizer.convert_ids_to_tokens(row)) for row in rows]
-        energy: Tensor = -state.bound.probabilities(texts, self.label).log()
+        energy: Tensor = -state.bound.network.probabilities(texts, self.label).log()
         return energy.float().to(state.log_probs.device)
 
     def check(self, text: str) -> Check:

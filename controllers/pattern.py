@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from dlm_control.control.controller import Check, Controller, State
-from dlm_control.control.plan import Language, Plan
+from dlm_control.control.controller import Check
+from dlm_control.control.plan import Language
 from dlm_control.control.registry import register_controller
+from dlm_control.controllers.language import LanguageController
 from dlm_control.support.errors import ErrorCollector, UsageError
 from dlm_control.support.values import Fits
 from dlm_control.text.automaton import Automaton
@@ -17,9 +18,6 @@ from dlm_control.text.pattern import WordPattern, WordSet, classes_of
 from dlm_control.text.words import split_words
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dlm_control.control.regular import RegularEvent
     from dlm_control.diffusion.backbone import Backbone
 
 Patterns = str | Sequence[str]
@@ -44,7 +42,7 @@ class Rule(NamedTuple):
 
 
 @register_controller("pattern")
-class Pattern(Controller):
+class Pattern(LanguageController):
     """The whole text matches patterns of words, does not match others, or holds matches a number of times.
 
     A pattern is a sequence of words, cut as the model cuts text, punctuation included (`.` is a full stop):
@@ -66,9 +64,6 @@ class Pattern(Controller):
         count: how many words of the text end a match of a pattern, such as {riverside: 1, "(cheap|dear) /[a-z]+/": 1-2}.
     """
 
-    reads = "log_probs"
-    closed_form = True
-
     def __init__(self, match: Patterns = (), *, exclude: Patterns = (), count: Mapping[str, Times] | None = None) -> None:
         self.match, self.exclude, self.count = _listed(match), _listed(exclude), dict(count or {})
         if not (self.match or self.exclude or self.count):
@@ -87,7 +82,7 @@ class Pattern(Controller):
                 self._rules.append(rule)
         problems.raise_if_any()
 
-    def plan(self, lm: Backbone) -> Plan:
+    def language(self, lm: Backbone) -> Language:
         problems, special = ErrorCollector("pattern"), frozenset(lm.tokenizer.all_special_tokens)
         words = sorted({word for rule in self._rules for word in rule.pattern.literals})
         try:
@@ -99,19 +94,7 @@ class Pattern(Controller):
             if not any(re.fullmatch(regex, word) for word in lm.vocabulary if word not in special):
                 problems.add("", f"/{regex}/ matches none of the {len(lm.vocabulary)} words that the model knows")
         problems.raise_if_any()
-        return Plan(language=_language(tuple(self._rules), lm.vocabulary, special))
-
-    def bind(self, lm: Backbone) -> RegularEvent:
-        """The texts that obey, as an event."""
-        from dlm_control.control.regular import RegularEvent
-
-        language = self.plan(lm).language
-        assert language is not None
-        return RegularEvent(language, lm.device)
-
-    def energy(self, state: State) -> Tensor:
-        event: RegularEvent = state.bound
-        return -event.log_prob(state.log_probs, state.length)
+        return _language(tuple(self._rules), lm.vocabulary, special)
 
     def check(self, text: str) -> Check:
         words = split_words(text)

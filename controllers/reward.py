@@ -27,6 +27,8 @@ class Reward(Controller):
         at_least: points from which a text obeys.
     """
 
+    unit = None
+
     def __init__(
         self,
         functions: str | Function | Annotated[Mapping[Any, float], Bound("of at least one function", bool)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from dlm_control import Control, Controller, LanguageModel, UsageError, load
 from dlm_control.controllers.classifier import Classifier, _energy
+from dlm_control.controllers.guides.expected_embeddings import ExpectedEmbeddings
 from dlm_control.controllers.guides.text_classifier import Exchanges, calibrated_temperature, load_classifier
 from dlm_control.controllers.length import Length
 
@@ -55,15 +56,29 @@ def test_exchanges_read_whole_texts(e2e: LanguageModel) -> None:
     assert found.before < 0.2 < float(found.after[0])
 
 
-@pytest.mark.parametrize("model", ["e2e", "e2e-masked"])
-def test_it_steers(model: str) -> None:
+def test_the_gradient_reads_one_token_words_as_the_text_and_others_as_the_mean_of_their_tokens(e2e: LanguageModel) -> None:
+    network, lm = load_classifier(RATING), e2e.backbone
+    words = ExpectedEmbeddings(network, lm.vocabulary, lm.tokenizer.all_special_tokens)
+    tokens = network.model.get_input_embeddings().weight
+    for word, i in lm.tokenizer.get_vocab().items():
+        ids = [] if word in lm.tokenizer.all_special_tokens else network.tokenizer(word, add_special_tokens=False)["input_ids"]
+        torch.testing.assert_close(words.table[i], tokens[ids].mean(0) if ids else torch.zeros_like(tokens[0]))
+    text = "The pub is cheap ."
+    assert len(network.tokenizer(text, add_special_tokens=False)["input_ids"]) == 5  # as many as words
+    certain = torch.full((5, len(lm.vocabulary)), -60.0).scatter(-1, torch.tensor(lm.ids(text, "text"))[:, None], 0.0)
+    found = words.log_prob(certain, "positive", 1.0).exp()
+    torch.testing.assert_close(found.double()[None], network.probabilities([text], "positive"), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("model", "way"), [("e2e", "exchanges"), ("e2e", "gradient"), ("e2e-masked", "exchanges")])
+def test_it_steers(model: str, way: Literal["exchanges", "gradient"]) -> None:
     lm = load(model)
 
     def obeying(weight: float) -> int:
-        controls: list[Controller | Control] = [Control("rating", Classifier(RATING, "positive"), weight), Length(14)]
+        controls: list[Controller | Control] = [Control("rating", Classifier(RATING, "positive", way=way), weight), Length(14)]
         return sum(sample.checks["rating"].passed for sample in lm.generate(controls, 6, seed=3, preset="fast", steps=12))
 
-    assert obeying(2.0) >= obeying(0.0) + 2
+    assert obeying(2.0 if way == "exchanges" else 8.0) >= obeying(0.0) + 2
 
 
 def test_the_temperature_is_of_the_models_own_drafts(tiny_lm: LanguageModel) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dlm_control import Check, Controller, LanguageModel, Plan, State, UsageError
 from dlm_control.control.registry import controllers
+from dlm_control.controllers.choice import Choice
 from dlm_control.controllers.classifier import Classifier
 from dlm_control.controllers.guides.sentence_encoder import ENCODER
 from dlm_control.controllers.infill import Infill
@@ -47,11 +48,16 @@ CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
     ),
     "pattern": (Pattern("The * (cheap|expensive) * /[a-z]+/ ."), PUB, TALL, lambda: Pattern("a ( b")),
     "pattern absent": (Pattern(exclude="* /[A-Z].*/ ? ? cheap *", count={"a": 1}), TALL, PUB, Pattern),
+    "choice": (Choice([PUB, "The Mill ."]), PUB, TALL, lambda: Choice([])),
+    "choice at": (Choice(["city centre .", "pub"], position=-1), TALL, PUB, lambda: Choice(["a", " "])),
     "pos": (PartsOfSpeech("DET PROPN AUX DET ADJ NOUN ADP DET NOUN PUNCT"), PUB, TALL, lambda: PartsOfSpeech("DET NOWN")),
     "pos counts": (PartsOfSpeech("? ? VERB", position=4, guide="counts"), TALL, PUB, lambda: PartsOfSpeech("?")),
     "pos x_t": (PartsOfSpeech("ADJ NOUN", position=4, guide="x_t"), PUB, TALL, lambda: PartsOfSpeech([])),
     "pos x0": (PartsOfSpeech("ADJ NOUN", position=4, guide="x0"), PUB, TALL, lambda: PartsOfSpeech("DET", position=-1)),
     "classifier": (Classifier(RATING, "positive"), RATED, PUB, lambda: Classifier(RATING, "cheerful")),
+    "classifier gradient": (
+        Classifier(RATING, "positive", way="gradient"), RATED, PUB, lambda: Classifier(RATING, "positive", way="mean"),  # type: ignore[arg-type]
+    ),
     "reward": (Reward({len: 0.02}, at_least=1.0), TALL, PUB, lambda: Reward("no_such_module:points")),
     "span": (Span([3, 5, "NP"]), PUB, TALL, lambda: Span([5, 3, "NP"])),
     "span x_t": (Span([3, 5, "NP"], guide="x_t"), PUB, TALL, lambda: Span([3, 5])),
@@ -72,7 +78,7 @@ def test_built_in_controls_keep_the_contract(e2e: LanguageModel, case: str) -> N
 
 def test_every_built_in_control_has_a_case() -> None:
     built_in = {name for name, entry in controllers().items() if entry.origin == "dlm-control"}
-    assert {case.split()[0] for case in CASES} | {"topic"} == built_in
+    assert {case.split()[0] for case in CASES} | {"topic", "json"} == built_in  # see test_json.py for json
 
 
 # --- one broken plugin a rule -------------------------------------------------------------------------------------------------

@@ -110,10 +110,12 @@ def test_a_backbone_of_ones_own_is_found_and_steered(tmp_path: Path) -> None:
 
 def test_the_page_on_patterns_works(tmp_path: Path) -> None:
     blocks = re.findall(r"^```(yaml|sh)(?: file=(\S+))?\n(.*?)^```", PATTERNS.read_text(encoding="utf-8"), re.M | re.S)
-    assert [kind for kind, _, _ in blocks] == ["yaml", "sh"]
-    (_, file, spec), (_, _, commands) = blocks
+    assert [kind for kind, _, _ in blocks] == ["yaml", "sh", "yaml"]
+    (_, file, spec), (_, _, commands), (_, _, choice) = blocks
     (tmp_path / file).write_text(spec, encoding="utf-8")
+    (tmp_path / "choice.yaml").write_text(choice, encoding="utf-8")
     valid, generated = (command(line, tmp_path) for line in commands.splitlines())
+    assert command("dlm validate choice.yaml", tmp_path) == "choice.yaml: ok; choice conditioned\n"
     assert valid == "pattern.yaml: ok; pattern conditioned, length exact\n"
     assert "4 of 4 obey all controls" in generated
 
@@ -166,7 +168,7 @@ def test_the_page_on_security_works(tmp_path: Path) -> None:
 def test_each_example_of_a_control_is_a_spec() -> None:
     lm = load("e2e")
     examples = re.findall(r"^```yaml\n(controls:\n.*?)^```", CONTROLS.read_text(encoding="utf-8"), re.M | re.S)
-    assert len(examples) == 9
+    assert len(examples) == 10
     for example in examples:
         preflight(Spec.from_mapping(yaml.safe_load(example)), lm)
 
@@ -235,6 +237,33 @@ def test_an_installed_package_composes_from_yaml(installed: Path) -> None:
     with fresh(installed):
         done = dlm("validate", "spec.yaml")
     assert done.exit_code == 2 and "unknown 'Z9'; there are: A1, A2" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_level_goes_with_a_pattern_tags_and_a_length_on_everyday(installed: Path) -> None:
+    easy, hard = (
+        ("The dog is big .", "A man is in the house ."),
+        ("Comprehensive legislation notwithstanding , ambiguity persists .",),
+    )
+    rows = [
+        f"{split}\t{level}\t{text}"
+        for texts, level in ((easy, "1,2"), (hard, "5,6"))
+        for text in texts
+        for split in ("train", "dev")
+    ]
+    (installed / "levels.tsv").write_text("\n".join(["split\tlabel\ttext", *rows * 4]))
+    code = "from dlm_control_level.train import main; main()"
+    options = ("--data", "levels.tsv", "--out", "level.json", "--scores", "scores.json")
+    run(sys.executable, "-c", code, *options, cwd=installed, path=installed)
+    scores = json.loads((installed / "scores.json").read_text())["splits"]["dev"]
+    assert scores["labels"] == 24 and scores["right_by_the_commonest"] <= scores["right"] and scores["within_one_level"] == 1
+    spec = PLUGINS / "dlm-control-level" / "everyday.yaml"
+    valid = command(f"dlm validate {spec}", installed)
+    assert valid.endswith("ok; pattern conditioned, level steered, pos steered, length exact\n")
+    command(f"dlm generate {spec} --out texts.jsonl", installed)
+    for line in (installed / "texts.jsonl").read_text(encoding="utf-8").splitlines():
+        checks = json.loads(line)["checks"]
+        assert checks["pattern"]["score"] == checks["length"]["score"] == 1 and "level" in checks and "pos" in checks
 
 
 def test_the_package_keeps_the_contract(installed: Path, tmp_path: Path) -> None:

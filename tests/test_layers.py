@@ -159,7 +159,7 @@ def test_a_right_import_passes(source: str, file: str) -> None:
 def test_the_built_in_controls_have_public_names() -> None:
     assert (
         dlm_control.controllers.__all__
-        == "Classifier Infill Keyword Length PartsOfSpeech Pattern Reward Semantic Span SyntaxTree Topic".split()
+        == "Choice Classifier Infill Json Keyword Length PartsOfSpeech Pattern Reward Semantic Span SyntaxTree Topic".split()
     )
     for name in dlm_control.controllers.__all__:
         assert issubclass(getattr(dlm_control.controllers, name), dlm_control.Controller)

@@ -12,7 +12,7 @@ from typing import Any
 import outside_models as outside
 import pytest
 import torch
-from test_docs import ROOT, python
+from test_docs import PATTERNS, ROOT, python
 from torch import Tensor
 
 PAGE = (ROOT / "docs" / "outside-models.md").read_text(encoding="utf-8")
@@ -41,6 +41,12 @@ def test_a_script_writes_under_control(name: str, folder: Path) -> None:
 def test_our_sampler_writes_too(folder: Path) -> None:
     lines = python(SCRIPTS["own.py"], folder).splitlines()
     assert len(lines) == 4 and all(line.endswith(" True") for line in lines)
+
+
+def test_the_page_on_patterns_writes_json(folder: Path) -> None:
+    [script] = re.findall(r"^```python file=json_texts.py\n(.*?)^```", PATTERNS.read_text(encoding="utf-8"), re.M | re.S)
+    lines = python(script, folder).splitlines()
+    assert len(lines) == 3 and all(line.startswith("True {") for line in lines)
 
 
 class Dream(torch.nn.Module):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dlm_control.diffusion.backbone import Backbone
 
 Space = Literal["x_t", "x0", "log_probs"]
+Unit = Literal["words", "tokens"]
 OBEDIENCE = 10.0  # nats that a check passed is worth to particles: a text that fails it counts 22,000 times less
 
 
@@ -109,12 +110,15 @@ class Controller(ABC):
             and acts through its plan, or through `check` and particles.
         closed_form: is its energy of `log_probs` −log p(`check` passes) under the word distributions? Then they are conditioned
             on the control itself, and not on what a guide says of it.
+        unit: what the positions of its plan and its energy hold. Most models write words; one from outside may write its
+            tokenizer's tokens. None: it works with both.
         calibrated: is its energy −log p, or that up to a constant? Only the first can say that a control is unlikely.
         name: set by the registry.
     """
 
     reads: Space | None = None
     closed_form: bool = False
+    unit: Unit | None = "words"
     calibrated: bool = True
     name: ClassVar[str] = ""
 

@@ -79,6 +79,12 @@ class Control:
                 f"control {self.name}: its energy is a function of {reads}, which a {lm.kind} model does not have; it has "
                 f"{', '.join(lm.spaces)}"
             )
+        unit = getattr(self.controller, "unit", None)
+        if unit not in (None, lm.unit):
+            where = "`Tokens` in place of the tokenizer" if unit == "tokens" else "the tokenizer itself, or `WholeWords`"
+            raise UsageError(
+                f"control {self.name}: it acts on {unit}, and this model writes {lm.unit}; give {where} (docs/patterns.md)"
+            )
         plan = self.controller.plan(lm)
         return BoundControl(self, plan, self.controller.bind(lm) if reads is not None else None)
 

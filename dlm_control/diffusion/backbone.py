@@ -288,6 +288,11 @@ class Backbone(ABC):
         self.__dict__.pop("embeddings", None)
         return self
 
+    @property
+    def unit(self) -> str:
+        """What it writes: `words`, or `tokens` that spell them."""
+        return "words"
+
     @cached_property
     def embeddings(self) -> Tensor:
         """(vocab, dim), the word embeddings that guides read, in float32 beside the network."""

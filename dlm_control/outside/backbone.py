@@ -100,6 +100,10 @@ class OutsideBackbone(MaskedBackbone):
         raise UsageError(f"model {source!r}: a model from outside is loaded with its own library; see docs/outside-models.md")
 
     @property
+    def unit(self) -> str:
+        return self.words.unit
+
+    @property
     def table(self) -> Tensor:
         """(words, dim), the embeddings of the words' tokens."""
         return self.embedded(torch.arange(len(self.words.words)))

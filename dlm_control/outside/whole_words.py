@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from dlm_control.control.controller import Unit
 from dlm_control.support.errors import UsageError
 from dlm_control.text.tokenizer import END, MASK, PAD, UNK, WordTokenizer
 from dlm_control.text.words import split_words
 
 _CHUNK = 8192  # tokens that are decoded at a time
 _COMMON = ("a", "the", "of", "in", "is", "A", "The", "1", ".", ",")  # one of them is a token in every vocabulary
-_BROKEN = "\ufffd"  # what a part of a character is decoded to
+BROKEN = "\ufffd"  # what a part of a character is decoded to
 _LEAST = 1e-38  # probability of a word; float32 holds it
 
 
@@ -35,10 +36,14 @@ class WholeWords:
 
     Attributes:
         words: a tokenizer of the whole words.
+        unit: what controls see.
 
     Raises:
         UsageError: it has no END, or no whole words.
     """
+
+    words_class: ClassVar[type[WordTokenizer]] = WordTokenizer
+    unit: ClassVar[Unit] = "words"
 
     def __init__(
         self,
@@ -56,7 +61,7 @@ class WholeWords:
         self.end_token_id, self.pad_token_id = int(end), int(end if pad_token_id is None else pad_token_id)
         first, later = self._read(lexicon)
         vocab = {word: i for i, word in enumerate([UNK, PAD, END, *dict.fromkeys(word for word in later if word), MASK])}
-        self.words = WordTokenizer.from_vocab(vocab, mask_token=MASK)
+        self.words = self.words_class.from_vocab(vocab, mask_token=MASK)
         self._word_of = torch.tensor([[vocab.get(word, -1) for word in each] for each in (first, later)])
         for token, sign in ((self.pad_token_id, PAD), (self.end_token_id, END), (self.mask_token_id, MASK)):
             if token is not None and token < self._word_of.shape[1]:
@@ -77,7 +82,7 @@ class WholeWords:
                 words = split_words(text)
                 alone = len(words) == 3 and words[::2] == [written, written]
                 later.append(words[1] if alone and not (_glues(words[1]) and not text[before].isspace()) else "")
-        known = {word for word in {*later} - signs if word.isprintable() and _BROKEN not in word}
+        known = {word for word in {*later} - signs if word.isprintable() and BROKEN not in word}
         known = known if lexicon is None else known & {*lexicon}
         return [word if word in known else "" for word in first], [word if word in known else "" for word in later]
 

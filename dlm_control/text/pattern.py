@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any, NamedTuple
+from functools import cached_property
 
-from greenery import Charclass, parse
+from greenery import parse
 
 from dlm_control.support.errors import ErrorCollector, short_repr
-from dlm_control.text.automaton import MOST_STATES, Automaton, TooManyStatesError, explored
+from dlm_control.text.automaton import Automaton
+from dlm_control.text.places import Places
 from dlm_control.text.words import split_words
 
 _FIRST_SIGN = 0xE000  # of the private use area: sign k of a regular expression stands for set k of words
@@ -48,14 +48,6 @@ class WordSet:
 
 
 ANY = WordSet(negated=True)
-
-
-class Part(NamedTuple):
-    """A part of an expression, in places as bits of a whole number (Glushkov 1961)."""
-
-    empty: bool  # may it stand for no words?
-    first: int
-    last: int
 
 
 @dataclass(frozen=True)
@@ -96,96 +88,12 @@ class WordPattern:
         Raises:
             TooManyStatesError: it has more than `MOST_STATES` states, or is as long as that when written out.
         """
-        places = _Places(self.source)
+        places = Places(f"the pattern {self.source!r}", lambda letters: letters.ord_ranges[0][0] - _FIRST_SIGN)
         body = places.part(parse(self.expression))
         if anywhere:
-            anything = places.repeated(lambda: places.letter(-1), 0, None)
-            body = places.joined(anything, body)
-        admitted = [
-            sum(1 << i for i, sign in enumerate(places.signs) if sign < 0 or self.sets[sign] in signature)
-            for signature in signatures
-        ]
-        universal = places.universal(body, [sign < 0 or self.sets[sign] == ANY for sign in places.signs])
-        settled = universal & -universal  # one of them stands for all
-        start = 1 << len(places.signs)  # stands before the first place
-
-        def after(state: int) -> list[int]:
-            follow = body.first if state & start else 0
-            for place in _bits(state & ~start):
-                follow |= places.follow[place]
-            reached = [follow & mask for mask in admitted]
-            return [settled if each & universal else each for each in reached]
-
-        accepts = lambda state: bool(state & body.last) or (bool(state & start) and body.empty)  # noqa: E731
-        return explored(start, after, accepts, f"the pattern {self.source!r}").minimised()
-
-
-def _bits(number: int) -> Iterator[int]:
-    """The places of the ones."""
-    while number:
-        low = number & -number
-        yield low.bit_length() - 1
-        number ^= low
-
-
-class _Places:
-    """The places of an expression with its repetitions written out: the sign at each, and the places that may follow it."""
-
-    def __init__(self, source: str) -> None:
-        self.source, self.signs, self.follow = source, list[int](), list[int]()
-
-    def letter(self, sign: int) -> Part:
-        """A new place; sign −1 is any word."""
-        if len(self.signs) == MOST_STATES:
-            raise TooManyStatesError(f"the pattern {self.source!r}")
-        place = 1 << len(self.signs)
-        self.signs.append(sign)
-        self.follow.append(0)
-        return Part(False, place, place)
-
-    def joined(self, left: Part, right: Part) -> Part:
-        """One after the other."""
-        for place in _bits(left.last):
-            self.follow[place] |= right.first
-        return Part(
-            left.empty and right.empty,
-            left.first | (right.first if left.empty else 0),
-            right.last | (left.last if right.empty else 0),
-        )
-
-    def repeated(self, make: Callable[[], Part], least: int, most: int | None) -> Part:
-        """A part so many times over; `make` writes out one more copy."""
-        whole = Part(True, 0, 0)
-        for _ in range(least - 1 if most is None else least):
-            whole = self.joined(whole, make())
-        if most is None:
-            loop = make()
-            self.joined(loop, loop)
-            return self.joined(whole, loop._replace(empty=loop.empty or least == 0))
-        optional = Part(True, 0, 0)
-        for _ in range(most - least):
-            optional = self.joined(make(), optional)._replace(empty=True)
-        return self.joined(whole, optional)
-
-    def part(self, tree: Any) -> Part:
-        """What greenery read: a sign, or alternatives of sequences of repeated parts."""
-        if isinstance(tree, Charclass):
-            return self.letter(tree.ord_ranges[0][0] - _FIRST_SIGN)
-        whole = Part(False, 0, 0)
-        for conc in tree.concs:
-            sequence = Part(True, 0, 0)
-            for mult in conc.mults:
-                times = mult.multiplier
-                sequence = self.joined(sequence, self.repeated(partial(self.part, mult.multiplicand), times.min.v, times.max.v))
-            whole = Part(whole.empty or sequence.empty, whole.first | sequence.first, whole.last | sequence.last)
-        return whole
-
-    def universal(self, body: Part, anything: Sequence[bool]) -> int:
-        """The places from which every text is accepted: beside one of them no other place matters."""
-        return sum(
-            1 << place
-            for place, anyone in enumerate(anything)
-            if anyone and body.last >> place & 1 and self.follow[place] >> place & 1
+            body = places.joined(places.anything(), body)
+        return places.automaton(
+            body, [{n for n, each in enumerate(self.sets) if each in signature} for signature in signatures]
         )
 
 

@@ -137,29 +137,29 @@ def batch(
 def soft(
     study: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A file such as results/soft/study.yaml.")],
     out: _Out,
-    model: _Model = "e2e",
-    teacher: Annotated[str, typer.Option(help="Whose surprise tells hard words.")] = "e2e-teacher",
+    model: Annotated[str | None, typer.Option(help="One of the study's models; all by default.")] = None,
 ) -> None:
     """Success, flaws and seconds of soft controls, alone and with others; cells that are there are kept."""
     from dlm_control.eval.score.teacher import Teacher
-    from dlm_control.eval.studies.soft import SoftScores, cells, read_study
+    from dlm_control.eval.studies.soft import SoftScores, cells, kept, read_study
     from dlm_control.pipeline import load
-    from dlm_control.support.records import read_record
 
-    asked, lm, judge = read_study(study), load(model), Teacher(teacher)
+    asked = read_study(study)
+    if model is not None and model not in asked.models:
+        raise UsageError(f"--model {model}: not among the study's models ({', '.join(asked.models)})")
     _folder(out)
-    file = out / f"soft-{Path(model).name}.json"
-    known = read_record(SoftScores, file).cells if file.exists() else []
-    found = [cell for cell in known if cell.control in asked.soft]
-    others = [cell for cell in known if cell.control not in asked.soft]
-    for cell in cells(asked, lm, judge, found):
-        found.append(cell)
-        command = " ".join(["dlm", *sys.argv[1:]])
-        write_record(file, SoftScores(command, lm.backbone.weights_digest, judge.digest, asked.seed, [*others, *found]))
-        typer.echo(
-            f"{cell.control}, {cell.company}: {cell.success:.0%} obey, {cell.all_hold:.0%} all; "
-            f"{cell.flaw_rate:.0%} flawed; {cell.cpu_s_a_text:.2f} s a text"
-        )
+    for name in asked.models if model is None else [model]:
+        lm, judge = load(name), Teacher(asked.models[name])
+        file = out / f"soft-{Path(name).name}.json"
+        found = kept(file, asked, lm, judge)
+        for cell in cells(asked, name, lm, judge, found):
+            found.append(cell)
+            command = " ".join(["dlm", *sys.argv[1:]])
+            write_record(file, SoftScores(command, lm.backbone.weights_digest, judge.digest, asked.seed, found))
+            typer.echo(
+                f"{name}, {cell.control}, {cell.company}: {cell.success:.0%} obey, {cell.all_hold:.0%} all; "
+                f"{cell.flaw_rate:.0%} flawed; {cell.cpu_s_a_text:.2f} s a text"
+            )
 
 
 @bench.command()

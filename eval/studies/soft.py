@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from dlm_control.control.registry import include
 from dlm_control.eval.score.flaws import FlawDetector
@@ -14,8 +14,9 @@ from dlm_control.eval.score.teacher import Teacher
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.sample import Sample
 from dlm_control.support.errors import ErrorCollector, UsageError
-from dlm_control.support.records import Record
+from dlm_control.support.records import Record, read_record
 from dlm_control.support.validation import check_arguments
+from dlm_control.support.values import Above, Seed
 from dlm_control.support.yaml_file import read_yaml
 from dlm_control.tasks.spec import Spec
 
@@ -30,11 +31,15 @@ class Soft:
         control: as a spec's `controls` list it.
         preset: as a spec gives it.
         judge: another control, whose check judges the texts as well.
+        models: that write the texts; None: all of the study.
+        company: controls that it is combined with; None: those of the study.
     """
 
     control: Mapping[str, Any]
     preset: Mapping[str, Any]
     judge: Mapping[str, Any] | None = None
+    models: Sequence[str] | None = None
+    company: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,17 +48,26 @@ class Study:
 
     Attributes:
         include: Python files of controls and functions, beside it.
+        models: that write the texts, each with the teacher whose surprise tells hard words.
         texts: of each cell.
         seed: of all.
         soft: the soft controls, by name.
         company: controls that each is combined with, by name, as a spec lists them.
     """
 
-    texts: int
-    seed: int
+    models: Mapping[str, str]
+    texts: Annotated[int, Above(0)]
+    seed: Seed
     soft: Mapping[str, Mapping[str, Any]]
     company: Mapping[str, Sequence[Mapping[str, Any]]]
     include: Sequence[str] = ()
+
+    def softs(self, model: str) -> Iterator[tuple[str, Soft, Mapping[str, Sequence[Mapping[str, Any]]]]]:
+        """The soft controls of a model: name, control, and what it is combined with."""
+        for name, given in self.soft.items():
+            soft = Soft(**given)
+            if model in (self.models if soft.models is None else soft.models):
+                yield name, soft, self.company if soft.company is None else soft.company
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,10 @@ def read_study(file: Path) -> Study:
     problems = ErrorCollector(str(file))
     found = check_arguments(problems, "", Study, content)
     for name, each in found.get("soft", {}).items():
-        check_arguments(problems, f"soft.{name}", Soft, each)
+        soft = check_arguments(problems, f"soft.{name}", Soft, each)
+        for model in soft.get("models") or ():
+            if model not in found.get("models", {}):
+                problems.add(f"soft.{name}.models", f"{model!r} is not among the study's models")
     problems.raise_if_any()
     study = Study(**found)
     for each in study.include:
@@ -118,33 +135,57 @@ def read_study(file: Path) -> Study:
     return study
 
 
-def cells(study: Study, lm: LanguageModel, teacher: Teacher, done: Sequence[Cell] = ()) -> Iterator[Cell]:
+def kept(file: Path, study: Study, lm: LanguageModel, teacher: Teacher) -> list[Cell]:
+    """The cells of an earlier run, which are not written again; none where the file is missing.
+
+    Args:
+        file: of that run.
+        study, lm, teacher: of this one.
+
+    Raises:
+        UsageError: they are of other weights, another teacher or seed, or of another number of texts.
+    """
+    if not file.exists():
+        return []
+    known = read_record(SoftScores, file)
+    expected = (lm.backbone.weights_digest, teacher.digest, study.seed, study.texts)
+    for cell in known.cells:
+        found = (known.weights, known.teacher, known.seed, cell.texts)
+        if found != expected:
+            listed = ["{} weights, teacher {}, seed {}, {} texts a cell".format(*each) for each in (found, expected)]
+            raise UsageError(f"{file} holds cells of {listed[0]}; this study asks for {listed[1]}: give another --out")
+    return known.cells
+
+
+def cells(study: Study, model: str, lm: LanguageModel, teacher: Teacher, done: Sequence[Cell] = ()) -> Iterator[Cell]:
     """Each soft control left alone, under control, and under control with each company.
 
     Args:
         study: what to write.
-        lm: with which model.
+        model: its name in the study.
+        lm: the same, loaded.
         teacher: whose surprise tells hard words.
         done: cells that are there already, which are not written again.
 
     Raises:
         UsageError: a control is faulty, or fails.
     """
-    detector, known = FlawDetector(teacher), {(cell.control, cell.company) for cell in done}
-    for name, given in study.soft.items():
-        soft = Soft(**given)
-        for company, others in {FREE: [], "alone": [], **study.company}.items():
-            if (name, company) in known:
-                continue
-            entry = _named(soft.control, name, **({"weight": 0} if company == FREE else {}))
+    known = {(cell.control, cell.company) for cell in done}
+    asked = []
+    for name, soft, company in study.softs(model):
+        for label, others in {FREE: [], "alone": [], **company}.items():
+            entry = _named(soft.control, name, **({"weight": 0} if label == FREE else {}))
             judge = [] if soft.judge is None else [_named(soft.judge, JUDGE, weight=0)]
-            preset = {"candidates": 1} if company == FREE else soft.preset
-            spec = Spec.from_mapping({"controls": [entry, *judge, *others], "preset": preset}, f"{name}, {company}")
-            lm.generate(spec.controls, 1, study.seed, spec.preset.of(lm.backbone.kind))  # what is made once does not count
-            started = time.process_time()
-            samples = lm.generate(spec.controls, study.texts, study.seed, spec.preset.of(lm.backbone.kind))
-            seconds = (time.process_time() - started) / study.texts
-            yield _cell(name, company, samples, detector, teacher, seconds)
+            preset = {"candidates": 1} if label == FREE else soft.preset
+            spec = Spec.from_mapping({"controls": [entry, *judge, *others], "preset": preset}, f"{name}, {label}")
+            asked += [] if (name, label) in known else [(name, label, spec)]
+    detector = FlawDetector(teacher)
+    for name, label, spec in asked:
+        chosen = spec.preset.of(lm.backbone.kind)
+        lm.generate(spec.controls, 1, study.seed, chosen)  # what is made once does not count
+        started = time.process_time()
+        samples = lm.generate(spec.controls, study.texts, study.seed, chosen)
+        yield _cell(name, label, samples, detector, teacher, (time.process_time() - started) / study.texts)
 
 
 def _cell(name: str, company: str, samples: Sequence[Sample], detector: FlawDetector, teacher: Teacher, seconds: float) -> Cell:

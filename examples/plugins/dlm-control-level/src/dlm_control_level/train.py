@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -86,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="dlm-control-level", description="Train the model of reading levels.")
     parser.add_argument("--data", type=Path, required=True, help="table with the columns split, label and text")
     parser.add_argument("--out", type=Path, required=True, help="the model's file, JSON")
+    parser.add_argument("--scores", type=Path, help="a file for how often it is right, JSON")
     given = parser.parse_args()
     try:
         rows = read_table(given.data)
@@ -94,10 +97,20 @@ def main() -> None:
     model = fit(rows["train"])
     model.save(given.out)
     print(f"{len(model.weights)} words of {len(rows['train'])} labels -> {given.out}")
+    common = Counter(level for _, level in rows["train"]).most_common(1)[0][0]
+    scores: dict[str, dict[str, float]] = {}
     for split in sorted(rows.keys() - {"train"}):
         exact, near = accuracy(model, rows[split])
-        common = Counter(level for _, level in rows["train"]).most_common(1)[0][0]
         always = sum(level == common for _, level in rows[split]) / len(rows[split])
+        found = {"right": exact, "right_by_the_commonest": always, "within_one_level": near}
+        scores[split] = {"labels": len(rows[split]), **{name: round(share, 4) for name, share in found.items()}}
         print(
             f"{split}: {exact:.1%} of labels right ({always:.1%} by always saying {LEVELS[common]}), {near:.1%} within a level"
         )
+    if given.scores is not None:
+        record = {
+            "command": " ".join(["dlm-control-level", *sys.argv[1:]]),
+            "data_sha256": hashlib.sha256(given.data.read_bytes()).hexdigest(),
+            "train_labels": len(rows["train"]), "words": len(model.weights), "commonest": LEVELS[common], "splits": scores,
+        }  # fmt: skip
+        given.scores.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
