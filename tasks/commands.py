@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dlm_control.control.registry import include as include_file
 from dlm_control.support import records
 from dlm_control.support.errors import UsageError
+from dlm_control.support.include import include as include_file
 from dlm_control.tasks.includes import announce, refuse
 
 Include = Annotated[

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple
 
-from dlm_control.control.registry import controllers, signature
+from dlm_control.control.registry import CONTROLLERS, signature
 from dlm_control.diffusion.samplers import SAMPLERS, Sampler
 from dlm_control.sampling.presets import PRESETS, Preset
 from dlm_control.support.errors import UsageError, suggestion
@@ -38,7 +38,7 @@ def listing(kind: str | None = None) -> dict[str, list[Line]]:
 
 
 def _controllers() -> Iterator[Line]:
-    for name, entry in controllers().items():
+    for name, entry in CONTROLLERS.entries().items():
         try:
             cls = entry.load()
         except UsageError as error:

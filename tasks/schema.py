@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
-from dlm_control.control.registry import controllers, parameters
+from dlm_control.control.registry import CONTROLLERS, parameters
 from dlm_control.control.use import Control
 from dlm_control.sampling.presets import NAMES, Preset
 from dlm_control.support.errors import UsageError, suggestion
@@ -35,7 +35,7 @@ def schema(kind: str) -> Schema:
 def _spec() -> Schema:
     keys = {key: schema_of(TYPES[key]) if key in TYPES else {} for key in KEYS}
     keys["preset"] = _preset()
-    keys["controls"] = {"type": ["array", "null"], "items": {"anyOf": [_control(name) for name in controllers()]}}
+    keys["controls"] = {"type": ["array", "null"], "items": {"anyOf": [_control(name) for name in CONTROLLERS]}}
     return {"type": "object", "properties": keys, "additionalProperties": False}
 
 
@@ -48,7 +48,7 @@ def _control(name: str) -> Schema:
     """`name: target`, where the target is a mapping of arguments, or the first argument alone."""
     entry: Schema = {"type": "object", "required": [name], "additionalProperties": False, "maxProperties": 1}
     try:
-        cls = controllers()[name].load()
+        cls = CONTROLLERS[name]
     except UsageError:
         return entry | {"properties": {name: {}}}
     use = object_schema(Control, positional=2)["properties"]

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dlm_control.control.registry import BeforeInclude, include
 from dlm_control.control.use import Control, with_unique_names
 from dlm_control.sampling.presets import NAMES, PRESETS, PresetChoice, named_preset
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, suggestion
+from dlm_control.support.include import BeforeInclude, include
 from dlm_control.support.values import Between, Fits, MisfitError, Seed, fitted
 from dlm_control.support.yaml_file import read_yaml
 from dlm_control.tasks.controls import Entry, read_control

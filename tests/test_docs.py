@@ -18,8 +18,8 @@ import yaml
 from test_cli import dlm
 
 from dlm_control import load
-from dlm_control.control import registry
 from dlm_control.controllers.guides.sentence_encoder import ENCODER
+from dlm_control.support import registry
 from dlm_control.tasks.preflight import preflight
 from dlm_control.tasks.run import run_spec
 from dlm_control.tasks.spec import Spec, read_spec
@@ -50,7 +50,7 @@ def run(*command: object, cwd: Path, path: Path | None = None) -> str:
 def fresh(folder: Path) -> Iterator[None]:
     """As in a process of its own that runs in a folder: what is imported from there and registered is forgotten."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_registered", dict(registry._registered))
+        patch.setattr(registry, "registered", dict(registry.registered))
         patch.setattr(sys, "path", [str(folder), *sys.path])
         patch.chdir(folder)
         before = {*sys.modules}
