@@ -46,6 +46,7 @@ class Plan(Record):
         preset: all values of the diffusion model's preset.
         controls: "all", or "none" where the controls were left out for comparison.
         guides: which guides steered: "words" or "noise-aware".
+        included: hashes of the Python files that the suite includes.
         provenance: what else the generator says of itself.
     """
 
@@ -64,6 +65,7 @@ class Plan(Record):
     preset: dict[str, Any] | None = None
     controls: str | None = None
     guides: str | None = None
+    included: list[str] | None = None
     provenance: dict[str, Any] = field(default_factory=dict, metadata=REST)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from dlm_control.diffusion.samplers import SAMPLERS, Sampler
 from dlm_control.sampling.presets import PRESETS, Preset
 from dlm_control.support.errors import UsageError, suggestion
 from dlm_control.support.hub import bundled
+from dlm_control.support.registry import Registry
 from dlm_control.tasks.suite_files import suites
 
 
@@ -74,14 +74,19 @@ def _samplers() -> Iterator[Line]:
 
 
 def _suites() -> Iterator[Line]:
-    for name, path in suites().items():
-        comment = path.read_text(encoding="utf-8").partition("\n")[0]
-        yield Line(name, "", "", comment.removeprefix("# "))
+    for name, file in suites().items():
+        comment = file.path.read_text(encoding="utf-8").partition("\n")[0]
+        yield Line(name, file.origin, "", comment.removeprefix("# "))
 
 
-def _generators() -> Iterator[Line]:
-    for entry in sorted(entry_points(group="dlm_control.generators"), key=lambda entry: entry.name):
-        yield Line(entry.name, entry.dist.name if entry.dist else "?", entry.value, "")  # loading them would take seconds
+def _unloaded(kind: str) -> Callable[[], Iterator[Line]]:
+    """Of things whose loading would take seconds."""
+
+    def lines() -> Iterator[Line]:
+        for name, entry in Registry[object](kind, f"dlm_control.{kind}s", kind, bool).entries().items():
+            yield Line(name, entry.origin, entry.code, "")
+
+    return lines
 
 
 def _first_line(thing: object) -> str:
@@ -101,5 +106,8 @@ _KINDS: dict[str, Callable[[], Iterator[Line]]] = {
     "presets": _presets,
     "samplers": _samplers,
     "suites": _suites,
-    "generators": _generators,
+    "readers": _unloaded("reader"),
+    "metrics": _unloaded("metric"),
+    "judges": _unloaded("judge"),
+    "generators": _unloaded("generator"),
 }

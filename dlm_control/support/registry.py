@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from inspect import isclass
 from typing import Any, Generic, TypeVar
 
 from dlm_control.support.errors import UsageError, short_repr, suggestion
@@ -51,13 +52,18 @@ class Entry(Generic[T]):
         name: that users write.
         origin: the package or file it comes from.
         load: makes the thing, importing it now if it was not yet; raises UsageError if it does not import or is none.
-        package: top-level package of an entry point's module; empty for what was registered.
+        code: `module:name` of an entry point; empty for what was registered here.
     """
 
     name: str
     origin: str
     load: Callable[[], T]
-    package: str = ""
+    code: str = ""
+
+
+def subclass_of(base: type) -> Callable[[object], bool]:
+    """Is something a class below another one?"""
+    return lambda thing: isclass(thing) and issubclass(thing, base)
 
 
 class Registry(Mapping[str, T]):
@@ -93,12 +99,12 @@ class Registry(Mapping[str, T]):
         """
         mine = ((name, each) for (group, name), each in registered.items() if group == self.group)
         found = {name: Entry[T](name, each.origin, each.load) for name, each in mine}
-        for point in _points(self.group, tuple((folder, _changed(folder)) for folder in sys.path)):
+        for point in installed(self.group):
             origin = point.dist.name if point.dist else "?"
             if point.name in found:
                 both = f"{found[point.name].origin} and {origin}"
                 raise UsageError(f"{self.kind} {point.name!r} comes from both {both}; uninstall one")
-            found[point.name] = Entry(point.name, origin, _Loaded(self, point, origin), point.module.partition(".")[0])
+            found[point.name] = Entry(point.name, origin, _Loaded(self, point, origin), point.value)
         return dict(sorted(found.items()))
 
     def find(self, name: str, unknown: str = "") -> T:
@@ -142,7 +148,7 @@ class Registry(Mapping[str, T]):
         self.checked(name, thing)
         mine, taken = registered.get((self.group, name)), self.entries().get(name)
         made = Registered(thing, code.__module__, code.__qualname__, _origin(code))
-        if taken is not None and taken.package == code.__module__.partition(".")[0]:
+        if taken is not None and _package(taken.code) == _package(code.__module__):
             return  # an entry point of the same package brings it
         if taken is not None and (mine is None or mine.origin != made.origin):
             raise UsageError(f"{self.kind} {name!r}: already registered by {taken.origin}; choose another name")
@@ -179,6 +185,11 @@ class _Loaded(Generic[T]):
         return found
 
 
+def installed(group: str) -> tuple[EntryPoint, ...]:
+    """The entry points of a group, of all packages that are installed now."""
+    return _points(group, tuple((folder, _changed(folder)) for folder in sys.path))
+
+
 @lru_cache(maxsize=32)
 def _points(group: str, folders: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
     """The entry points of installed packages; reading them takes 10 ms, and a batch asks for thousands of controllers."""
@@ -191,6 +202,10 @@ def _changed(folder: str) -> int:
         return os.stat(folder or ".").st_mtime_ns
     except OSError:
         return 0
+
+
+def _package(module: str) -> str:
+    return re.split("[.:]", module)[0]
 
 
 def _origin(code: Any) -> str:
