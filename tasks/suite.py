@@ -157,7 +157,10 @@ def read_suite(source: str, before_include: BeforeInclude | None = None) -> Suit
         except UsageError as error:
             problems.add("metrics", str(error))
     if found.get("bundled") and getattr(suites().get(found.get("name", "")), "path", None) != path:
-        problems.add("bundled", "only a package's own suites are; leave it out, and --data names the folder of the targets")
+        problems.add(
+            "bundled",
+            "only a package's own suites are, each in a file of its name; leave it out, and --data names the folder of targets",
+        )
     problems.raise_if_any()
     return Suite(hashes, **found)
 

@@ -282,6 +282,7 @@ def _text_record(written: Written, i: int, metrics: Mapping[str, float]) -> Text
     return TextRecord(
         target=written.target.name,
         text=text,
+        controls=[repr(control.controller) for control in with_unique_names(written.target.controls)],
         metrics={name: round(score, 4) for name, score in metrics.items()},
         lm_score=None if math.isnan(nats) else round(nats, 4),
         flaws=[part for part in PARTS if getattr(written.flaws[i], part)],
