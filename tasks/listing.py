@@ -84,7 +84,7 @@ def _unloaded(kind: str) -> Callable[[], Iterator[Line]]:
 
     def lines() -> Iterator[Line]:
         for name, entry in Registry[object](kind, f"dlm_control.{kind}s", kind, bool).entries().items():
-            yield Line(name, entry.origin, entry.code, "")
+            yield Line(name, entry.origin, entry.code, "" if entry.code else "registered there")
 
     return lines
 

@@ -205,7 +205,7 @@ def test_suites_of_two_packages_do_not_hide_each_other(acrostic: Path, tmp_path:
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "length.yaml").write_text("# another")
     package("more", "mine = more")
-    with fresh(tmp_path), pytest.raises(UsageError, match="suite 'length' comes from both .* uninstall one"):
+    with fresh(tmp_path), pytest.raises(UsageError, match=r"suite 'length' comes from both .* uninstall one"):
         suites()
     (tmp_path / "more" / "length.yaml").rename(tmp_path / "more" / "own.yaml")
     with fresh(tmp_path):
