@@ -67,10 +67,10 @@ def _presets() -> Iterator[Line]:
 
 
 def _samplers() -> Iterator[Line]:
-    for name, make in SAMPLERS.items():
-        sampler: Sampler = make()
+    for name, entry in SAMPLERS.entries().items():
+        sampler: Sampler = entry.load()()
         nature = "stochastic" if sampler.stochastic else "deterministic"
-        yield Line(name, "", "", f"{nature}, order {sampler.order}")
+        yield Line(name, entry.origin, "", f"{nature}, order {sampler.order}")
 
 
 def _suites() -> Iterator[Line]:

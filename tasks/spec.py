@@ -141,11 +141,11 @@ def draft_mapping(
             name = key if isinstance(key, str) else short_repr(key)
             problems.add(name, f"unknown key{suggestion(name, KEYS)}; there are: {', '.join(KEYS)}")
     model = read_value("model", given, "e2e", problems)
-    sampling = _preset(given.get("preset", "default"), folder, problems)
     num_samples = read_value("num_samples", given, 1, problems)
     seed = read_value("seed", given, 0, problems)
     on_error = read_value("on_error", given, "raise", problems)
     included = _include(read_value("include", given, [], problems), folder, before_include, problems)
+    sampling = _preset(given.get("preset", "default"), folder, problems)  # its sampler may be of an included file
     entries = read_controls(given, problems)
     canonical = {
         "model": model, "preset": {kind: asdict(sampling.of(kind)) for kind in PRESETS}, "num_samples": num_samples,

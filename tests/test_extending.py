@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import made_suite
@@ -128,7 +129,10 @@ def test_a_faulty_metric_is_told_with_its_name(body: str, told: str) -> None:
 
 
 def test_without_metrics_each_control_is_judged_by_its_own_check(tmp_path: Path) -> None:
-    lines = [{"name": "a", "controls": [{"length": 9}, {"keyword": "pub"}]}, {"name": "b", "controls": [{"length": 10}]}]
+    lines: list[dict[str, Any]] = [
+        {"name": "a", "controls": [{"length": 9}, {"keyword": "pub"}]},
+        {"name": "b", "controls": [{"length": 10}]},
+    ]
     scores = run_suite(made_suite(tmp_path, lines, ""), Echo(), tmp_path, tmp_path / "out", teacher="e2e-teacher")
     assert scores is not None
     assert scores.by_target["check_length"] == {"a": 1.0, "b": 0.0} and scores.by_target["check_keyword"] == {"a": 1.0}
@@ -161,8 +165,8 @@ def acrostic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example package, as pip installs it."""
     site, source = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("source") / "package"
     subprocess.run(["cp", "-r", PLUGINS / "dlm-control-acrostic", source], check=True)  # pip builds in place
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--target", site]
-    done = subprocess.run([sys.executable, "-m", "pip", "install", *options, source], capture_output=True, text=True)
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--target", str(site)]
+    done = subprocess.run([sys.executable, "-m", "pip", "install", *options, str(source)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return site
 

@@ -3,6 +3,8 @@
 from dlm_control.testing.conformance import check_controller as check_controller
 from dlm_control.testing.devices import MixedDevicesError as MixedDevicesError
 from dlm_control.testing.devices import OneDevice as OneDevice
+from dlm_control.testing.diffusion import check_sampler as check_sampler
+from dlm_control.testing.diffusion import check_schedule as check_schedule
 from dlm_control.testing.evaluation import check_generator as check_generator
 from dlm_control.testing.evaluation import check_judge as check_judge
 from dlm_control.testing.evaluation import check_metric as check_metric

@@ -64,14 +64,14 @@ def template_match(text: str, target: Target) -> float:
     before, after = target.expected["given"]
     words = split_words(text)
     pairs = [*zip(before, words, strict=False), *zip(reversed(after), reversed(words), strict=False)]
-    kept = sum(given == word for given, word in pairs)
+    kept: int = sum(given == word for given, word in pairs)
     return kept / max(1, len(before) + len(after))
 
 
 @register_metric("tag_match", wants="tags", judge=_SPACY, tool="tags", checks=True)
 def tag_match(text: str, target: Target) -> float:
     """Share of the expected universal tags that spaCy finds at their positions (Li et al. 2022, as released)."""
-    expected = target.expected["tags"]
+    expected: tuple[str, ...] = target.expected["tags"]
     found = tags_of(text).universal
     return sum(tag == there for tag, there in zip(expected, found, strict=False)) / len(expected)
 
@@ -79,7 +79,7 @@ def tag_match(text: str, target: Target) -> float:
 @register_metric("tags_strict", wants="tags", judge=_SPACY, tool="tags", checks=True)
 def tags_strict(text: str, target: Target) -> float:
     """As `tag_match`, over the longer of the two sequences: a text of another length loses (strict)."""
-    expected = target.expected["tags"]
+    expected: tuple[str, ...] = target.expected["tags"]
     found = tags_of(text).universal
     return sum(tag == there for tag, there in zip(expected, found, strict=False)) / max(len(expected), len(found))
 

@@ -88,12 +88,12 @@ def score_run(
     of_meaning = bool(suite.metrics) and all(METRICS[name].of_meaning for name in suite.metrics)
     for metric in metrics:
         name, of = metric.name, [each for each in written if metric.is_of(each.target)]
-        found = {each.target.name: [metric(text, each.target) for text in each.texts] for each in of}
-        if any(math.isnan(score) for group in found.values() for score in group):
+        judged = {each.target.name: [metric(text, each.target) for text in each.texts] for each in of}
+        if any(math.isnan(score) for group in judged.values() for score in group):
             findings[name] = None
             continue
-        scores[name] = [found.get(each.target.name, []) for each in written]
-        by_target[name] = {target: fmean(group or [0.0]) for target, group in found.items()}
+        scores[name] = [judged.get(each.target.name, []) for each in written]
+        by_target[name] = {target: fmean(group or [0.0]) for target, group in judged.items()}
         findings[name] = figure(list(by_target[name].values()))
         meant = of_meaning if metric is ALL_SATISFIED else metric.of_meaning
         ceiling = _human(metric, meant, [each.target for each in of], human)
