@@ -42,7 +42,8 @@ def test_a_registered_one_is_found_by_name() -> None:
 
 
 def test_a_spec_takes_the_sampler_of_a_file_that_it_includes(tmp_path: Path) -> None:
-    code = "from dlm_control.diffusion.samplers import DDIM, register_sampler\n@register_sampler('filed')\nclass Filed(DDIM): pass\n"
+    head = "from dlm_control.diffusion.samplers import DDIM, register_sampler"
+    code = f"{head}\n@register_sampler('filed')\nclass Filed(DDIM): pass\n"
     (tmp_path / "filed.py").write_text(code)
     given = {"preset": {"sampler": "filed"}, "include": [str(tmp_path / "filed.py")], "controls": [{"length": 9}]}
     assert Spec.from_mapping(given).preset.of("gaussian").sampler == "filed"
