@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -202,6 +202,22 @@ def report(
 
     for file in write_report(run, out, force):
         typer.echo(str(file))
+
+
+def export(
+    run: Annotated[Path, _DIR],
+    out: Annotated[Path, typer.Option(help="The file.")],
+    format: Annotated[
+        Literal["inspect"], typer.Option(help="inspect: a JSON log that the viewer of inspect_ai opens.")
+    ] = "inspect",
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a run, its figures and every text, in the format of another tool."""
+    from dlm_control.eval.report.inspect_log import write_inspect_log
+    from dlm_control.tasks.run import writable
+
+    write_inspect_log(run, writable(out, force))
+    typer.echo(str(out))
 
 
 def tune(

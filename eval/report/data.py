@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def read_run(run: str | Path) -> DataFrame:
     Raises:
         UsageError: no scored run, or pandas is missing.
     """
-    scores = read_record(Scores, _file(run, "scores.json"))
+    scores = read_record(Scores, run_file(run, "scores.json"))
     whose = {key: getattr(scores.manifest, key) for key in ("suite", "generator", "model", "seed")}
     rows = []
     for name, found in scores.findings.items():
@@ -55,16 +56,26 @@ def read_samples(run: str | Path) -> DataFrame:
     Raises:
         UsageError: no scored run, a faulty line, or pandas is missing.
     """
-    file, seen = _file(run, "texts.jsonl"), Counter[str]()
+    seen = Counter[str]()
     rows, metrics = [], dict[str, None]()
-    for place, line in enumerate(lines_of(file), start=1):
-        found = parse_record(TextRecord, line, f"{file}:{place}")
+    for found in text_records(run):
         metrics |= dict.fromkeys(found.metrics)
         head = {"target": found.target, "number": seen[found.target], "text": found.text, "controls": found.controls}
         rows.append(head | found.metrics | {"lm_score": found.lm_score, "flaws": found.flaws, "failed": found.failed})
         seen[found.target] += 1
     columns = ["target", "number", "text", "controls", *metrics, "lm_score", "flaws", "failed"]
     return _frame(rows, columns, [*metrics, "lm_score"])
+
+
+def text_records(run: str | Path) -> Iterator[TextRecord]:
+    """The texts of a run as records.
+
+    Raises:
+        UsageError: no scored run, or a faulty line.
+    """
+    file = run_file(run, "texts.jsonl")
+    for place, line in enumerate(lines_of(file), start=1):
+        yield parse_record(TextRecord, line, f"{file}:{place}")
 
 
 def to_dataset(table: DataFrame) -> Dataset:
@@ -74,7 +85,12 @@ def to_dataset(table: DataFrame) -> Dataset:
     return Dataset.from_pandas(table, preserve_index=False)
 
 
-def _file(run: str | Path, name: str) -> Path:
+def run_file(run: str | Path, name: str) -> Path:
+    """A file of a run's folder.
+
+    Raises:
+        UsageError: it is not there.
+    """
     file = Path(run) / name
     if not file.is_file():
         raise UsageError(f"{file}: no such file; expected the folder of a run, as `dlm eval` leaves it, or `dlm score` again")
