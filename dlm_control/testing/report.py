@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dlm_control.support.errors import Issue, UsageError
 
@@ -44,3 +44,9 @@ def hold(subject: str, rules: Mapping[str, Callable[[C], Iterator[str]]], case: 
             issues.append(Issue(name, f"raised {type(error).__name__}: {error}"))
     if issues:
         raise ConformanceError(subject, issues, len(rules))
+
+
+def leads_to(registry: Mapping[str, Any], thing: Any) -> Iterator[str]:
+    """Rule of all that registers: its name leads to it."""
+    if registry.get(thing.name) != thing:
+        yield f"the name {thing.name!r} leads to {'another one' if thing.name in registry else 'nothing'}; is it registered?"

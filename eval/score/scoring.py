@@ -240,7 +240,8 @@ def _human(metric: Metric, of_meaning: bool, targets: Sequence[Target], corpus: 
         return []
     found = []
     for target in targets:
-        matching = _saying(corpus, target.expected["fields"]) if (corpus / _DEV).is_file() else []
+        fields = target.expected.get("fields")
+        matching = _saying(corpus, fields) if fields and (corpus / _DEV).is_file() else []
         if matching:
             found.append(fmean([metric(text, target) for text in matching]))
     return found
