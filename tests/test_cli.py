@@ -73,7 +73,7 @@ def test_ls_shows_parameters_defaults_origin_and_purpose() -> None:
 def test_ls_shows_presets_and_samplers() -> None:
     output = dlm("ls").stdout
     assert "fast       for gaussian models  steps=20, candidates=1; the rest as in default of gaussian models" in output
-    assert "dpmpp-2m      deterministic, order 2" in output
+    assert "dpmpp-2m      dlm-control  deterministic, order 2" in output
 
 
 def test_ls_includes_a_file(tmp_path: Path) -> None:
