@@ -163,6 +163,8 @@ def _print(title: str, scores: Scores) -> None:
         typer.echo(f"  {name:32} {value.mean:.4f}  [{value.low:.4f}, {value.high:.4f}]  n={value.n}")
     for name, number in scores.numbers.items():
         typer.echo(f"  {name:32} {number:.4f}")
+    for name in (name for name, found in scores.findings.items() if found is None):
+        typer.echo(f"  {name:32} could not be counted")
     for title, group in (scores.groups or {}).items():
         means = " ".join(f"{name} {mean:.3f}" for name, mean in group.means.items())
         typer.echo(f"  {title:32} {means} texts {group.texts}")
