@@ -26,8 +26,7 @@ def suites() -> dict[str, SuiteFile]:
         UsageError: two packages bring a suite of one name, or one is not there.
     """
     found: dict[str, SuiteFile] = {}
-    for point in installed(GROUP):
-        origin = point.dist.name if point.dist else "?"
+    for point, origin in installed(GROUP):
         try:
             spec = find_spec(point.module)
         except ModuleNotFoundError:
