@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from dlm_control.control.controller import OBEDIENCE, Check, Controller
-from dlm_control.control.registry import function, register_controller
+from dlm_control.control.registry import register_controller
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr
+from dlm_control.support.include import function
 from dlm_control.support.values import Bound, plain
 
 Function = Callable[[str], Any]

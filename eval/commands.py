@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from dlm_control.support import records
 from dlm_control.support.errors import UsageError
-from dlm_control.tasks.commands import Json
+from dlm_control.support.include import include as include_file
+from dlm_control.tasks.commands import Include, Json, NoInclude
+from dlm_control.tasks.includes import announce, refuse
 
 if TYPE_CHECKING:
     from dlm_control.eval.records import Scores
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
 _DATA = typer.Option(exists=True, file_okay=False, help="Folder with e2e/ and control_targets/, where a suite needs them.")
 _DIR = typer.Argument(metavar="DIR", help="Folder of a run, as `dlm eval` leaves it.")
 _TEACHER = typer.Option(help="Whose surprise is the lm-score: bundled name, folder or hub id; by default the model's own.")
-_JUDGE = typer.Option("--judge", help="smollm2: fluency by a model that never saw the corpus. Repeatable.")
+_JUDGE = typer.Option("--judge", help="Such as smollm2: fluency by a model that never saw the corpus. Repeatable.")
 
 
 def evaluate(
-    suite: Annotated[list[str], typer.Argument(help="Names of bundled suites, or suite files.")],
+    suite: Annotated[list[str], typer.Argument(help="Names of installed suites, or suite files.")],
     out: Annotated[Path, typer.Option(help="Folder of the runs; one folder a suite.")],
     data: Annotated[Path | None, _DATA] = None,
     generator: Annotated[str, typer.Option(help="diffusion, or a baseline; `dlm ls` names them.")] = "diffusion",
@@ -40,6 +42,8 @@ def evaluate(
     guide: Annotated[list[str] | None, typer.Option(help="KIND=PATH: a guide of the diffusion model; repeatable.")] = None,
     device: Annotated[str, typer.Option(help="Where the diffusion model is to lie, such as cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="Of the diffusion model's weights: float32, bfloat16 or float16.")] = "float32",
+    include: Include = None,
+    no_include: NoInclude = False,
     as_json: Json = False,
 ) -> None:
     """Run benchmark suites and score them; a killed run goes on where it stopped.
@@ -50,14 +54,15 @@ def evaluate(
     from dlm_control.eval.run.harness import run_suite
     from dlm_control.eval.run.settings import read_settings
     from dlm_control.eval.score.judges import check_judges
-    from dlm_control.eval.score.metrics import METRICS
     from dlm_control.eval.score.teacher import Teacher
     from dlm_control.support.processes import own_device
     from dlm_control.tasks.guided import loaded
     from dlm_control.tasks.suite import read_suites
 
+    for file in include or []:
+        include_file(file)
+    suites = [each for name in suite for each in read_suites(name, refuse if no_include else announce)]
     check_judges(judge or ())
-    suites = [each for name in suite for each in read_suites(name, METRICS)]
     given = read_settings(settings or ()) | ({"preset": preset} if preset else {})
     given |= {"unconditional": True} if unconditional else {}
     for each in suites:
@@ -91,6 +96,8 @@ def score(
     teacher: Annotated[str | None, _TEACHER] = None,
     texts: Annotated[list[Path] | None, typer.Option(help="Instead of runs: a file of texts, one a line. Repeatable.")] = None,
     human: Annotated[Path | None, typer.Option(help="With --texts: human texts to compare with, lines or a CSV file.")] = None,
+    include: Include = None,
+    no_include: NoInclude = False,
     as_json: Json = False,
 ) -> None:
     """Score finished runs again, from their logs; or plain files of texts: a JSON line each."""
@@ -101,12 +108,13 @@ def score(
             raise UsageError("score: nothing given; expected folders of runs, or --texts FILE")
         return
     from dlm_control.eval.score.judges import check_judges
-    from dlm_control.eval.score.metrics import METRICS
     from dlm_control.eval.score.scoring import score_run
     from dlm_control.tasks.suite import read_suite
 
+    for file in include or []:
+        include_file(file)
+    asked = None if suite is None else read_suite(suite, refuse if no_include else announce)
     check_judges(judge or ())
-    asked = None if suite is None else read_suite(suite, METRICS)
     found = {}
     for folder in run:
         found[str(folder)] = score_run(folder, asked, data, judges=judge or (), teacher=teacher)
@@ -155,6 +163,8 @@ def _print(title: str, scores: Scores) -> None:
         typer.echo(f"  {name:32} {value.mean:.4f}  [{value.low:.4f}, {value.high:.4f}]  n={value.n}")
     for name, number in scores.numbers.items():
         typer.echo(f"  {name:32} {number:.4f}")
+    for name in (name for name, found in scores.findings.items() if found is None):
+        typer.echo(f"  {name:32} could not be counted")
     for title, group in (scores.groups or {}).items():
         means = " ".join(f"{name} {mean:.3f}" for name, mean in group.means.items())
         typer.echo(f"  {title:32} {means} texts {group.texts}")
@@ -196,6 +206,22 @@ def report(
         typer.echo(str(file))
 
 
+def export(
+    run: Annotated[Path, _DIR],
+    out: Annotated[Path, typer.Option(help="The file.")],
+    format: Annotated[
+        Literal["inspect"], typer.Option(help="inspect: a JSON log that the viewer of inspect_ai opens.")
+    ] = "inspect",
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a run, its figures and every text, in the format of another tool."""
+    from dlm_control.eval.report.inspect_log import write_inspect_log
+    from dlm_control.tasks.run import writable
+
+    write_inspect_log(run, writable(out, force))
+    typer.echo(str(out))
+
+
 def tune(
     suite: Annotated[list[str], typer.Argument(help="Suites whose targets are made from training sentences, such as `tune`.")],
     data: Annotated[Path, _DATA],
@@ -214,6 +240,8 @@ def tune(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     teacher: Annotated[str | None, _TEACHER] = None,
+    include: Include = None,
+    no_include: NoInclude = False,
 ) -> None:
     """Search presets on targets made from training sentences, under a budget of flaws and a floor of diversity; needs optuna.
 
@@ -221,11 +249,13 @@ def tune(
     """
     from dlm_control.eval.studies.tuning import Tuning, tune_presets
 
+    for file in include or []:
+        include_file(file)
     asked = Tuning(
         suites=suite, data=data, model=model, flaws=flaws, diversity=diversity, calls=calls, trials=trials, limit=limit,
         seed=seed, space=space, teacher=teacher,
     )  # fmt: skip
-    chosen = tune_presets(asked, out, force=force, progress_to=typer.echo)
+    chosen = tune_presets(asked, out, force=force, progress_to=typer.echo, before_include=refuse if no_include else announce)
     typer.echo(f"{out}: {chosen.changes}: success {chosen.success:.3f}, flaw rate {chosen.flaw_rate:.3f}")
 
 

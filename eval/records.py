@@ -46,6 +46,7 @@ class Plan(Record):
         preset: all values of the diffusion model's preset.
         controls: "all", or "none" where the controls were left out for comparison.
         guides: which guides steered: "words" or "noise-aware".
+        included: hashes of the Python files that the suite includes.
         provenance: what else the generator says of itself.
     """
 
@@ -64,6 +65,7 @@ class Plan(Record):
     preset: dict[str, Any] | None = None
     controls: str | None = None
     guides: str | None = None
+    included: list[str] | None = None
     provenance: dict[str, Any] = field(default_factory=dict, metadata=REST)
 
 
@@ -120,6 +122,7 @@ class TextRecord(Record):
     Attributes:
         target: the name of what was asked for.
         text: as people write it.
+        controls: what was asked for; files of older versions do not say it.
         metrics: the score by each metric, 0 to 1.
         lm_score: nats per word under the teacher; None where it is too long for it, or where there is none.
         flaws: which of `hard`, `repeat` and `contradiction` it has.
@@ -128,6 +131,7 @@ class TextRecord(Record):
 
     target: str
     text: str
+    controls: list[str] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict, metadata=REST)
     lm_score: float | None
     flaws: list[str] = field(default_factory=list)

@@ -9,16 +9,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dlm_control.control.registry import include as include_file
 from dlm_control.support import records
 from dlm_control.support.errors import UsageError
+from dlm_control.support.include import include as include_file
 from dlm_control.tasks.includes import announce, refuse
 
 Include = Annotated[
-    list[Path] | None, typer.Option("--include", metavar="FILE", help="A Python file with controllers of your own; repeatable.")
+    list[Path] | None,
+    typer.Option("--include", metavar="FILE", help="A Python file with controllers, metrics, … of your own; repeatable."),
 ]
 NoInclude = Annotated[
-    bool, typer.Option("--no-include", help="Refuse a spec that includes Python files; those of --include still run.")
+    bool, typer.Option("--no-include", help="Refuse what includes Python files itself; those of --include still run.")
 ]
 Guide = Annotated[
     list[str] | None,
@@ -203,12 +204,15 @@ def validate(
 def ls(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="KIND", help="controllers, models, presets, samplers, suites or generators; all by default."),
+        typer.Argument(
+            metavar="KIND",
+            help="controllers, models, presets, samplers, suites, readers, metrics, judges or generators; all by default.",
+        ),
     ] = None,
     include: Include = None,
     as_json: Json = False,
 ) -> None:
-    """List controllers, models, presets, samplers, suites and generators."""
+    """List everything that a spec, a suite or `dlm eval` can name."""
     for file in include or []:
         include_file(file)
     from dlm_control.tasks.listing import listing

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dlm_control.control.controller import Controller
-from dlm_control.control.registry import controller, parameters, signature
+from dlm_control.control.registry import CONTROLLERS, parameters, signature
 from dlm_control.control.use import Control
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr
 from dlm_control.support.validation import check_arguments
@@ -42,7 +42,7 @@ def read_control(
         return None
     name, target = next(iter(given.items()))
     try:
-        cls = controller(name)
+        cls = CONTROLLERS.find(name)
     except UsageError as error:
         problems.extend(place, error)
         return None

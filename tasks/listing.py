@@ -5,15 +5,15 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple
 
-from dlm_control.control.registry import controllers, signature
+from dlm_control.control.registry import CONTROLLERS, signature
 from dlm_control.diffusion.samplers import SAMPLERS, Sampler
 from dlm_control.sampling.presets import PRESETS, Preset
 from dlm_control.support.errors import UsageError, suggestion
 from dlm_control.support.hub import bundled
+from dlm_control.support.registry import Registry
 from dlm_control.tasks.suite_files import suites
 
 
@@ -38,7 +38,7 @@ def listing(kind: str | None = None) -> dict[str, list[Line]]:
 
 
 def _controllers() -> Iterator[Line]:
-    for name, entry in controllers().items():
+    for name, entry in CONTROLLERS.entries().items():
         try:
             cls = entry.load()
         except UsageError as error:
@@ -67,21 +67,26 @@ def _presets() -> Iterator[Line]:
 
 
 def _samplers() -> Iterator[Line]:
-    for name, make in SAMPLERS.items():
-        sampler: Sampler = make()
+    for name, entry in SAMPLERS.entries().items():
+        sampler: Sampler = entry.load()()
         nature = "stochastic" if sampler.stochastic else "deterministic"
-        yield Line(name, "", "", f"{nature}, order {sampler.order}")
+        yield Line(name, entry.origin, "", f"{nature}, order {sampler.order}")
 
 
 def _suites() -> Iterator[Line]:
-    for name, path in suites().items():
-        comment = path.read_text(encoding="utf-8").partition("\n")[0]
-        yield Line(name, "", "", comment.removeprefix("# "))
+    for name, file in suites().items():
+        comment = file.path.read_text(encoding="utf-8").partition("\n")[0]
+        yield Line(name, file.origin, "", comment.removeprefix("# "))
 
 
-def _generators() -> Iterator[Line]:
-    for entry in sorted(entry_points(group="dlm_control.generators"), key=lambda entry: entry.name):
-        yield Line(entry.name, entry.dist.name if entry.dist else "?", entry.value, "")  # loading them would take seconds
+def _unloaded(kind: str) -> Callable[[], Iterator[Line]]:
+    """Of things whose loading would take seconds."""
+
+    def lines() -> Iterator[Line]:
+        for name, entry in Registry[object](kind, f"dlm_control.{kind}s", kind, bool).entries().items():
+            yield Line(name, entry.origin, entry.code, "" if entry.code else "registered there")
+
+    return lines
 
 
 def _first_line(thing: object) -> str:
@@ -101,5 +106,8 @@ _KINDS: dict[str, Callable[[], Iterator[Line]]] = {
     "presets": _presets,
     "samplers": _samplers,
     "suites": _suites,
-    "generators": _generators,
+    "readers": _unloaded("reader"),
+    "metrics": _unloaded("metric"),
+    "judges": _unloaded("judge"),
+    "generators": _unloaded("generator"),
 }

@@ -7,7 +7,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from dlm_control.control.registry import BeforeInclude
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.feasible import check_feasible
 from dlm_control.sampling.firmness import Firmness, firmness
@@ -15,6 +14,7 @@ from dlm_control.sampling.generate import under
 from dlm_control.sampling.presets import check_kind
 from dlm_control.sampling.trace import Trace
 from dlm_control.support.errors import ErrorCollector, UsageError
+from dlm_control.support.include import BeforeInclude
 from dlm_control.tasks.explain import warnings
 from dlm_control.tasks.guided import loaded
 from dlm_control.tasks.spec import Spec, draft_spec

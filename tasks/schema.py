@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any
 
-from dlm_control.control.registry import controllers, parameters
+from dlm_control.control.registry import CONTROLLERS, parameters
 from dlm_control.control.use import Control
 from dlm_control.sampling.presets import NAMES, Preset
 from dlm_control.support.errors import UsageError, suggestion
 from dlm_control.support.json_schema import DRAFT, Schema, object_schema, schema_of
 from dlm_control.tasks.spec import KEYS, TYPES
 from dlm_control.tasks.suite import Suite
-from dlm_control.training.recipe import GROUP, recipe_class
+from dlm_control.training.recipe import RECIPES, recipe_class
 from dlm_control.training.trainer import TrainConfig
 
 
@@ -35,7 +34,7 @@ def schema(kind: str) -> Schema:
 def _spec() -> Schema:
     keys = {key: schema_of(TYPES[key]) if key in TYPES else {} for key in KEYS}
     keys["preset"] = _preset()
-    keys["controls"] = {"type": ["array", "null"], "items": {"anyOf": [_control(name) for name in controllers()]}}
+    keys["controls"] = {"type": ["array", "null"], "items": {"anyOf": [_control(name) for name in CONTROLLERS]}}
     return {"type": "object", "properties": keys, "additionalProperties": False}
 
 
@@ -48,7 +47,7 @@ def _control(name: str) -> Schema:
     """`name: target`, where the target is a mapping of arguments, or the first argument alone."""
     entry: Schema = {"type": "object", "required": [name], "additionalProperties": False, "maxProperties": 1}
     try:
-        cls = controllers()[name].load()
+        cls = CONTROLLERS[name]
     except UsageError:
         return entry | {"properties": {name: {}}}
     use = object_schema(Control, positional=2)["properties"]
@@ -60,7 +59,9 @@ def _control(name: str) -> Schema:
 
 
 def _suite() -> Schema:
-    own = object_schema(Suite)
+    own = object_schema(
+        Suite, 1, {"include": {"type": "array", "items": {"type": "string", "pattern": r"\.py$"}, "minItems": 1}}
+    )
     several = {"name": own["properties"]["name"], "version": {}, "include": {"type": "array", "items": {"type": "string"}}}
     return {"anyOf": [own, {"type": "object", "properties": several, "required": ["include"], "additionalProperties": False}]}
 
@@ -68,7 +69,7 @@ def _suite() -> Schema:
 def _training() -> Schema:
     """Of each kind its own settings in `recipe`; `out` may be missing, for the command line can give it."""
     kinds = []
-    for name in sorted(point.name for point in entry_points(group=GROUP)):
+    for name in RECIPES:
         config = object_schema(TrainConfig)
         config["properties"] |= {"kind": {"const": name}, "recipe": object_schema(recipe_class(name)) | {"required": []}}
         kinds.append(config | {"required": ["kind"]})

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dlm_control.control.registry import BeforeInclude, include
 from dlm_control.control.use import Control, with_unique_names
 from dlm_control.sampling.presets import NAMES, PRESETS, PresetChoice, named_preset
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, suggestion
+from dlm_control.support.include import BeforeInclude, include
 from dlm_control.support.values import Between, Fits, MisfitError, Seed, fitted
 from dlm_control.support.yaml_file import read_yaml
 from dlm_control.tasks.controls import Entry, read_control
@@ -141,11 +141,11 @@ def draft_mapping(
             name = key if isinstance(key, str) else short_repr(key)
             problems.add(name, f"unknown key{suggestion(name, KEYS)}; there are: {', '.join(KEYS)}")
     model = read_value("model", given, "e2e", problems)
-    sampling = _preset(given.get("preset", "default"), folder, problems)
     num_samples = read_value("num_samples", given, 1, problems)
     seed = read_value("seed", given, 0, problems)
     on_error = read_value("on_error", given, "raise", problems)
     included = _include(read_value("include", given, [], problems), folder, before_include, problems)
+    sampling = _preset(given.get("preset", "default"), folder, problems)  # its sampler may be of an included file
     entries = read_controls(given, problems)
     canonical = {
         "model": model, "preset": {kind: asdict(sampling.of(kind)) for kind in PRESETS}, "num_samples": num_samples,

@@ -6,23 +6,25 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from dlm_control.sampling.presets import preset
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, suggestion
+from dlm_control.support.include import BeforeInclude, include
 from dlm_control.support.validation import check_arguments
 from dlm_control.support.values import Above, Fits, MisfitError, OneOf, fitted
 from dlm_control.support.yaml_file import read_yaml
+from dlm_control.tasks.metric import METRICS
 from dlm_control.tasks.suite_files import suites
-from dlm_control.tasks.targets.readers import NEED_NO_FILES, READERS
+from dlm_control.tasks.targets.reader import READERS
 from dlm_control.tasks.targets.target import WORDS, Guides, Target
 
 _NAME = re.compile(r"[\w+-][\w+. -]*")
 _Reader = Annotated[str, OneOf(lambda: READERS)]
-_Included = Annotated[list[str], Fits("a list of suites", lambda names: len(names) > 0)]
+_Included = Annotated[list[str], Fits("a list of suites, or of Python files", lambda names: len(names) > 0)]
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,18 @@ class Suite:
     """A benchmark.
 
     Attributes:
+        included: hashes of the Python files that it includes.
         name, version: of the suite; a change of its meaning raises the version.
         targets: name of a reader and its arguments.
-        metrics: names of metrics in `dlm_control.eval.score.metrics`.
+        metrics: names of metrics; without any, the check of each control is one.
         samples: texts per target by default.
         presets: by the name of a preset, what the suite changes of it.
-        bundled: the targets' file lies beside the suite's, and no data is needed.
+        bundled: of a package; the targets' file lies beside the suite's, and no data is needed.
         tuning: the targets are of training sentences, so that settings may be chosen on them.
         corpus: folder, in that of the data, of trainset.csv and devset.csv, whose sentences stand for human text.
     """
 
+    included: tuple[str, ...]
     name: Annotated[str, Fits("a name that a folder can have, such as my-suite", _NAME.fullmatch)]
     version: Annotated[int, Above(0)]
     targets: dict[str, Any]
@@ -60,7 +64,7 @@ class Suite:
         Raises:
             UsageError: the suite reads files, and no folder of them is given.
         """
-        if data is None and not self.bundled and self.targets["reader"] not in NEED_NO_FILES:
+        if data is None and not self.bundled and READERS[self.targets["reader"]].needs_files:
             raise UsageError(f"suite {self.name}: needs --data, the folder with its files; `smoke` needs none")
 
     def read_targets(self, data: Path | None, guides: Guides = WORDS) -> list[Target]:
@@ -75,7 +79,7 @@ class Suite:
         """
         self.check_data(data)
         if self.bundled:
-            data = suites()[self.name].parent
+            data = suites()[self.name].path.parent
         arguments = {key: value for key, value in self.targets.items() if key != "reader"}
         targets = list(READERS[self.targets["reader"]](data or Path(), guides, **arguments))
         if not targets:
@@ -90,12 +94,15 @@ class Suite:
         return targets
 
 
-def read_suites(source: str, metrics: Collection[str] | None = None, within: tuple[Path, ...] = ()) -> list[Suite]:
+def read_suites(source: str, before_include: BeforeInclude | None = None, within: tuple[Path, ...] = ()) -> list[Suite]:
     """A suite by name or file, or those that it includes.
 
+    The Python files that it includes run, so read only suites that you trust, or give `before_include`.
+
     Args:
-        source: a bundled suite's name, or a file.
-        metrics: names of the metrics that there are; by default they are not checked.
+        source: the name of a suite of a package, or a file.
+        before_include: called with each included Python file and its sha256 before the file runs; a UsageError that it raises
+            keeps the file from running and is one of the suite's faults.
         within: files of the suites that include this one.
 
     Raises:
@@ -104,52 +111,84 @@ def read_suites(source: str, metrics: Collection[str] | None = None, within: tup
     path = _file(source)
     within = (*within, path.resolve())
     given = read_yaml(path).content
-    if "include" not in given:
-        return [read_suite(source, metrics)]
     problems = ErrorCollector(path.name)
+    files, names = _included(given, problems)
+    problems.raise_if_any()
+    if not names:
+        return [read_suite(source, before_include)]
     for key in given.keys() - {"name", "version", "include"}:
         problems.add(str(key), "a suite that includes others takes name, version and include alone")
-    known, names = suites(), []
-    try:
-        names = fitted(_Included, given["include"], "include")
-    except MisfitError as misfit:
-        problems.found += misfit.issues
-    included = []
-    for i, name in enumerate(names):
+    _run(files, path.parent, before_include, problems)
+    known, found = suites(), []
+    for i, name in names.items():
         beside = path.parent / name
         inner = str(beside) if name not in known and os.path.isfile(beside) else name
         if _file_or_none(inner) in within:
             problems.add(f"include[{i}]", f"{name} includes itself")
             continue
         try:
-            included += read_suites(inner, metrics, within)
+            found += read_suites(inner, before_include, within)
         except UsageError as error:
             problems.extend(f"include[{i}]", error)
     problems.raise_if_any()
-    return included
+    return found
 
 
-def read_suite(source: str, metrics: Collection[str] | None = None) -> Suite:
-    """A suite by name or file, as `read_suites`, but no including one.
+def read_suite(source: str, before_include: BeforeInclude | None = None) -> Suite:
+    """A suite by name or file, as `read_suites`, but none that includes others.
 
     Raises:
         UsageError: unknown, not YAML, or faulty; all faults in one report.
     """
     path = _file(source)
     given = read_yaml(path).content
-    if isinstance(given.get("include"), list):
-        raise UsageError(f"suite {source!r}: includes several; expected one of them: {', '.join(map(str, given['include']))}")
     problems = ErrorCollector(path.name)
-    found = check_arguments(problems, "", Suite, given)
+    files, names = _included(given, problems)
+    if names:
+        raise UsageError(f"suite {source!r}: includes several; expected one of them: {', '.join(names.values())}")
+    hashes = _run(files, path.parent, before_include, problems)
+    found = check_arguments(problems, "", Suite, {key: given[key] for key in given if key != "include"}, 1)
     _check_presets(found.get("presets", {}), problems)
     if "targets" in found:
         _check_targets(found["targets"], problems)
-    for name in (name for name in found.get("metrics", ()) if metrics is not None and name not in metrics):
-        problems.add("metrics", f"unknown {name!r}{suggestion(name, metrics or ())}; there are: {', '.join(metrics or ())}")
-    if found.get("bundled") and path not in suites().values():
-        problems.add("bundled", "only this package's own suites are; leave it out, and --data names the folder of the targets")
+    for name in found.get("metrics", ()):
+        try:
+            METRICS.find(name, "unknown")
+        except UsageError as error:
+            problems.add("metrics", str(error))
+    if found.get("bundled") and getattr(suites().get(found.get("name", "")), "path", None) != path:
+        problems.add(
+            "bundled",
+            "only a package's own suites are, each in a file of its name; leave it out, and --data names the folder of targets",
+        )
     problems.raise_if_any()
-    return Suite(**found)
+    return Suite(hashes, **found)
+
+
+def _included(given: Mapping[str, Any], problems: ErrorCollector) -> tuple[dict[int, str], dict[int, str]]:
+    """The Python files and the suites that a suite includes, by their places in its list."""
+    try:
+        listed = enumerate(fitted(_Included, given["include"], "include") if "include" in given else ())
+    except MisfitError as misfit:
+        problems.found += misfit.issues
+        return {}, {}
+    both: tuple[dict[int, str], dict[int, str]] = {}, {}
+    for i, name in listed:
+        both[not name.endswith(".py")][i] = name
+    return both
+
+
+def _run(
+    files: Mapping[int, str], folder: Path, before_include: BeforeInclude | None, problems: ErrorCollector
+) -> tuple[str, ...]:
+    """Run the Python files that a suite includes; their hashes."""
+    hashes = []
+    for i, name in files.items():
+        try:
+            hashes.append(include(folder / name, before_include))
+        except UsageError as error:
+            problems.extend(f"include[{i}]", error)
+    return tuple(hashes)
 
 
 def _check_presets(given: dict[str, dict[str, Any]], problems: ErrorCollector) -> None:
@@ -165,23 +204,30 @@ def _check_targets(given: dict[str, Any], problems: ErrorCollector) -> None:
         problems.add("targets.reader", f"missing; there are: {', '.join(READERS)}")
         return
     try:
-        reader = fitted(_Reader, given["reader"], "targets.reader")
+        reader = READERS.find(fitted(_Reader, given["reader"], "targets.reader"))
     except MisfitError as misfit:
         problems.found += misfit.issues
-        return
-    check_arguments(problems, "targets", READERS[reader], {k: v for k, v in given.items() if k != "reader"}, 2)
+    except UsageError as error:
+        problems.extend("targets.reader", error)
+    else:
+        check_arguments(problems, "targets", reader.function, {k: v for k, v in given.items() if k != "reader"}, 2)
 
 
 def _file_or_none(source: str) -> Path | None:
-    path = suites().get(source, Path(source))
+    path = _path(source)
     return path.resolve() if os.path.isfile(path) else None
 
 
 def _file(source: str) -> Path:
-    known = suites()
-    path = known.get(source, Path(source))
+    path = _path(source)
     if not os.path.isfile(path):
+        known = suites()
         raise UsageError(
-            f"suite {source!r}: neither bundled nor a file{suggestion(source, known)}; bundled: {', '.join(known)}"
+            f"suite {source!r}: neither installed nor a file{suggestion(source, known)}; installed: {', '.join(known)}"
         )
     return path
+
+
+def _path(source: str) -> Path:
+    known = suites()
+    return known[source].path if source in known else Path(source)

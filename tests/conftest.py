@@ -12,12 +12,12 @@ import torch
 from exact_model import exact_language_model
 from transformers import BertConfig, BertForMaskedLM
 
-from dlm_control.control import registry
 from dlm_control.diffusion.gaussian import GaussianBackbone
 from dlm_control.diffusion.masked import MaskedBackbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
 from dlm_control.eval.records import Manifest
 from dlm_control.pipeline import LanguageModel, load
+from dlm_control.support import registry
 from dlm_control.tasks.suite import Suite, read_suite
 from dlm_control.text.tokenizer import WordTokenizer
 
@@ -49,7 +49,7 @@ def _tiny() -> LanguageModel:
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test registers, the next does not see."""
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(registry, "registered", dict(registry.registered))
 
 
 def run_manifest(**changes: Any) -> Manifest:

@@ -73,7 +73,7 @@ def test_ls_shows_parameters_defaults_origin_and_purpose() -> None:
 def test_ls_shows_presets_and_samplers() -> None:
     output = dlm("ls").stdout
     assert "fast       for gaussian models  steps=20, candidates=1; the rest as in default of gaussian models" in output
-    assert "dpmpp-2m      deterministic, order 2" in output
+    assert "dpmpp-2m      dlm-control  deterministic, order 2" in output
 
 
 def test_ls_includes_a_file(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_ls_of_an_unknown_kind() -> None:
     assert result.exit_code == 2
     assert (
         result.stderr == "ls: unknown 'controler', did you mean 'controllers'?; there are: "
-        "controllers, models, presets, samplers, suites, generators\n"
+        "controllers, models, presets, samplers, suites, readers, metrics, judges, generators\n"
     )
 
 
@@ -333,5 +333,5 @@ def test_explain_tells_and_draws(tmp_path: Path, tiny_folder: Path) -> None:
 
 
 def test_ls_shows_suites_and_generators() -> None:
-    assert "smoke               A few targets of every kind" in dlm("ls", "suites").stdout
+    assert "smoke               dlm-control  A few targets of every kind" in dlm("ls", "suites").stdout
     assert {"diffusion", "fudge", "reject"} <= {line.split()[0] for line in dlm("ls", "generators").stdout.splitlines()}

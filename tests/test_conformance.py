@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dlm_control import Check, Controller, LanguageModel, Plan, State, UsageError
-from dlm_control.control.registry import controllers
+from dlm_control.control.registry import CONTROLLERS
 from dlm_control.controllers.choice import Choice
 from dlm_control.controllers.classifier import Classifier
 from dlm_control.controllers.guides.sentence_encoder import ENCODER
@@ -77,7 +77,7 @@ def test_built_in_controls_keep_the_contract(e2e: LanguageModel, case: str) -> N
 
 
 def test_every_built_in_control_has_a_case() -> None:
-    built_in = {name for name, entry in controllers().items() if entry.origin == "dlm-control"}
+    built_in = {name for name, entry in CONTROLLERS.entries().items() if entry.origin == "dlm-control"}
     assert {case.split()[0] for case in CASES} | {"topic", "json"} == built_in  # see test_json.py for json
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dlm_control import Control, Controller, LanguageModel, State, UsageError
-from dlm_control.control.registry import controllers
+from dlm_control.control.registry import CONTROLLERS
 from dlm_control.controllers.e2e.classifier import LoadedGuide, SemanticGuide, SemanticGuideConfig, labels
 from dlm_control.controllers.e2e.fields import PHRASES
 from dlm_control.controllers.infill import Infill
@@ -187,7 +187,7 @@ def test_contradictions_name_both_controls(controls: list[Controller], names: li
 
 
 def test_built_in_controllers_are_registered() -> None:
-    found = controllers()
+    found = CONTROLLERS.entries()
     for name, cls in {"length": Length, "infill": Infill, "keyword": Keyword, "semantic": Semantic}.items():
         assert found[name].load() is cls
         assert cls.name == name

@@ -18,14 +18,15 @@ import yaml
 from test_cli import dlm
 
 from dlm_control import load
-from dlm_control.control import registry
 from dlm_control.controllers.guides.sentence_encoder import ENCODER
+from dlm_control.support import registry
 from dlm_control.tasks.preflight import preflight
 from dlm_control.tasks.run import run_spec
 from dlm_control.tasks.spec import Spec, read_spec
 
 ROOT = Path(__file__).parents[1]
 BACKBONES = ROOT / "docs" / "backbones.md"
+EVALUATION = ROOT / "docs" / "evaluation.md"
 CONTROLS = ROOT / "docs" / "controls.md"
 GUIDE = ROOT / "docs" / "add-a-controller.md"
 BATCHES = ROOT / "docs" / "batches.md"
@@ -50,7 +51,7 @@ def run(*command: object, cwd: Path, path: Path | None = None) -> str:
 def fresh(folder: Path) -> Iterator[None]:
     """As in a process of its own that runs in a folder: what is imported from there and registered is forgotten."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_registered", dict(registry._registered))
+        patch.setattr(registry, "registered", dict(registry.registered))
         patch.setattr(sys, "path", [str(folder), *sys.path])
         patch.chdir(folder)
         before = {*sys.modules}
@@ -200,6 +201,25 @@ def test_the_page_on_batches_works(tmp_path: Path) -> None:
     assert re.fullmatch(
         r"1 .* (True|False)\n2 .* (True|False)\nwords: expected a whole number above 0, got -1\n", python(code, tmp_path)
     )
+
+
+def test_the_page_on_evaluation_works(tmp_path: Path) -> None:
+    page = EVALUATION.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(python|yaml|sh|toml)(?: file=(\S+))?\n(.*?)^```", page, re.M | re.S)
+    assert [kind for kind, _, _ in blocks] == "python python yaml python sh python toml python".split()
+    files: dict[str, str] = {}
+    for _, file, content in blocks:
+        files[file] = f"{files.get(file, '')}\n\n{content}"
+    for file in ("own.py", "rising.yaml"):
+        (tmp_path / file).write_text(files[file], encoding="utf-8")
+    [evaluate] = [content for kind, _, content in blocks if kind == "sh"]
+    done = command(f"{evaluate} --set steps=4 --set candidates=1", tmp_path)
+    assert re.search(r"^  at-most +1\.0000 .* n=3$", done, re.M) and re.search(r"^  questions +0\.0000 .* n=3$", done, re.M)
+    kit, data = [content for kind, file, content in blocks if kind == "python" and not file]
+    assert python(kit, tmp_path) == ""
+    printed = python(data, tmp_path)
+    assert printed.startswith("[1.0, 1.0, 1.0]\n") and "[Length(" in printed
+    assert "['target', 'number', 'text', 'controls', 'no-repeat', 'at-most', 'all_satisfied', 'lm_score'," in printed
 
 
 def test_a_black_box_control_is_obeyed_by_particles() -> None:

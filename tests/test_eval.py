@@ -19,12 +19,13 @@ from dlm_control.eval.records import Figure, Scores
 from dlm_control.eval.report.compare import compared
 from dlm_control.eval.run import harness
 from dlm_control.eval.run.generator import Diffusion
-from dlm_control.eval.score.metrics import METRICS, copied, distinct, length_distance
+from dlm_control.eval.score.metrics import copied, distinct, length_distance
 from dlm_control.eval.score.statistics import interval
 from dlm_control.eval.score.teacher import Teacher, teacher_of
 from dlm_control.eval.studies.ablation import Ablation, merged
 from dlm_control.support.hub import model_folder
 from dlm_control.support.records import write_record
+from dlm_control.tasks.metric import METRICS
 from dlm_control.tasks.suite import read_suite, read_suites
 from dlm_control.tasks.suite_files import suites
 from dlm_control.tasks.targets.corpora import lines_of, refs
@@ -113,7 +114,7 @@ def test_a_teacher_belongs_to_a_model(tiny_folder: Path, tmp_path: Path) -> None
 
 def test_bundled_suites_are_faultless() -> None:
     for name in suites():
-        for suite in read_suites(name, METRICS):
+        for suite in read_suites(name):
             assert suite.name == name or name in ("paper", "everyday")
 
 
@@ -134,7 +135,9 @@ def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
     file.write_text(
         "name: b\nversion: 1\ntargets: {reader: lengths, low: ten, high: 5}\nmetrics: []\nsamples: 1\nbundled: true\n"
     )
-    with pytest.raises(UsageError, match=r"(?s)targets\.low: expected a whole number, got 'ten'.*bundled: only this package's"):
+    with pytest.raises(
+        UsageError, match=r"(?s)targets\.low: expected a whole number, got 'ten'.*bundled: only a package's own"
+    ):
         read_suite(str(file))
     file.write_text("name: b\nversion: 1\ntargets: {reader: lengths, low: 9, high: 5}\nmetrics: []\nsamples: 1\n")
     with pytest.raises(UsageError, match=r"'high': 5\} gives no targets; expected a count above 0, and no range that ends"):
@@ -159,7 +162,7 @@ def test_all_faults_of_a_suite_come_in_one_report(tmp_path: Path) -> None:
     ):
         assert part in str(error.value)
     file.write_text("name: b\nversion: 1\ninclude: length\n")
-    with pytest.raises(UsageError, match="include: expected a list of suites, got 'length'"):
+    with pytest.raises(UsageError, match="include: expected a list of suites, or of Python files, got 'length'"):
         read_suites(str(file))
     file.write_text(f"name: b\nversion: 1\ninclude: [length, {file}]\n")
     with pytest.raises(UsageError, match=r"bad\.yaml: 1 problem\n  - include\[1\]: .* includes itself$"):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dlm_control import Check, Control, Controller, LanguageModel
-from dlm_control.control.registry import controllers
+from dlm_control.control.registry import CONTROLLERS
 from dlm_control.controllers.guides.sentence_encoder import ENCODER
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
@@ -41,7 +41,7 @@ def test_the_docs_say_how_firmly_each_control_is_held(e2e: LanguageModel, contro
 
 
 def test_the_docs_name_every_built_in_control() -> None:
-    built_in = {name for name, entry in controllers().items() if entry.origin == "dlm-control"}
+    built_in = {name for name, entry in CONTROLLERS.entries().items() if entry.origin == "dlm-control"}
     elsewhere = {"reward", "json"}  # which need a file of functions, and a model of tokens
     assert {control.partition(":")[0] for control in TABLE} == built_in - elsewhere
 

@@ -153,7 +153,7 @@ def test_scoring_again_loses_no_figure_and_takes_a_suite_file(tmp_path: Path) ->
         (tmp_path / "e2e" / file).write_text("mr,ref\n,It is big.\n,It is near.\n")
     first = run_suite(suite, Echo(), tmp_path, tmp_path / "out", teacher="e2e-teacher")
     assert first is not None and "lm_score_human" in first.figures
-    with pytest.raises(UsageError, match=r"'mine': neither bundled nor a file.*--suite names the file"):
+    with pytest.raises(UsageError, match=r"'mine': neither installed nor a file.*--suite names the file"):
         score_run(tmp_path / "out", data=tmp_path)
     with pytest.raises(UsageError, match="was scored beside human text; give --data again"):
         score_run(tmp_path / "out", suite)

@@ -11,7 +11,7 @@ from test_cli import dlm
 from test_spec import OWN, issues, own, write
 
 from dlm_control.control.controller import Controller
-from dlm_control.control.registry import controller, register_controller
+from dlm_control.control.registry import CONTROLLERS, register_controller
 from dlm_control.support.errors import UsageError
 from dlm_control.tasks.spec import Spec, read_spec
 
@@ -79,7 +79,7 @@ def test_a_cell_that_registers_a_controller_can_run_twice() -> None:
     cell = OWN.format(name="cell", parameters="target", body="self.run = {run}")
     for run in (1, 2):
         exec(cell.replace("{run}", str(run)), {"__name__": "__main__"})
-        assert controller("cell")(1).run == run  # type: ignore[call-arg, attr-defined]
+        assert CONTROLLERS["cell"](1).run == run  # type: ignore[call-arg, attr-defined]
     with pytest.raises(UsageError, match="registered twice in __main__"):
         exec(cell.replace("class Own", "class Another"), {"__name__": "__main__"})
 

@@ -27,7 +27,7 @@ ENGINE = {
     "pipeline": "support text diffusion control sampling",
     "outside": "support text diffusion control sampling",
     "training": "support text diffusion",
-    "testing": "support text diffusion control sampling pipeline training version",
+    "testing": "support text diffusion control sampling pipeline training version tasks eval",
     "commands": "support text diffusion control sampling pipeline training version testing",
     "cli": "support text diffusion control sampling pipeline training version testing commands",
     "__main__": "cli",

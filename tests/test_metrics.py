@@ -20,10 +20,11 @@ from dlm_control.eval.run.harness import run_suite
 from dlm_control.eval.score import scoring
 from dlm_control.eval.score.flaws import Flaws
 from dlm_control.eval.score.judges import check_judges
-from dlm_control.eval.score.metrics import METRICS, check_metrics, self_bleu
+from dlm_control.eval.score.metrics import check_metrics, self_bleu
 from dlm_control.eval.score.overlap import overlap
 from dlm_control.eval.score.scorer_overlap import find_scorer_overlap, scorers
 from dlm_control.eval.score.slots import is_realised
+from dlm_control.tasks.metric import METRICS
 from dlm_control.tasks.suite import read_suite
 from dlm_control.tasks.targets.target import Target
 
@@ -133,9 +134,8 @@ def test_a_judge_that_shares_labels_with_what_steered_is_named(plan: dict[str, A
         "tag_match": "spaCy en_core_web_sm", "spans_exact": "benepar-open", "phrase_match": "the control's own wordings",
         "exact_length": "a count of words", "slot_accuracy": "patterns of eval.slots", "template_match": "the words themselves",
     }  # fmt: skip
-    assert find_scorer_overlap(["lm_score"], run_manifest(**plan)) == {"lm_score": "lm_score"}  # no judge of a control
     expected = {name: f"{judge}; {warnings[name]}" if name in warnings else judge for name, judge in judges.items()}
-    assert find_scorer_overlap(list(judges), run_manifest(**plan)) == expected
+    assert find_scorer_overlap([METRICS[name] for name in judges], run_manifest(**plan)) == expected
 
 
 def test_lengths_may_differ_by_two_either_way() -> None:
@@ -169,6 +169,8 @@ def test_a_metric_that_some_target_has_nothing_for_is_told() -> None:
 
 
 def test_results_name_the_tools_that_judged_and_no_others() -> None:
-    assert scorers(None, ["slot_accuracy", "exact_length"]) == {}
-    assert scorers(None, ["tags_strict"]).keys() == {"tags"} and scorers(None, ["spans_exact"]).keys() == {"trees"}
-    assert scorers(None, ["tag_match", "tree_strict"]) == tools("tags", "trees")
+    assert scorers(None, [METRICS["slot_accuracy"], METRICS["exact_length"]]) == {}
+    assert scorers(None, [METRICS["tags_strict"]]).keys() == {"tags"} and scorers(None, [METRICS["spans_exact"]]).keys() == {
+        "trees"
+    }
+    assert scorers(None, [METRICS["tag_match"], METRICS["tree_strict"]]) == tools("tags", "trees")

@@ -16,11 +16,11 @@ from exact_model import PRIOR, WORDS
 from test_masked_posterior import SENTENCES, First, correlated, enumerated, given
 
 from dlm_control import Check, Control, Controller, LanguageModel, UsageError
-from dlm_control.control.registry import include
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.reward import Reward
 from dlm_control.sampling.particles import Population, effective_size, log_mean, resampled
+from dlm_control.support.include import include
 from dlm_control.tasks.spec import Spec
 
 EXACT: dict[str, Any] = {"steps": 3, "temperature": 1.0, "order": "random"}  # a masked model's own distribution

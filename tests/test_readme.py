@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dlm_control import LanguageModel
-from dlm_control.control.registry import controller, include
+from dlm_control.control.registry import CONTROLLERS
+from dlm_control.support.include import include
 from dlm_control.tasks.spec import Spec, read_spec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +31,7 @@ def test_python_example_obeys_all_controls(capsys: pytest.CaptureFixture[str]) -
 def test_plugin_example_steers(e2e: LanguageModel, tmp_path: Path) -> None:
     (tmp_path / "opening.py").write_text(blocks("python")[1], encoding="utf-8")
     include(tmp_path / "opening.py")
-    opening: Any = controller("opening")
+    opening: Any = CONTROLLERS["opening"]
     samples = e2e.generate([opening("Located")], num_samples=4, steps=20)
     assert all(sample.passed and sample.words[0] == "Located" for sample in samples)
 

@@ -69,7 +69,7 @@ def test_log_snr_levels_take_equal_steps_of_log_snr(name: str) -> None:
 
 
 def test_unknown_names_are_refused_with_a_suggestion() -> None:
-    with pytest.raises(UsageError, match=r"unknown noise schedule 'cosin', did you mean 'cosine'\?.*there are: sqrt"):
+    with pytest.raises(UsageError, match=r"unknown noise schedule 'cosin', did you mean 'cosine'\?.*there are: cosine"):
         noise_schedule("cosin")
     with pytest.raises(UsageError, match=r"spacing: unknown 'unifrom', did you mean 'uniform'\?"):
         noise_levels(5, noise_schedule("sqrt"), "unifrom")

@@ -17,6 +17,7 @@ import pytest
 
 import dlm_control
 from dlm_control import controllers
+from dlm_control import eval as evaluation
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "examples" / "tour.ipynb"
@@ -42,6 +43,7 @@ def test_the_site_is_built_strictly(tmp_path: Path) -> None:
 def test_the_api_page_lists_all_exported_names_and_no_others() -> None:
     exported = {f"dlm_control.{name}" for name in dlm_control.__all__}
     exported |= {f"dlm_control.controllers.{name}" for name in controllers.__all__}
+    exported |= {f"dlm_control.eval.{name}" for name in evaluation.__all__}
     assert exported <= {*LISTED}
     assert len(LISTED) == len({*LISTED})
     for name in LISTED:

@@ -12,15 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlm_control.control.controller import Controller
-from dlm_control.control.registry import controllers, include
+from dlm_control.control.registry import CONTROLLERS
 from dlm_control.sampling.presets import named_preset, preset
 from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import model_folder
+from dlm_control.support.include import include
 from dlm_control.tasks.controls import USE
 from dlm_control.tasks.spec import KEYS, Spec, read_spec
 from dlm_control.tasks.suite import read_suite
 
-NAMES = st.sampled_from([*KEYS, *USE, *controllers(), "words", "spans", "tags", "guide", "template", "steps", "select"])
+NAMES = st.sampled_from([*KEYS, *USE, *CONTROLLERS, "words", "spans", "tags", "guide", "template", "steps", "select"])
 ODD = st.sampled_from(
     ["e2e", "fast", "x" * 5_000, "a\0b.py", "~nobody", "\ud800", "END", "1e5", -1, 2**63, float("nan"), np.int64(3),
      np.bool_(True), np.array([1, 2]), np.array([["a"]], dtype=object), b"x", object(), Controller]
@@ -43,7 +44,7 @@ VALUES = st.recursive(
     ),
     max_leaves=6,
 )
-ENTRIES = st.dictionaries(st.sampled_from([*controllers()]), VALUES, min_size=1, max_size=1)
+ENTRIES = st.dictionaries(st.sampled_from([*CONTROLLERS]), VALUES, min_size=1, max_size=1)
 MAPPINGS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4) | st.fixed_dictionaries(
     {"controls": st.lists(ENTRIES | VALUES, max_size=3)}, optional={key: VALUES for key in KEYS if key != "controls"}
 ) | st.dictionaries(NAMES | st.integers() | st.none(), VALUES, max_size=3)  # fmt: skip

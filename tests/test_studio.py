@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from dlm_control import Check, Controller, register_controller
 from dlm_control.cli import build
-from dlm_control.control.registry import controller, controllers, include
+from dlm_control.control.registry import CONTROLLERS
 from dlm_control.eval.records import Figure, Scores, TextRecord
 from dlm_control.eval.studio.cards import added, cards_of, edited, names_of, removed, with_value
 from dlm_control.eval.studio.export import as_command, as_python, as_yaml
@@ -30,6 +30,7 @@ from dlm_control.eval.studio.writing import Text, View, contrasted, seen_at, sid
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.presets import Preset
 from dlm_control.support.errors import UsageError
+from dlm_control.support.include import include
 from dlm_control.support.records import record_text
 from dlm_control.support.values import MisfitError, fitted
 from dlm_control.support.yaml_file import parse_yaml
@@ -86,9 +87,9 @@ def test_a_constructor_becomes_a_form() -> None:
     assert (fields[0].about, fields[1].about, fields[1].expects) == ("to look for", "often", "a whole number")
 
 
-@pytest.mark.parametrize("name", sorted(controllers()))
+@pytest.mark.parametrize("name", sorted(CONTROLLERS))
 def test_every_controller_has_a_form(name: str) -> None:
-    fields = fields_of(controller(name))
+    fields = fields_of(CONTROLLERS[name])
     assert fields and all(field.about for field in fields)
     assert all(field.choices for field in fields if field.kind == "choice")
 
@@ -223,7 +224,7 @@ def test_a_refused_file_does_not_run(judged: Judge, tmp_path: Path) -> None:
 
 def test_no_bundled_control_is_told_of_a_path_outside(judged: Judge) -> None:
     told = []
-    for name, entry in controllers().items():
+    for name, entry in CONTROLLERS.entries().items():
         for field in fields_of(entry.load()) if entry.origin == "dlm-control" else ():
             if re.search(r"\b(file|folder|path)\b", field.about):
                 told.append((name, field.name))
@@ -324,7 +325,7 @@ def test_a_plugin_of_a_file_is_copied_with_its_file(judged: Judge) -> None:
     verdict = judged("controls: [regex: river]")
     assert verdict.spec is not None
     code = as_python(verdict.spec, verdict.content)
-    assert f"include('{file}')\nRegex = controller('regex')" in code and "Regex(pattern='river')" in code
+    assert f"include('{file}')\nRegex = CONTROLLERS['regex']" in code and "Regex(pattern='river')" in code
     assert as_command("controls: []\n", [str(file)]).endswith(f"--include {file} --watch\n")
 
 

@@ -10,8 +10,8 @@ import pytest
 from dlm_control import LanguageModel, UsageError
 from dlm_control.control.use import with_unique_names
 from dlm_control.controllers.semantic import Semantic
-from dlm_control.eval.score.metrics import METRICS
 from dlm_control.eval.score.overlap import filled, overlap
+from dlm_control.tasks.metric import METRICS
 from dlm_control.tasks.suite import read_suite, read_suites
 from dlm_control.tasks.targets.file import make_targets
 from dlm_control.tasks.targets.readers import made, spans, stories, tag_sequences, tags_and_attributes
@@ -31,7 +31,7 @@ def test_controls_of_a_target_file_keep_their_use_and_get_guides_in_short_form_t
 
 
 def test_smoke_needs_no_data_and_has_every_kind(tiny_lm: LanguageModel) -> None:
-    suite = read_suite(SMOKE, METRICS)
+    suite = read_suite(SMOKE)
     kinds = {
         type(control.controller).__name__
         for target in suite.read_targets(None)
@@ -123,7 +123,7 @@ def test_faults_of_including_suites_and_presets_come_together(tmp_path: Path) ->
         "presets: {paper: {stength: 1}}\n"
     )
     with pytest.raises(UsageError) as error:
-        read_suites(str(tmp_path / "all.yaml"), METRICS)
+        read_suites(str(tmp_path / "all.yaml"))
     for part in (
         "metrics: a suite that includes",
         "did you mean 'semantic'",
@@ -131,4 +131,4 @@ def test_faults_of_including_suites_and_presets_come_together(tmp_path: Path) ->
         "stength: unknown key",
     ):
         assert part in str(error.value)
-    assert [suite.name for suite in read_suites("paper", METRICS)][:2] == ["semantic", "pos"]
+    assert [suite.name for suite in read_suites("paper")][:2] == ["semantic", "pos"]

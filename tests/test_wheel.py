@@ -66,13 +66,13 @@ sys.path[:0] = [{str(site)!r}]
 sys.path += {dependencies!r}
 import dlm_control, dlm_control.controllers, dlm_control.eval, dlm_control.tasks
 from dlm_control.support.hub import bundled
-from dlm_control.control.registry import controllers
+from dlm_control.control.registry import CONTROLLERS
 for package in (dlm_control, dlm_control.controllers, dlm_control.eval, dlm_control.tasks):
     assert package.__file__.startswith({str(site)!r}), package.__file__
 assert not any(path.startswith({str(ROOT)!r}) and "site-packages" not in path for path in sys.path), sys.path
 assert "torch" not in sys.modules
 print(*sorted(bundled()))
-print(*sorted(controllers()))
+print(*sorted(CONTROLLERS))
 dlm_control.load, dlm_control.Controller, dlm_control.Preset
 """
     done = subprocess.run(

@@ -204,7 +204,7 @@ class GaussianProcess(Process):
             UsageError: the sampler is none of its kind.
         """
         if not isinstance(self.solver, DDIM):
-            raise UsageError(f"guidance: the 2022 update needs sampler ddim or ddim-eta1, not {self.solver.name}")
+            raise UsageError(f"guidance: the 2022 update needs sampler ddim or ddim-eta1, not {type(self.solver).__name__}")
         return self.solver.moments(self.schedule, latents.z, t, s, guided.x0, latents.memory)[:2]
 
 

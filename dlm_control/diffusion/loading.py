@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import torch
@@ -11,8 +10,11 @@ import torch
 from dlm_control.diffusion.backbone import Backbone
 from dlm_control.support.errors import UsageError, suggestion
 from dlm_control.support.hub import model_folder
+from dlm_control.support.registry import Registry, subclass_of
 
-GROUP = "dlm_control.backbones"
+BACKBONES: Registry[type[Backbone]] = Registry(
+    "backbone", "dlm_control.backbones", "a subclass of Backbone", subclass_of(Backbone)
+)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -33,14 +35,13 @@ def load_backbone(source: str | Path, device: str | torch.device = "cpu", dtype:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / 'config.json'}: cannot be read as JSON: {error}") from None
-    known: dict[str, type[Backbone]] = {entry.name: entry.load() for entry in entry_points(group=GROUP)}
-    cls = next((cls for cls in known.values() if isinstance(config, dict) and cls.reads(config)), None)
+    cls = next((cls for cls in BACKBONES.values() if isinstance(config, dict) and cls.reads(config)), None)
     if cls is None:
         what = config.get("architectures") or config.get("model_type") if isinstance(config, dict) else config
         raise UsageError(
             f"model {str(source)!r}: {folder / 'config.json'} says {what!r}, which is no diffusion language model; "
-            f"there are backbones for: {', '.join(known)} (a Diffusion-LM of `dlm train`, or a model of transformers that ends "
-            "in ForMaskedLM)"
+            f"there are backbones for: {', '.join(BACKBONES)} (a Diffusion-LM of `dlm train`, or a model of transformers that "
+            "ends in ForMaskedLM)"
         )
     lm = cls.load(folder, str(source))
     return lm if place.type == "cpu" and expected is torch.float32 else lm.to(place, expected)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 from dlm_control.support.errors import UsageError, suggestion
+from dlm_control.support.registry import Registry
 
 if TYPE_CHECKING:  # `dlm ls` lists samplers, and torch takes seconds to import
     from torch import Tensor
@@ -21,6 +22,9 @@ Noise = Callable[[], "Tensor"]  # fresh standard normal numbers, (batch, seq_len
 Memory = Mapping[str, "Tensor"]
 CLAMPS = ("off", "soft", "hard")
 ORDERS = ("confidence", "random", "left_to_right", "right_to_left")  # in which a masked model settles its words
+
+
+S = TypeVar("S", bound="Callable[[], Sampler]")
 
 
 class Moments(NamedTuple):
@@ -45,7 +49,6 @@ class Sampler(ABC):
         stochastic: whether it draws noise; particles need one that does.
     """
 
-    name: ClassVar[str]
     order: ClassVar[int] = 1
     stochastic: bool
 
@@ -74,14 +77,33 @@ class Sampler(ABC):
         return mean + deviation * noise() if deviation > 0 else mean, memory
 
 
+SAMPLERS: Registry[Callable[[], Sampler]] = Registry(
+    "sampler", "dlm_control.samplers", "a subclass of Sampler, or a function that makes one", callable
+)
+
+
+def register_sampler(name: str) -> Callable[[S], S]:
+    """Decorator: make a Sampler, or a function without arguments that makes one, known under a name for presets.
+
+    Raises:
+        UsageError: the name is none or is taken.
+    """
+    SAMPLERS.check_name(name)
+
+    def register(made: S) -> S:
+        SAMPLERS.register(name, made, made)
+        return made
+
+    return register
+
+
+@register_sampler("ddim")
 class DDIM(Sampler):
     """x_s = α_s·x0 + √(σ_s² − v²)·ε̂ + v·z, v = η·(σ_s/σ_t)·√(1 − α_t²/α_s²) (Song et al. 2021, eq. 12 and 16).
 
     Args:
         eta: 0 is deterministic, 1 has the variance of ancestral sampling.
     """
-
-    name = "ddim"
 
     def __init__(self, eta: float = 0.0) -> None:
         self.eta, self.stochastic = eta, eta > 0
@@ -93,10 +115,10 @@ class DDIM(Sampler):
         return Moments(alpha_s * x0 + math.sqrt(max(0.0, sigma_s**2 - deviation**2)) * direction, deviation, memory)
 
 
+@register_sampler("ancestral")
 class Ancestral(Sampler):
     """x_s ~ q(x_s | x_t, x0), the posterior of the forward process (Ho et al. 2020, eq. 6-7)."""
 
-    name = "ancestral"
     stochastic = True
 
     def moments(self, schedule: NoiseSchedule, x_t: Tensor, t: float, s: float, x0: Tensor, memory: Memory) -> Moments:
@@ -106,6 +128,7 @@ class Ancestral(Sampler):
         return Moments(mean, sigma_s / sigma_t * math.sqrt(max(0.0, 1 - ratio**2)) if s > 0 else 0.0, memory)
 
 
+@register_sampler("dpmpp-2m")
 class DPMSolverPP2M(Sampler):
     """x_s = (σ_s/σ_t)·x_t − α_s·(e^{−h} − 1)·D, h = λ_s − λ_t; D extrapolates the last two answers (Lu et al. 2022, alg. 2).
 
@@ -113,7 +136,6 @@ class DPMSolverPP2M(Sampler):
     (the same paper's SDE-DPM-Solver++(2M)).
     """
 
-    name = "dpmpp-2m"
     order = 2
 
     def __init__(self, sde: bool = False) -> None:
@@ -139,13 +161,16 @@ class DPMSolverPP2M(Sampler):
 _LAST, _LAST_LAMBDA = "last x0", "last λ"
 
 
-SAMPLERS: dict[str, Callable[[], Sampler]] = {
-    "ancestral": Ancestral,
-    "ddim": DDIM,
-    "ddim-eta1": lambda: DDIM(eta=1.0),
-    "dpmpp-2m": DPMSolverPP2M,
-    "dpmpp-2m-sde": lambda: DPMSolverPP2M(sde=True),
-}
+@register_sampler("ddim-eta1")
+def ddim_eta1() -> Sampler:
+    """DDIM with the noise of the forward process."""
+    return DDIM(eta=1.0)
+
+
+@register_sampler("dpmpp-2m-sde")
+def dpmpp_2m_sde() -> Sampler:
+    """DPM-Solver++(2M) with half of the noise drawn anew."""
+    return DPMSolverPP2M(sde=True)
 
 
 def sampler(name: str) -> Sampler:
@@ -154,9 +179,7 @@ def sampler(name: str) -> Sampler:
     Raises:
         UsageError: there is none.
     """
-    if name not in SAMPLERS:
-        raise UsageError(f"sampler: unknown {name!r}{suggestion(name, SAMPLERS)}; there are: {', '.join(SAMPLERS)}")
-    return SAMPLERS[name]()
+    return SAMPLERS.find(name, "sampler: unknown")()
 
 
 SPACINGS = ("uniform", "log-snr", "quadratic")

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from dlm_control.support.errors import UsageError, suggestion
+from dlm_control.support.registry import Registry, subclass_of
 
+C = TypeVar("C", bound="type[NoiseSchedule]")
 _FLOOR = 1e-6  # keeps log-SNR finite at both ends: |log-SNR| <= 13.8
 
 
 class NoiseSchedule(ABC):
     """Signal level as a function of t; subclasses give ᾱ(t) alone."""
-
-    name: ClassVar[str]
 
     @abstractmethod
     def alpha_bar(self, t: Tensor) -> Tensor:
@@ -36,6 +36,27 @@ class NoiseSchedule(ABC):
         return torch.logit(self.alpha_bar(t).clamp(_FLOOR, 1 - _FLOOR))
 
 
+SCHEDULES: Registry[type[NoiseSchedule]] = Registry(
+    "schedule", "dlm_control.schedules", "a subclass of NoiseSchedule", subclass_of(NoiseSchedule)
+)
+
+
+def register_schedule(name: str) -> Callable[[C], C]:
+    """Class decorator: make a NoiseSchedule known under a name for models' configs.
+
+    Raises:
+        UsageError: the name is none or is taken, or the decorated thing is no NoiseSchedule.
+    """
+    SCHEDULES.check_name(name)
+
+    def register(cls: C) -> C:
+        SCHEDULES.register(name, cls, cls)
+        return cls
+
+    return register
+
+
+@register_schedule("sqrt")
 class SqrtSchedule(NoiseSchedule):
     """ᾱ(t) = (1 − √(t + s)) / (1 − √s), s = 1e−4 (Li et al. 2022, App. A).
 
@@ -43,32 +64,25 @@ class SqrtSchedule(NoiseSchedule):
     ᾱ_i is ours at t = (i + 1) / T.
     """
 
-    name = "sqrt"
-
     def alpha_bar(self, t: Tensor) -> Tensor:
         return (1 - (t + 1e-4).sqrt()) / (1 - math.sqrt(1e-4))
 
 
+@register_schedule("cosine")
 class CosineSchedule(NoiseSchedule):
     """ᾱ(t) = cos²(π/2 · (t + s)/(1 + s)) / cos²(π/2 · s/(1 + s)), s = 0.008 (Nichol & Dhariwal 2021, eq. 17)."""
-
-    name = "cosine"
 
     def alpha_bar(self, t: Tensor) -> Tensor:
         s = 0.008
         return (torch.cos((t + s) / (1 + s) * math.pi / 2) / math.cos(s / (1 + s) * math.pi / 2)).square()
 
 
+@register_schedule("loglinear")
 class LogLinearSchedule(NoiseSchedule):
     """log-SNR falls linearly from 6 to −8: every factor of noise gets the same share of t (Kingma et al. 2021, §5)."""
 
-    name = "loglinear"
-
     def alpha_bar(self, t: Tensor) -> Tensor:
         return torch.sigmoid(6 - 14 * t)
-
-
-SCHEDULES: dict[str, NoiseSchedule] = {s.name: s for s in (SqrtSchedule(), CosineSchedule(), LogLinearSchedule())}
 
 
 def noise_schedule(name: str) -> NoiseSchedule:
@@ -77,6 +91,4 @@ def noise_schedule(name: str) -> NoiseSchedule:
     Raises:
         UsageError: no schedule has it.
     """
-    if name not in SCHEDULES:
-        raise UsageError(f"unknown noise schedule {name!r}{suggestion(name, SCHEDULES)}; there are: {', '.join(SCHEDULES)}")
-    return SCHEDULES[name]
+    return SCHEDULES.find(name, "unknown noise schedule")()

@@ -17,6 +17,7 @@ from dlm_control.support.hub import bundled, file_digest
 PACKAGE = "dlm-control"
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
 _NAME = re.compile(r"[\w.-]+")
+_KINDS = "backbones commands controllers generators judges metrics readers recipes samplers schedules suites".split()
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _extras() -> Iterator[Finding]:
 
 def _plugins() -> Iterator[Finding]:
     """What other packages add; each is imported, for one that does not import fails a user much later."""
-    groups = {f"dlm_control.{name}" for name in ("backbones", "commands", "controllers", "generators", "recipes")}
+    groups = {f"dlm_control.{name}" for name in _KINDS}
     for distribution in sorted(distributions(), key=lambda each: each.name or ""):
         if distribution.name == PACKAGE:
             continue

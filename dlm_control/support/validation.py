@@ -13,6 +13,7 @@ from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, s
 from dlm_control.support.values import MisfitError, fitted
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -61,6 +62,24 @@ def check_arguments(
         if key not in given and parameter.default is parameter.empty:
             problems.add(f"{head}{key}", f"missing; {takes}")
     return found
+
+
+def construct(cls: type[T], place: str, /, *arguments: Any, **settings: Any) -> T:
+    """An object of a class, of settings that a user gave.
+
+    Args:
+        cls: its constructor's annotations are rules of `dlm_control.support.values`.
+        place: heads the report of faults.
+        *arguments: what is not for the user to give.
+        **settings: what the user gave.
+
+    Raises:
+        UsageError: settings do not fit; all faults in one report.
+    """
+    problems = ErrorCollector(place)
+    found = check_arguments(problems, "", cls, settings, positional=len(arguments))
+    problems.raise_if_any()
+    return cls(*arguments, **found)
 
 
 def checked_constructor(init: F, title: Callable[[Any], str]) -> F:

@@ -6,22 +6,9 @@ from collections.abc import Callable, Sequence
 
 from dlm_control.control.controller import Controller
 from dlm_control.pipeline import LanguageModel, load
-from dlm_control.support.errors import Issue, UsageError
 from dlm_control.testing.case import Case
+from dlm_control.testing.report import hold
 from dlm_control.testing.rules import RULES
-
-
-class ConformanceError(AssertionError):
-    """A controller breaks rules.
-
-    Attributes:
-        issues: `place` is the rule's name.
-    """
-
-    def __init__(self, subject: str, issues: Sequence[Issue]) -> None:
-        listed = "\n".join(f"  - {fault}" for fault in issues)
-        super().__init__(f"{subject} breaks {len({f.place for f in issues})} of {len(RULES)} rules\n{listed}")
-        self.issues = tuple(issues)
 
 
 def check_controller(
@@ -48,13 +35,4 @@ def check_controller(
     if not satisfying or not violating:
         raise ValueError("check_controller needs at least one obeying and one breaking text")
     case = Case(controller, tuple(satisfying), tuple(violating), tuple(faulty), lm or load())
-    issues = []
-    for name, rule in RULES.items():
-        try:
-            issues += [Issue(name, message) for message in rule(case)]
-        except UsageError as error:
-            issues.append(Issue(name, str(error)))
-        except Exception as error:
-            issues.append(Issue(name, f"raised {type(error).__name__}: {error}"))
-    if issues:
-        raise ConformanceError(repr(controller), issues)
+    hold(repr(controller), RULES, case)

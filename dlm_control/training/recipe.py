@@ -9,10 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dlm_control.support.plugins import installed, installed_class
+from dlm_control.support.registry import Registry, subclass_of
+from dlm_control.support.validation import construct
 from dlm_control.training.objectives import Draws
-
-GROUP = "dlm_control.recipes"
 
 
 class Loss(NamedTuple):
@@ -81,14 +80,16 @@ class Recipe(ABC):
         """Change gradients before they are clipped; nothing by default."""
 
 
+RECIPES: Registry[type[Recipe]] = Registry("recipe", "dlm_control.recipes", "a subclass of Recipe", subclass_of(Recipe))
+
+
 def recipe(kind: str, settings: dict[str, Any]) -> Recipe:
     """The recipe of that kind with these settings.
 
     Raises:
         UsageError: an unknown kind or setting.
     """
-    made: Recipe = installed(GROUP, kind, "kind: unknown recipe", "recipe", **settings)
-    return made
+    return construct(recipe_class(kind), "recipe", **settings)
 
 
 def recipe_class(kind: str) -> type[Recipe]:
@@ -97,5 +98,4 @@ def recipe_class(kind: str) -> type[Recipe]:
     Raises:
         UsageError: an unknown kind.
     """
-    cls: type[Recipe] = installed_class(GROUP, kind, "kind: unknown recipe")
-    return cls
+    return RECIPES.find(kind, "kind: unknown recipe")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from dlm_control.controllers.guides.lookup import home_of
 from dlm_control.pipeline import LanguageModel, load
 from dlm_control.sampling.generate import Request
 from dlm_control.sampling.presets import Preset, check_kind, named_preset, preset
-from dlm_control.support.plugins import installed
+from dlm_control.support.registry import Registry, subclass_of
+from dlm_control.support.validation import construct
 from dlm_control.tasks.suite import Suite
 from dlm_control.tasks.targets.target import NOISE_AWARE, WORDS, Guides, Target
 
-GROUP = "dlm_control.generators"
+G = TypeVar("G", bound="type[Generator]")
 
 
 class Output(NamedTuple):
@@ -60,6 +61,26 @@ class Generator(ABC):
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
         """What the texts depend on, for the manifest."""
+
+
+GENERATORS: Registry[type[Generator]] = Registry(
+    "generator", "dlm_control.generators", "a subclass of Generator", subclass_of(Generator)
+)
+
+
+def register_generator(name: str) -> Callable[[G], G]:
+    """Class decorator: make a Generator known under a name.
+
+    Raises:
+        UsageError: the name is none or is taken by another class, or the decorated thing is no Generator.
+    """
+    GENERATORS.check_name(name)
+
+    def register(cls: G) -> G:
+        GENERATORS.register(name, cls, cls)
+        return cls
+
+    return register
 
 
 _USUAL = {"device": "cpu", "dtype": "float32"}  # of which the plans of older runs say nothing
@@ -140,7 +161,7 @@ def generator(name: str, suite: Suite, model: Any, settings: dict[str, Any]) -> 
     """The generator of that name.
 
     Args:
-        name: of an entry point of the group `dlm_control.generators`.
+        name: that it is registered under.
         suite: that it writes for.
         model: what it writes with: a bundled name, a folder, a hub id or a loaded model; None for its own default.
         settings: further arguments of its constructor.
@@ -148,8 +169,8 @@ def generator(name: str, suite: Suite, model: Any, settings: dict[str, Any]) -> 
     Raises:
         UsageError: an unknown name or setting.
     """
-    made: Generator = installed(GROUP, name, "--generator: unknown", f"--generator {name}", suite, model, **settings)
-    return made
+    cls = GENERATORS.find(name, "--generator: unknown")
+    return construct(cls, f"--generator {name}", suite, model, **settings)
 
 
 @cache

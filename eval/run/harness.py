@@ -108,7 +108,7 @@ def _plan(suite: Suite, generator: Generator, name: str, samples: int, targets: 
     given = {
         "suite": suite.name, "suite_version": suite.version, "suite_digest": suite.digest,
         "targets": len(targets), "targets_digest": digest_of(targets), "samples_per_target": samples, "seed": seed,
-        "generator": name, **generator.provenance(), "commit": _commit(),
+        "generator": name, "included": list(suite.included) or None, **generator.provenance(), "commit": _commit(),
         "versions": {"dlm_control": __version__, "python": platform.python_version(), "torch": torch.__version__,
                      "transformers": transformers.__version__},
     }  # fmt: skip

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from nltk import Tree
 
-from dlm_control.control.use import Control
+from dlm_control.control.use import Control, with_unique_names
 from dlm_control.controllers.linguistics.taggers import parse, tags_of, tree_of
 from dlm_control.controllers.linguistics.trees import Constituent, bracket_counts, constituents, f1
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.eval.score import slots
 from dlm_control.support.errors import ErrorCollector
+from dlm_control.tasks.metric import METRICS, Metric, register_metric
 from dlm_control.tasks.targets.target import Target
 from dlm_control.text.words import split_words
 
+_SPACY, _BENEPAR = "spaCy en_core_web_sm", "benepar-open"
 
+
+@register_metric("substring", wants="value", judge="the value as a string", of_meaning=True)
 def substring(text: str, target: Target) -> float:
     """1 if the text's words, joined by spaces, contain the value as a string (Li et al. 2022, as released:
     "not" contains "no").
@@ -26,51 +30,61 @@ def substring(text: str, target: Target) -> float:
     return float(target.expected["value"] in " ".join(split_words(text)))
 
 
+@register_metric(
+    "phrase_match", wants="fields", judge="the control's own wordings", checks=True, of_meaning=True, shares_wordings=True
+)
 def phrase_match(text: str, target: Target) -> float:
     """Share of the expected fields for which a semantic control finds a wording (guide and check share their list)."""
     controls = (c.controller if isinstance(c, Control) else c for c in target.controls)
     return fmean(control.check(text).score for control in controls if isinstance(control, Semantic))
 
 
+@register_metric("slot_accuracy", wants="fields", judge="patterns of eval.slots", of_meaning=True)
 def slot_accuracy(text: str, target: Target) -> float:
     """Share of the expected fields whose value, and no other value, is in the text by the patterns of `eval.slots` (strict)."""
     fields = target.expected["fields"]
     return sum(slots.is_realised(field, value, text) for field, value in fields.items()) / len(fields)
 
 
+@register_metric("exact_length", wants="words", judge="a count of words", checks=True)
 def exact_length(text: str, target: Target) -> float:
     """1 if the text has exactly the expected number of words."""
     return float(len(split_words(text)) == target.expected["words"])
 
 
+@register_metric("length_within_2", wants="words", judge="a count of words")
 def length_within_2(text: str, target: Target) -> float:
     """1 if the text's length is within 2 of the expected one (the paper's text; its code asks for exactness)."""
     return float(abs(len(split_words(text)) - target.expected["words"]) <= 2)
 
 
+@register_metric("template_match", wants="given", judge="the words themselves")
 def template_match(text: str, target: Target) -> float:
     """Share of the given words that are in their places: counted from the start before the gap, from the end after it."""
     before, after = target.expected["given"]
     words = split_words(text)
     pairs = [*zip(before, words, strict=False), *zip(reversed(after), reversed(words), strict=False)]
-    kept = sum(given == word for given, word in pairs)
+    kept: int = sum(given == word for given, word in pairs)
     return kept / max(1, len(before) + len(after))
 
 
+@register_metric("tag_match", wants="tags", judge=_SPACY, tool="tags", checks=True)
 def tag_match(text: str, target: Target) -> float:
     """Share of the expected universal tags that spaCy finds at their positions (Li et al. 2022, as released)."""
-    expected = target.expected["tags"]
+    expected: tuple[str, ...] = target.expected["tags"]
     found = tags_of(text).universal
     return sum(tag == there for tag, there in zip(expected, found, strict=False)) / len(expected)
 
 
+@register_metric("tags_strict", wants="tags", judge=_SPACY, tool="tags", checks=True)
 def tags_strict(text: str, target: Target) -> float:
     """As `tag_match`, over the longer of the two sequences: a text of another length loses (strict)."""
-    expected = target.expected["tags"]
+    expected: tuple[str, ...] = target.expected["tags"]
     found = tags_of(text).universal
     return sum(tag == there for tag, there in zip(expected, found, strict=False)) / max(len(expected), len(found))
 
 
+@register_metric("bracket_f1", wants="tree", judge=_BENEPAR, tool="trees", checks=True)
 def bracket_f1(text: str, target: Target) -> float:
     """Labelled bracket F1 of benepar's tree and the expected one, texts cut, or padded with full stops, to it (Li et al. 2022).
 
@@ -83,6 +97,7 @@ def bracket_f1(text: str, target: Target) -> float:
     return _f1(expected, tree_of(text) if words == split_words(text) else parse([words])[0])
 
 
+@register_metric("tree_strict", wants="tree", judge=_BENEPAR, tool="trees", checks=True)
 def tree_strict(text: str, target: Target) -> float:
     """Labelled bracket F1 of benepar's tree of the whole text and the expected one, nothing cut or padded (strict).
 
@@ -104,6 +119,7 @@ def _f1(expected: Tree, found: Tree) -> float:
     return f1((sides[0] & sides[1]).total(), sides[0].total(), sides[1].total())
 
 
+@register_metric("spans_exact", wants="spans", judge=_BENEPAR, tool="trees", checks=True)
 def spans_exact(text: str, target: Target) -> float:
     """Share of the expected spans that are constituents of benepar's tree, ends and label exact."""
     there = set(constituents(tree_of(text)))
@@ -123,14 +139,40 @@ def all_satisfied(text: str, target: Target) -> float:
     return 1.0 if all(check.judged for check in checks) else math.nan
 
 
-_ALL = (substring, phrase_match, slot_accuracy, exact_length, length_within_2, template_match, tag_match, tags_strict,
-        bracket_f1, tree_strict, spans_exact)  # fmt: skip
-METRICS: dict[str, Callable[[str, Target], float]] = {metric.__name__: metric for metric in _ALL}
-WANTS = {
-    "substring": "value", "phrase_match": "fields", "slot_accuracy": "fields", "exact_length": "words",
-    "length_within_2": "words", "template_match": "given", "tag_match": "tags", "tags_strict": "tags",
-    "bracket_f1": "tree", "tree_strict": "tree", "spans_exact": "spans",
-}  # fmt: skip
+ALL_SATISFIED = Metric(
+    "all_satisfied",
+    all_satisfied,
+    "the checks of all controls, and `slot_accuracy` for fields",
+    checks=True,
+    concerns=lambda target: bool(target.controls),
+)
+
+
+def metrics_of(names: Sequence[str], targets: Sequence[Target]) -> list[Metric]:
+    """What judges the texts of some targets: the metrics that are named, or, if none is, the check of each control; and whether
+    a text obeys all controls.
+
+    Args:
+        names: of metrics.
+        targets: whose texts are judged.
+    """
+    found = [METRICS[name] for name in names] or [
+        _check_of(name) for name in sorted({control.name for each in targets for control in with_unique_names(each.controls)})
+    ]
+    return [*found, *([ALL_SATISFIED] if any(target.controls for target in targets) else [])]
+
+
+def _check_of(control: str) -> Metric:
+    """The metric that a control brings: does the text pass its check?"""
+
+    def passed(text: str, target: Target) -> float:
+        check = next(each for each in with_unique_names(target.controls) if each.name == control).check(text)
+        return float(check.passed) if check.judged else math.nan
+
+    def concerns(target: Target) -> bool:
+        return any(each.name == control for each in with_unique_names(target.controls))
+
+    return Metric(f"check_{control}", passed, "the control's own check", checks=True, concerns=concerns)
 
 
 def check_metrics(suite: str, metrics: Iterable[str], targets: Sequence[Target]) -> None:
@@ -139,11 +181,11 @@ def check_metrics(suite: str, metrics: Iterable[str], targets: Sequence[Target])
         UsageError: some targets lack what a metric compares texts with.
     """
     problems = ErrorCollector(f"suite {suite}")
-    for metric in metrics:
-        without = [target.name for target in targets if WANTS[metric] not in target.expected]
+    for metric in (METRICS[name] for name in metrics):
+        without = [target.name for target in targets if not metric.is_of(target)]
         if without:
             found = f"{len(without)} of {len(targets)} targets have none, such as {without[0]!r}"
-            problems.add("metrics", f"{metric} compares texts with a target's {WANTS[metric]}, and {found}")
+            problems.add("metrics", f"{metric.name} compares texts with a target's {metric.wants}, and {found}")
     problems.raise_if_any()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +15,7 @@ from dlm_control.eval.records import Findings, Group, Manifest, Plan, Scores, Ta
 from dlm_control.eval.run.log import RunLog
 from dlm_control.eval.score.flaws import PARTS, Flaws
 from dlm_control.eval.score.judges import JUDGES, check_judges
-from dlm_control.eval.score.metrics import METRICS, all_satisfied, check_metrics
+from dlm_control.eval.score.metrics import ALL_SATISFIED, all_satisfied, check_metrics, metrics_of
 from dlm_control.eval.score.overlap import overlap
 from dlm_control.eval.score.quality import Reader, flaw_figures, qualities
 from dlm_control.eval.score.scorer_overlap import find_scorer_overlap, scorers
@@ -25,6 +25,7 @@ from dlm_control.support.errors import UsageError
 from dlm_control.support.files import write_whole
 from dlm_control.support.hub import model_folder
 from dlm_control.support.records import read_record, record_text, write_record
+from dlm_control.tasks.metric import METRICS, Metric
 from dlm_control.tasks.suite import Suite, read_suite
 from dlm_control.tasks.targets.corpora import refs, rows
 from dlm_control.tasks.targets.target import Target, digest_of
@@ -32,11 +33,6 @@ from dlm_control.tasks.targets.target import Target, digest_of
 SCORING = 2  # raised when a figure of a log changes its meaning
 _HUMANS = 1000  # sentences of dev that stand for human text
 _TRAIN, _DEV = "trainset.csv", "devset.csv"
-SUBSTANCE = {
-    "substring",
-    "phrase_match",
-    "slot_accuracy",
-}  # metrics whose human ceiling is that of sentences with the same meaning
 
 
 def score_run(
@@ -85,18 +81,22 @@ def score_run(
     home = home or _home_of(plan)
     reader = Reader(_teacher(teacher, earlier, home, out))
     written = _read(reader, targets, records)
-    scores = _scores_by_metric(suite.metrics, written)
     findings: Findings = {}
     by_target: dict[str, dict[str, float]] = {}
-    for name, grouped in scores.items():
-        whole = name == "all_satisfied"
-        asked = [
-            (each.target, group) for each, group in zip(written, grouped, strict=True) if each.target.controls or not whole
-        ]
-        by_target[name] = {target.name: fmean(group or [0.0]) for target, group in asked}
+    scores: dict[str, list[list[float]]] = {}
+    metrics = metrics_of(suite.metrics, targets)
+    of_meaning = bool(suite.metrics) and all(METRICS[name].of_meaning for name in suite.metrics)
+    for metric in metrics:
+        name, of = metric.name, [each for each in written if metric.is_of(each.target)]
+        judged = {each.target.name: [metric(text, each.target) for text in each.texts] for each in of}
+        if any(math.isnan(score) for group in judged.values() for score in group):
+            findings[name] = None
+            continue
+        scores[name] = [judged.get(each.target.name, []) for each in written]
+        by_target[name] = {target: fmean(group or [0.0]) for target, group in judged.items()}
         findings[name] = figure(list(by_target[name].values()))
-        substance = ({*suite.metrics} if whole else {name}) <= SUBSTANCE
-        ceiling = _human(all_satisfied if whole else METRICS[name], substance, [target for target, _ in asked], human)
+        meant = of_meaning if metric is ALL_SATISFIED else metric.of_meaning
+        ceiling = _human(metric, meant, [each.target for each in of], human)
         if ceiling and not any(map(math.isnan, ceiling)):
             findings[f"{name}_human"] = figure(ceiling)
     fluency = {each.target.name: fmean(each.known_nats) for each in written if each.known_nats}
@@ -123,7 +123,7 @@ def score_run(
         "cpu_s": round(sum(record.cpu_s for record in records.values()), 1),
         "targets_digest": digest_of(targets),
         "scoring": SCORING,
-        "scorers": scorers(reader.teacher, suite.metrics),
+        "scorers": scorers(reader.teacher, [METRICS[name] for name in suite.metrics]),
         "judges": judges,
         "corpus": corpora is not None,
     }
@@ -137,12 +137,12 @@ def score_run(
         findings=findings,
         too_long_for_teacher=sum(math.isnan(nats) for e in written for nats in e.nats) if reader.teacher else None,
         groups=_groups(written) or None,
-        scorer_overlap=find_scorer_overlap(list(scores), plan),
+        scorer_overlap=find_scorer_overlap([metric for metric in metrics if metric.name in scores], plan),
         by_target={name: {target: round(mean, 4) for target, mean in means.items()} for name, means in by_target.items()},
     )
     write_record(out / "scores.json", found)
     lines = [
-        record_text(_text_record(each, i, {name: grouped[number][i] for name, grouped in scores.items()}))
+        record_text(_text_record(each, i, {name: of[number][i] for name, of in scores.items() if of[number]}))
         for number, each in enumerate(written)
         for i in range(len(each.texts))
     ]
@@ -210,15 +210,6 @@ def _read(reader: Reader, targets: Sequence[Target], records: Mapping[str, Targe
     return found
 
 
-def _scores_by_metric(metrics: Sequence[str], written: Sequence[Written]) -> dict[str, list[list[float]]]:
-    """By metric the score of each text of each target; `all_satisfied` where there are controls and all can be judged."""
-    found = {name: [[METRICS[name](text, each.target) for text in each.texts] for each in written] for name in metrics}
-    satisfied = [[all_satisfied(text, each.target) for text in each.texts] for each in written]
-    if any(each.target.controls for each in written) and not any(math.isnan(score) for group in satisfied for score in group):
-        found["all_satisfied"] = satisfied
-    return found
-
-
 def _teacher(given: str | None, earlier: Manifest | None, home: Path | None, out: Path) -> Teacher | None:
     """The teacher that is given, that of earlier scores, or the model's; None where there is none."""
     if given:
@@ -240,18 +231,17 @@ def _home_of(plan: Plan) -> Path | None:
         return None
 
 
-def _human(
-    metric: Callable[[str, Target], float], substance: bool, targets: Sequence[Target], corpus: Path | None
-) -> list[float]:
-    """A metric of human texts: of the targets' references, or, if it judges substance, of dev sentences that mean the same."""
+def _human(metric: Metric, of_meaning: bool, targets: Sequence[Target], corpus: Path | None) -> list[float]:
+    """A metric of human texts: of the targets' references, or, if it judges meaning, of dev sentences that mean the same."""
     referenced = [target for target in targets if target.reference is not None]
     if referenced:
         return [metric(str(target.reference), target) for target in referenced]
-    if not substance or corpus is None:
+    if not of_meaning or corpus is None:
         return []
     found = []
     for target in targets:
-        matching = _saying(corpus, target.expected["fields"]) if (corpus / _DEV).is_file() else []
+        fields = target.expected.get("fields")
+        matching = _saying(corpus, fields) if fields and (corpus / _DEV).is_file() else []
         if matching:
             found.append(fmean([metric(text, target) for text in matching]))
     return found
@@ -293,6 +283,7 @@ def _text_record(written: Written, i: int, metrics: Mapping[str, float]) -> Text
     return TextRecord(
         target=written.target.name,
         text=text,
+        controls=[repr(control.controller) for control in with_unique_names(written.target.controls)],
         metrics={name: round(score, 4) for name, score in metrics.items()},
         lm_score=None if math.isnan(nats) else round(nats, 4),
         flaws=[part for part in PARTS if getattr(written.flaws[i], part)],

@@ -9,13 +9,18 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dlm_control.eval.records import Curves, Figure, Point, Scores
 from dlm_control.support.errors import UsageError
 from dlm_control.support.records import write_record
+from dlm_control.tasks.commands import NoInclude
+from dlm_control.tasks.includes import announce, refuse
+
+if TYPE_CHECKING:
+    from dlm_control.tasks.suite import Suite
 
 bench = typer.Typer(help="Costs and curves, measured; each command writes bench-<name>.json and .svg.", no_args_is_help=True)
 _Suite = Annotated[str, typer.Argument(help="Such as pos or spans.")]
@@ -197,10 +202,11 @@ def steps(
     limit: _Limit = 20,
     runs: _Runs = Path("runs/bench"),
     values: Annotated[str, typer.Option(help="Step counts.")] = "5,10,20,50,100",
+    no_include: NoInclude = False,
 ) -> None:
     """Success against fluency for numbers of steps."""
     settings = [{"steps": value} for value in _numbers(values, int)]
-    _tradeoff("steps", suite, data, out, runs, model, limit, settings, lambda s: f"{s['steps']}")
+    _tradeoff("steps", _read(suite, no_include), data, out, runs, model, limit, settings, lambda s: f"{s['steps']}")
 
 
 @bench.command()
@@ -212,10 +218,11 @@ def strength(
     limit: _Limit = 20,
     runs: _Runs = Path("runs/bench"),
     values: Annotated[str, typer.Option(help="Factors of the controls' weights.")] = "0.1,0.25,0.5,1,2,4",
+    no_include: NoInclude = False,
 ) -> None:
     """Success against fluency for strengths of guidance."""
     settings = [{"weight": value} for value in _numbers(values, float)]
-    _tradeoff("strength", suite, data, out, runs, model, limit, settings, lambda s: f"× {s['weight']:g}")
+    _tradeoff("strength", _read(suite, no_include), data, out, runs, model, limit, settings, lambda s: f"× {s['weight']:g}")
 
 
 @bench.command()
@@ -230,14 +237,13 @@ def quality(
     temperature: Annotated[str, typer.Option(help="Temperatures of the word distributions.")] = "0.5,0.9,1.2",
     steps: Annotated[str, typer.Option(help="Step counts.")] = "10,20,50",
     select: Annotated[str, typer.Option(help="Ways to choose among candidates.")] = "checks,energies,likelihood,mbr",
+    no_include: NoInclude = False,
 ) -> None:
     """Flaw rate against diversity, one setting varied at a time; human text is a point where --data is given."""
     from dlm_control.eval.run.generator import generator
     from dlm_control.eval.run.harness import run_suite
-    from dlm_control.eval.score.metrics import METRICS
-    from dlm_control.tasks.suite import read_suite
 
-    asked = read_suite(suite, METRICS)
+    asked = _read(suite, no_include)
     asked.check_data(data)
     varied: dict[str, list[Any]] = {
         "candidates": _numbers(candidates, int), "temperature": _numbers(temperature, float), "steps": _numbers(steps, int),
@@ -317,16 +323,19 @@ def _numbers(values: str, kind: Callable[[str], float]) -> list[float]:
     return found
 
 
+def _read(suite: str, no_include: bool) -> Suite:
+    from dlm_control.tasks.suite import read_suite
+
+    return read_suite(suite, refuse if no_include else announce)
+
+
 def _tradeoff(
-    name: str, suite: str, data: Path | None, out: Path, runs: Path, model: str, limit: int, settings: Sequence[dict[str, Any]],
-    label: Callable[[dict[str, Any]], str],
+    name: str, asked: Suite, data: Path | None, out: Path, runs: Path, model: str, limit: int,
+    settings: Sequence[dict[str, Any]], label: Callable[[dict[str, Any]], str],
 ) -> None:  # fmt: skip
     from dlm_control.eval.run.generator import generator
     from dlm_control.eval.run.harness import run_suite
-    from dlm_control.eval.score.metrics import METRICS
-    from dlm_control.tasks.suite import read_suite
 
-    asked = read_suite(suite, METRICS)
     if not asked.metrics:
         raise UsageError(
             f"bench {name}: suite {asked.name} has no metric that success could be; take one that has, such as pos"

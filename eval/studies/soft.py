@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from dlm_control.control.registry import include
 from dlm_control.eval.score.flaws import FlawDetector
 from dlm_control.eval.score.teacher import Teacher
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.sample import Sample
 from dlm_control.support.errors import ErrorCollector, UsageError
+from dlm_control.support.include import include
 from dlm_control.support.records import Record, read_record
 from dlm_control.support.validation import check_arguments
 from dlm_control.support.values import Above, Seed

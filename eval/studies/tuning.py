@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from dlm_control.eval.score.flaws import rates
-from dlm_control.eval.score.metrics import METRICS, distinct
+from dlm_control.eval.score.metrics import distinct
 from dlm_control.eval.score.quality import Reader
 from dlm_control.eval.score.teacher import Teacher, teacher_of, train_a_teacher
 from dlm_control.eval.studies.search import SPACES, Space, cost, read_space, suggested, within
@@ -23,8 +23,10 @@ from dlm_control.sampling.presets import preset
 from dlm_control.support.errors import UsageError
 from dlm_control.support.files import write_whole
 from dlm_control.support.hub import model_folder
+from dlm_control.support.include import BeforeInclude
 from dlm_control.support.progress import progress
 from dlm_control.support.records import Record, record_text
+from dlm_control.tasks.metric import METRICS
 from dlm_control.tasks.run import writable
 from dlm_control.tasks.suite import read_suites
 from dlm_control.tasks.targets.target import Target
@@ -117,7 +119,14 @@ class Bounds:
         return excess, -trial.success, trial.flaw_rate
 
 
-def tune_presets(asked: Tuning, out: Path, *, force: bool = False, progress_to: Callable[[str], None] | None = None) -> Trial:
+def tune_presets(
+    asked: Tuning,
+    out: Path,
+    *,
+    force: bool = False,
+    progress_to: Callable[[str], None] | None = None,
+    before_include: BeforeInclude | None = None,
+) -> Trial:
     """Search by optuna's tree-structured Parzen estimator on three objectives (Ozaki et al. 2022), then confirm the best.
 
     Args:
@@ -126,6 +135,7 @@ def tune_presets(asked: Tuning, out: Path, *, force: bool = False, progress_to: 
             processes that are given the same command share it.
         force: replace an `out` that exists.
         progress_to: is told the Pareto front of the search.
+        before_include: as for `read_suites`.
 
     Returns:
         The chosen preset, as it did when it was confirmed.
@@ -140,7 +150,7 @@ def tune_presets(asked: Tuning, out: Path, *, force: bool = False, progress_to: 
         within(asked.calls, dict(zip(space, each, strict=True)), lm.backbone) for each in itertools.product(*space.values())
     ):
         raise UsageError(f"tune: --calls {asked.calls} leaves no preset a single step; raise it")
-    targets = tuning_targets(asked.suites, asked.data)
+    targets = tuning_targets(asked.suites, asked.data, before_include)
     source = asked.teacher or teacher_of(home)
     if source is None:
         raise UsageError(f"tune: fluency needs a teacher, and the domain of {asked.model} has none; {train_a_teacher(home)}")
@@ -202,13 +212,13 @@ def tune_presets(asked: Tuning, out: Path, *, force: bool = False, progress_to: 
     return chosen
 
 
-def tuning_targets(names: Sequence[str], data: Path) -> list[Target]:
+def tuning_targets(names: Sequence[str], data: Path, before_include: BeforeInclude | None = None) -> list[Target]:
     """The targets of suites that are for tuning.
 
     Raises:
         UsageError: a suite that reports, or targets that cannot be judged.
     """
-    suites = [suite for name in names for suite in read_suites(name, METRICS)]
+    suites = [suite for name in names for suite in read_suites(name, before_include)]
     for suite in suites:
         if not suite.tuning:
             raise UsageError(

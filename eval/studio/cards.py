@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from dlm_control.control.controller import Controller
-from dlm_control.control.registry import controller, controllers, parameters
+from dlm_control.control.registry import CONTROLLERS, parameters
 from dlm_control.control.use import Control
 from dlm_control.eval.studio.fields import ABSENT, Field, field_of, fields_of
 from dlm_control.support.errors import UsageError, short_repr
@@ -54,7 +54,7 @@ def cards_of(content: Content) -> list[Card]:
 def offered() -> dict[str, str]:
     """The controllers that can be added, by name, with what each says; one that does not import is left out."""
     found = {}
-    for name, entry in controllers().items():
+    for name, entry in CONTROLLERS.entries().items():
         try:
             found[name] = _first_line(entry.load())
         except UsageError:
@@ -89,7 +89,7 @@ def edited(content: Content, index: int, key: str, value: Any) -> Content:
     """
     changed = deepcopy(content)
     [(name, target)] = changed["controls"][index].items()
-    known = parameters(controller(name))
+    known = parameters(CONTROLLERS.find(name))
     given = arguments_of(name, target, known)
     if value is ABSENT:
         given.pop(key, None)
@@ -114,7 +114,7 @@ def _card(entry: object) -> Card:
         return Card(short_repr(entry, 40), unshown="This entry is no controller with its target; mend it in the YAML.")
     [(name, target)] = entry.items()
     try:
-        cls = controller(name)
+        cls = CONTROLLERS.find(name)
     except UsageError:
         return Card(str(name), unshown="There is no such controller; mend it in the YAML, or remove it.")
     given = arguments_of(name, target, parameters(cls))

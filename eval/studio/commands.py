@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from dlm_control.control.registry import include as include_file
 from dlm_control.support.errors import UsageError
+from dlm_control.support.include import include as include_file
 from dlm_control.tasks.commands import Device, Dtype, Guide, Include
 
 Host = Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 opens the page to the network, without a password.")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dlm_control.controllers
-from dlm_control.control.registry import controller, controllers, parameters
+from dlm_control.control.registry import CONTROLLERS, parameters
 from dlm_control.eval.studio.fields import flow
 from dlm_control.eval.studio.verdict import SOURCE
 from dlm_control.tasks.controls import USE, arguments_of
@@ -59,14 +59,14 @@ def as_python(spec: Spec, content: Mapping[str, Any]) -> str:
     built_in, imports, plugins, controls, used = set[str](), set[str](), list[str](), list[str](), False
     for entry, control in zip(content.get("controls") or (), spec.controls, strict=True):
         [(name, target)] = entry.items()
-        cls = controller(name)
+        cls = CONTROLLERS.find(name)
         given = arguments_of(name, target, parameters(cls))
         use = {key: given.pop(key) for key in USE if key in given}
         module = str(vars(dlm_control.controllers)["_HOMES"].get(cls.__name__, ""))
         if cls.__module__ == f"dlm_control.controllers.{module}":
             built_in.add(cls.__name__)
-        elif Path(controllers()[name].origin).suffix == ".py":
-            plugins += [f"include({controllers()[name].origin!r})", f"{cls.__name__} = controller({name!r})"]
+        elif Path(CONTROLLERS.entries()[name].origin).suffix == ".py":
+            plugins += [f"include({CONTROLLERS.entries()[name].origin!r})", f"{cls.__name__} = CONTROLLERS[{name!r}]"]
         else:
             imports.add(f"from {cls.__module__} import {cls.__qualname__}")
         made = f"{cls.__qualname__}({_arguments(given)})"
@@ -77,7 +77,7 @@ def as_python(spec: Spec, content: Mapping[str, Any]) -> str:
     if built_in:
         imports.add(f"from dlm_control.controllers import {', '.join(sorted(built_in))}")
     if plugins:
-        imports.add("from dlm_control.control.registry import controller, include")
+        imports |= {"from dlm_control.control.registry import CONTROLLERS", "from dlm_control.support.include import include"}
     head = [f"from dlm_control import {'Control, ' if used else ''}load", *sorted(imports)]
     preset = {} if spec.preset.name == "default" else {"preset": spec.preset.name}
     options = {"num_samples": spec.num_samples, "seed": spec.seed, **preset, **spec.preset.changes}

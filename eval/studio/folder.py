@@ -6,10 +6,9 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
-from dlm_control.diffusion.loading import GROUP
+from dlm_control.diffusion.loading import BACKBONES
 from dlm_control.support.errors import UsageError, short_repr
 from dlm_control.support.hub import bundled
 
@@ -147,4 +146,4 @@ def _is_model(config: Path) -> bool:
     except (OSError, ValueError):
         return False
     weights = config.with_name("model.safetensors").is_file()
-    return weights and isinstance(content, dict) and any(point.load().reads(content) for point in entry_points(group=GROUP))
+    return weights and isinstance(content, dict) and any(backbone.reads(content) for backbone in BACKBONES.values())

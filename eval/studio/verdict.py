@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlm_control.control.registry import controller, controllers, parameters
+from dlm_control.control.registry import CONTROLLERS, parameters
 from dlm_control.eval.studio.folder import MAX_SPEC, Folder
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.firmness import Firmness
@@ -117,7 +117,7 @@ def _refused(content: Mapping[str, Any], folder: Folder) -> Iterator[Issue]:
 
 def _refused_files(place: str, name: str, target: object, folder: Folder) -> Iterator[Issue]:
     """What a control must not open: ours open only what lies inside, and a plugin is told of no path that leads outside."""
-    known = controllers()
+    known = CONTROLLERS.entries()
     if name not in known:
         return
     if known[name].origin != _OURS:
@@ -125,7 +125,7 @@ def _refused_files(place: str, name: str, target: object, folder: Folder) -> Ite
             yield from _outside(place, text, folder)
     elif name in _OPENED:
         parameter = _OPENED[name]
-        given = arguments_of(name, target, parameters(controller(name))).get(parameter)
+        given = arguments_of(name, target, parameters(CONTROLLERS.find(name))).get(parameter)
         if isinstance(given, str):
             yield from _outside(f"{place}.{parameter}", given, folder, must_exist=True)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlm_control.control.registry import BeforeInclude
 from dlm_control.control.use import Control, with_unique_names
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr
+from dlm_control.support.include import BeforeInclude
 from dlm_control.support.yaml_file import read_yaml
 from dlm_control.tasks.spec import Spec, draft_spec, read_controls, read_value, spec_place
 

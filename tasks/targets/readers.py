@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, islice
 from pathlib import Path
@@ -22,12 +22,14 @@ from dlm_control.support.errors import UsageError
 from dlm_control.tasks.targets.corpora import json_object, of_2022, records, refs
 from dlm_control.tasks.targets.file import read_targets
 from dlm_control.tasks.targets.from_text import KINDS, satisfied
+from dlm_control.tasks.targets.reader import register_reader
 from dlm_control.tasks.targets.target import Expected, Guides, Target, expected_of
 from dlm_control.text.words import join_words, split_words
 
 _PRICES = {"more than £ 30": "more than £30", "less than £ 20": "less than £20", "£ 20 - 25": "£20-25"}
 
 
+@register_reader("attributes")
 def attributes(data: Path, guides: Guides, file: str) -> Iterator[Target]:
     """Field = value, from JSON lines of tokens such as ["food", ":", "Japanese"] (the 2022 targets)."""
     for tokens in records(data / file, list, "a list of words with a colon", lambda tokens: ":" in tokens and _texts(tokens)):
@@ -36,6 +38,7 @@ def attributes(data: Path, guides: Guides, file: str) -> Iterator[Target]:
         yield Target(f"{given}={value}", [control], {"value": value, "fields": control.fields})
 
 
+@register_reader("lengths", needs_files=False)
 def lengths(data: Path, guides: Guides, low: int, high: int) -> Iterator[Target]:
     """Every number of words from low to high.
 
@@ -48,6 +51,7 @@ def lengths(data: Path, guides: Guides, low: int, high: int) -> Iterator[Target]
         yield Target(f"{words} words", [control], expected_of([control]))
 
 
+@register_reader("gaps")
 def gaps(data: Path, guides: Guides, file: str, known: str, count: int, low: int, high: int, seed: int) -> Iterator[Target]:
     """Sentences of a CSV's `ref` column with a gap of low to high words cut at a random place; the gap's size is left open.
 
@@ -79,12 +83,14 @@ def gaps(data: Path, guides: Guides, file: str, known: str, count: int, low: int
         yield Target(f"gap {made}", [control], expected_of([control]), sentence)
 
 
+@register_reader("unconditional", needs_files=False)
 def unconditional(data: Path, guides: Guides, count: int) -> Iterator[Target]:
     """Nothing at all, `count` times: unconditional text."""
     for i in range(count):
         yield Target(f"text {i}")
 
 
+@register_reader("tag_sequences")
 def tag_sequences(data: Path, guides: Guides, file: str) -> Iterator[Target]:
     """Universal tags, one a word, from JSON lines with `pos` and `words_` (the 2022 targets)."""
     for number, record in enumerate(of_2022(data / file, "pos", "words_"), start=1):
@@ -92,6 +98,7 @@ def tag_sequences(data: Path, guides: Guides, file: str) -> Iterator[Target]:
         yield Target(f"tags {number}", [PartsOfSpeech(tags, guide=guides.structure)], {"tags": tuple(tags)}, join_words(words))
 
 
+@register_reader("spans")
 def spans(data: Path, guides: Guides, file: str) -> Iterator[Target]:
     """Constituents [first, last, label], from JSON lines with `spans` and `words_` (the 2022 targets)."""
     for number, record in enumerate(of_2022(data / file, "spans", "words_"), start=1):
@@ -100,6 +107,7 @@ def spans(data: Path, guides: Guides, file: str) -> Iterator[Target]:
         yield Target(f"span {number}", [Span(record["spans"], guide=guides.structure)], {"spans": expected}, text)
 
 
+@register_reader("weighted_spans")
 def weighted_spans(data: Path, guides: Guides, file: str, count: int, seed: int, weights: list[float]) -> Iterator[Target]:
     """A random constituent of each of `count` sentences of a CSV's `ref` column, asked for at every weight: for tuning.
 
@@ -125,6 +133,7 @@ def weighted_spans(data: Path, guides: Guides, file: str, count: int, seed: int,
             )
 
 
+@register_reader("trees")
 def trees(data: Path, guides: Guides, file: str, count: int, seed: int) -> Iterator[Target]:
     """The trees, without tags and words, that benepar gives to sentences of a CSV's `ref` column (dev, which no model saw).
 
@@ -143,6 +152,7 @@ def trees(data: Path, guides: Guides, file: str, count: int, seed: int) -> Itera
         yield Target(f"tree {number}", [SyntaxTree(bare(tree), guide=guides.structure)], {"tree": tree}, sentence)
 
 
+@register_reader("tags_and_attributes")
 def tags_and_attributes(data: Path, guides: Guides, file: str) -> Iterator[Target]:
     """A tag sequence and a field's value, from JSON lines with `pos`, `attr` and `words_` (the 2022 targets)."""
     for number, record in enumerate(of_2022(data / file, "pos", "attr", "words_"), start=1):
@@ -154,6 +164,7 @@ def tags_and_attributes(data: Path, guides: Guides, file: str) -> Iterator[Targe
         yield Target(f"pair {number}", controls, expected, join_words(words))
 
 
+@register_reader("spaces")
 def spaces(data: Path, guides: Guides, file: str, count: int, seed: int) -> Iterator[Target]:
     """The same targets under each guide of each control: which space its energy is best a function of.
 
@@ -175,6 +186,7 @@ def spaces(data: Path, guides: Guides, file: str, count: int, seed: int) -> Iter
                 yield replace(target, name=f"{kind} {guide}: {number}", group=f"{kind} {guide}")
 
 
+@register_reader("combinations")
 def combinations_of_controls(
     data: Path, guides: Guides, file: str, count: int, seed: int, triples: list[list[str]]
 ) -> Iterator[Target]:
@@ -200,6 +212,7 @@ def combinations_of_controls(
             yield Target(f"{title}: {number}", controls, {}, whole.reference, group=title)
 
 
+@register_reader("composed")
 def composed(
     data: Path, guides: Guides, file: str, controls: list[str], count: int, seed: int, fields: int = 1
 ) -> Iterator[Target]:
@@ -218,6 +231,7 @@ def composed(
         yield replace(target, name=f"{'+'.join(controls)} {number}")
 
 
+@register_reader("mixed")
 def mixed(data: Path, guides: Guides, file: str, groups: list[list[str]], count: int, seed: int) -> Iterator[Target]:
     """As `composed`, `count` targets of each group of controls; a group is scored by itself, too.
 
@@ -233,11 +247,13 @@ def mixed(data: Path, guides: Guides, file: str, groups: list[list[str]], count:
             yield replace(target, name=f"{title} {number}", group=title)
 
 
+@register_reader("made")
 def made(data: Path, guides: Guides, file: str) -> Iterator[Target]:
     """Targets of a file that `dlm targets make` wrote, or in its format: a line says `controls` as a spec does."""
     yield from read_targets(data / file, guides)
 
 
+@register_reader("stories")
 def stories(data: Path, guides: Guides, file: str, references: str, low: int, high: int) -> Iterator[Target]:
     """Two observations and the hypothesis that is missing between them (αNLG, Bhagavatula et al. 2020), as a gap.
 
@@ -275,12 +291,3 @@ def _attribute(tokens: list[str]) -> tuple[str, str]:
 def _without_frame(tokens: list[str]) -> list[str]:
     """Without START, END and the newline that stands before it, which the 2022 tokens count as a word."""
     return tokens[1:-2]
-
-
-READERS: dict[str, Callable[..., Iterator[Target]]] = {
-    "attributes": attributes, "lengths": lengths, "gaps": gaps, "unconditional": unconditional, 
-    "tag_sequences": tag_sequences, "spans": spans,
-    "weighted_spans": weighted_spans, "trees": trees, "tags_and_attributes": tags_and_attributes, "spaces": spaces,
-    "combinations": combinations_of_controls, "composed": composed, "mixed": mixed, "made": made, "stories": stories,
-}  # fmt: skip
-NEED_NO_FILES = ("unconditional", "lengths")  # readers

@@ -63,7 +63,7 @@ class Target:
     Attributes:
         name: unique in its suite.
         controls: what is asked of the model.
-        expected: what the suite's metrics compare a text with.
+        expected: what the suite's metrics compare a text with: by the keys of `Expected`, or by those of metrics of your own.
         reference: the human text that the target was made from, or None.
         references: other human texts that would do, where there are.
         group: targets of one group are also scored by themselves.
@@ -71,7 +71,7 @@ class Target:
 
     name: str
     controls: Sequence[Controller | Control] = ()
-    expected: Expected = field(default_factory=Expected)
+    expected: Mapping[str, Any] = field(default_factory=dict)
     reference: str | None = None
     references: tuple[str, ...] = ()
     group: str = ""
