@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dlm_control import UsageError, cli, load
-from dlm_control.controllers.e2e.classifier import SemanticGuide
+from dlm_control.controllers.fields.classifier import SemanticGuide
 from dlm_control.controllers.guides.lookup import find_guide, load_guide, read_guides, use_guides
 from dlm_control.controllers.guides.structure_guide import StructureGuide, StructureGuideConfig
 from dlm_control.controllers.guides.syntax_guide import SyntaxGuide

@@ -27,7 +27,7 @@ N = TypeVar("N", bound="PreTrainedModel")
 KINDS = {
     "structure": "DATA being the corpus as `dlm annotate` writes it",
     "syntax": "DATA being the corpus as `dlm annotate` writes it",
-    "semantic": "DATA being E2E text with its meaning representations: the fields are those of E2E",
+    "semantic": "DATA being a CSV with a column for each field, or `mr`",
 }
 
 

@@ -136,8 +136,8 @@ class AnnotatedGuideRecipe(GuideRecipe):
         super().__init__(**kwargs)
         self.least = least
 
-    def labelled(self, row: dict[str, str]) -> Labels:
-        return read_labels(row)
+    def labels_of(self, rows: Sequence[Mapping[str, str]], data: str) -> list[Labels]:
+        return [read_labels(row) for row in rows]
 
 
 class SyntaxGuideRecipe(AnnotatedGuideRecipe):

@@ -47,7 +47,8 @@ def check_controller(
     """
     if not satisfying or not violating:
         raise ValueError("check_controller needs at least one obeying and one breaking text")
-    case = Case(controller, tuple(satisfying), tuple(violating), tuple(faulty), lm or load())
+    lm = lm or load()
+    case = Case(controller.for_model(lm.backbone), tuple(satisfying), tuple(violating), tuple(faulty), lm)
     issues = []
     for name, rule in RULES.items():
         try:
