@@ -43,8 +43,8 @@ class Semantic(Controller):
         fields: several at once, in place of `field` and `value`, such as {food: Japanese, price: absent}.
         guide: `words`: p(one of the value's wordings occurs) under the model's own word distributions;
             `classifier`: a noise-aware network's p(value | field, x_t), as in 2022 (`dlm train --kind semantic-guide`).
-        domain: which fields there are: a domain file (docs/own-corpus.md) or a bundled name (`e2e`); by default the model's own,
-            which is `fields.yaml` in its folder or what its config names.
+        domain: which fields there are: a domain file (docs/own-corpus.md) or a bundled name (`e2e`); by default the model's
+            own, which is `fields.yaml` in its folder or what its config names.
     """
 
     def __init__(

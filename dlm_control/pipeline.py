@@ -49,7 +49,7 @@ class LanguageModel:
 
     @checked_call_of("save_pretrained", own=1)
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model where `load` finds it: network, tokenizer, and the card, guides, teacher and fields that lie beside it.
+        """Write the model where `load` finds it: network, tokenizer, and the card, guides, teacher and fields beside it.
 
         Raises:
             UsageError: the folder is there already and not empty.

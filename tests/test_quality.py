@@ -152,7 +152,9 @@ def test_missing_packages_are_told_and_their_figures_empty(monkeypatch: pytest.M
 
 
 def test_a_text_obeys_all_or_not() -> None:
-    target = Target("x", [Length(5), Semantic("food", "Japanese", domain="e2e"), Keyword("pub")], {"fields": {"food": "Japanese"}})
+    target = Target(
+        "x", [Length(5), Semantic("food", "Japanese", domain="e2e"), Keyword("pub")], {"fields": {"food": "Japanese"}}
+    )
     assert all_satisfied("A Japanese pub .", target) == 0  # four words
     assert all_satisfied("A cheap Japanese pub .", target) == 1
     assert all_satisfied("A cheap Italian pub .", target) == 0
@@ -206,4 +208,4 @@ def test_a_teacher_is_calibrated_on_its_training_texts(reader: Reader, tmp_path:
     teacher = Teacher(str(tmp_path / "teacher"))
     detector = FlawDetector(teacher)
     hard = [detector.flaws(text, nats).hard for text, nats in zip(texts, teacher.word_nll(texts), strict=True)]
-    assert sum(hard) <= 1 and not detector.fields
+    assert sum(hard) <= 1 and detector.domain is None

@@ -13,14 +13,14 @@ from transformers import PreTrainedModel
 
 from dlm_control.controllers.fields.domain import ABSENT as NOT_SAID
 from dlm_control.controllers.fields.domain import Domain
-from dlm_control.controllers.fields.lookup import domain_at, domain_of
+from dlm_control.controllers.fields.lookup import domain_at, domain_of_model
 from dlm_control.controllers.fields.meaning import COLUMN, fields_of, meaning_columns, meaning_of
 from dlm_control.controllers.guides.lookup import load_guide
 from dlm_control.controllers.guides.noise_aware import GuideConfig, GuideRecipe, Trunk
 from dlm_control.diffusion.backbone import Backbone
-from dlm_control.diffusion.loading import load_backbone
 from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.support.errors import ErrorCollector, UsageError, suggestion
+from dlm_control.support.hub import model_folder
 from dlm_control.training.objectives import Draws
 from dlm_control.training.recipe import Loss
 
@@ -115,7 +115,8 @@ def semantic_guide(lm: Backbone, asked: Mapping[str, str]) -> LoadedGuide:
 class SemanticGuideRecipe(GuideRecipe):
     """Train a semantic guide on noised sentences whose fields are known.
 
-    Their meaning is in a column of meaning representations, such as `food[English], area[riverside]`, or in a column for each field.
+    Their meaning is in a column of meaning representations, such as `food[English], area[riverside]`, or in a column for each
+    field.
 
     Args:
         mr_column: of the meanings.
@@ -132,7 +133,8 @@ class SemanticGuideRecipe(GuideRecipe):
         self.mr_column, self.domain_source = mr_column, domain
 
     def setup(self, data: str, seed: int, processes: int) -> None:
-        self.domain = domain_at(self.domain_source) if self.domain_source else domain_of(load_backbone(self.lm_source))
+        given, lm = self.domain_source, self.lm_source
+        self.domain = domain_at(given) if given else domain_of_model(model_folder(lm), lm)
         super().setup(data, seed, processes)
 
     def network(self, sizes: dict[str, Any]) -> SemanticGuide:
@@ -144,9 +146,10 @@ class SemanticGuideRecipe(GuideRecipe):
     def labels_of(self, rows: Sequence[Mapping[str, str]], data: str) -> list[list[int]]:
         columns = meaning_columns(rows[0].keys() if rows else (), self.domain, self.mr_column)
         if not columns:
+            there, example = ", ".join(rows[0] if rows else ()), next(iter(self.domain.fields))
             raise UsageError(
-                f"--data {data}: no column of the fields {', '.join(self.domain.fields)}, and no column {self.mr_column!r} of meanings such as "
-                f"`{next(iter(self.domain.fields))}[…]`; it has {', '.join(rows[0] if rows else ())}"
+                f"--data {data}: no column of the fields {', '.join(self.domain.fields)}, and no column {self.mr_column!r} of "
+                f"meanings such as `{example}[…]`; beside the text it has {there or 'none'}"
             )
         return labels([meaning_of(row, columns) for row in rows], self.domain, f"--data {data}")
 

@@ -68,13 +68,25 @@ def domain_of(lm: Backbone) -> Domain:
     Raises:
         UsageError: it has none, or a faulty one.
     """
-    home = home_of(lm)
-    found = lm.once("domain", lambda: domain_in(home)) if home else None
+    return lm.once("domain", lambda: domain_of_model(home_of(lm), lm.source))
+
+
+def domain_of_model(home: Path | None, source: str) -> Domain:
+    """The domain of a model that need not be loaded.
+
+    Args:
+        home: its folder, or None where it has none.
+        source: what to call it.
+
+    Raises:
+        UsageError: as `domain_of`.
+    """
+    found = domain_in(home) if home else None
     if found is None:
-        place = f"write {home / FILE}" if home and home.exists() else f"save the model, and write {FILE} into its folder"
+        place = f"write {home / FILE}" if home else f"save the model, and write {FILE} into its folder"
         raise UsageError(
-            f"the model {lm.source!r} says no fields; {place} (docs/own-corpus.md shows one), or give a domain file or a "
-            f"bundled name as `domain`: {', '.join(bundled_domains())}"
+            f"the model {source!r} says no fields; {place} (docs/own-corpus.md shows one), or give a domain file or a bundled "
+            f"name as `domain`: {', '.join(bundled_domains())}"
         )
     return found
 

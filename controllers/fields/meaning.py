@@ -17,7 +17,7 @@ def fields_of(meaning: str) -> dict[str, str]:
 
 
 def meaning_columns(columns: Collection[str], domain: Domain, mr: str = COLUMN) -> dict[str, str]:
-    """The columns that say what a text means: that of meaning representations alone where there is one, else each that a field is called by.
+    """The columns that say what a text means: that of meaning representations where there is one, else those of fields.
 
     Args:
         columns: of a corpus.

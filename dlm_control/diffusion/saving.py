@@ -14,7 +14,7 @@ BESIDE = ("README.md", "guides", "teacher", "fields.yaml")  # in the folder of a
 
 
 def save_backbone(lm: Backbone, folder: Path) -> None:
-    """Write network and tokenizer, and the card, the guides, the teacher and the fields that lie beside the model where it was loaded.
+    """Write network and tokenizer, and the card, guides, teacher and fields that lie beside the model where it was loaded.
 
     Raises:
         UsageError: the folder is there already and not empty, or no folder.

@@ -1,7 +1,7 @@
 """Does a text say that a field has a value? Patterns of the domain's scorer, no wordings that a controller knows.
 
-They are regular expressions over lower-cased text (`patterns` in a domain file; where it has none for a value, its wordings). The
-share of human sentences that pass is reported beside every score.
+They are regular expressions over lower-cased text: `patterns` in a domain file or, where it has none for a value, its wordings.
+The share of human sentences that pass is reported beside every score.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ _GAP = " ; "  # in place of what is no evidence: nothing is found across it
 
 
 def is_realised(domain: Domain, field: str, value: str, text: str) -> bool:
-    """Does the text say that the field has this value, and no other that contradicts it?"""
+    """Does the text say that the field has this value, and no other that contradicts it?
+
+    Args:
+        domain: of the text.
+        field, value: by their names in the domain.
+        text: as people write it.
+    """
     what, plain = domain.fields[field], _plain(text)
     if not what.exclusive:
         return _matches(what, value, plain)
@@ -27,7 +33,7 @@ def is_realised(domain: Domain, field: str, value: str, text: str) -> bool:
 def contradictions(domain: Domain, text: str) -> list[str]:
     """The fields of which a text says two values that exclude one another, such as Italian and French food.
 
-    Stricter than `is_realised`, which may miss a value at little cost: what a domain's file tells to ignore is no evidence here.
+    Stricter than `is_realised`, which may miss a value at little cost: what a domain says to ignore is no evidence.
     """
     plain = _without(domain.ignore, _plain(text))
     found = []

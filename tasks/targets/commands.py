@@ -17,7 +17,7 @@ def _targets() -> None:
 
 @targets.command()
 def make(
-    corpus: Annotated[Path, typer.Argument(metavar="CSV", help="A column ref and, for semantic targets, mr or one for each field.")],
+    corpus: Annotated[Path, typer.Argument(metavar="CSV", help="A column ref and, for semantic targets, mr or one a field.")],
     controls: Annotated[str, typer.Option(help="Kinds, parted by commas: semantic,pos,tree,span,length,infill,keyword.")],
     out: Annotated[Path, typer.Option(help="The file; a suite reads it with {reader: made, file: …}.")],
     count: Annotated[int, typer.Option(min=1, help="Targets at most.")] = 200,

@@ -107,7 +107,10 @@ def _target(line: str, place: str, guides: Guides, problems: ErrorCollector) -> 
         problems.add(place, f"expected a JSON object with `controls`, got {short_repr(line)}; is it a file of another format?")
         return None
     found = check_arguments(problems, place, TargetLine, given)
-    guided = {"semantic": {"guide": guides.semantic, "domain": guides.domain}, **{kind: {"guide": guides.structure} for kind in ("pos", "tree", "span")}}
+    guided = {
+        "semantic": {"guide": guides.semantic, "domain": guides.domain},
+        **{kind: {"guide": guides.structure} for kind in ("pos", "tree", "span")},
+    }
     entries = [
         read_control(entry, f"{place}.controls[{i}]", problems, guided) for i, entry in enumerate(found.get("controls", ()))
     ]
