@@ -221,10 +221,10 @@ def ls(
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="spec, suite or training.")] = "spec",
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="spec, suite, training or fields (a domain file).")] = "spec",
     include: Include = None,
 ) -> None:
-    """Print a JSON schema of specs, suites or training configs, by which an editor completes and checks them."""
+    """Print a JSON schema of specs, suites, training configs or domain files, by which an editor completes and checks them."""
     import json
 
     for file in include or []:

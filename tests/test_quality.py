@@ -152,9 +152,8 @@ def test_missing_packages_are_told_and_their_figures_empty(monkeypatch: pytest.M
 
 
 def test_a_text_obeys_all_or_not() -> None:
-    target = Target(
-        "x", [Length(5), Semantic("food", "Japanese", domain="e2e"), Keyword("pub")], {"fields": {"food": "Japanese"}}
-    )
+    japanese = Semantic("food", "Japanese", domain="e2e")
+    target = Target("x", [Length(5), japanese, Keyword("pub")], {"fields": {"food": "Japanese"}})
     assert all_satisfied("A Japanese pub .", target) == 0  # four words
     assert all_satisfied("A cheap Japanese pub .", target) == 1
     assert all_satisfied("A cheap Italian pub .", target) == 0

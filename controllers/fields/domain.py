@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from dlm_control.support.errors import UsageError, suggestion
+from dlm_control.support.errors import ErrorCollector, UsageError, suggestion
+from dlm_control.text.words import split_words
 
 ABSENT = "absent"  # in place of a value: the text does not speak of the field
 
@@ -93,3 +94,17 @@ class Domain:
         if value != ABSENT:
             return what.values[value].wordings
         return (*what.mentions, *(wording for each in what.values.values() for wording in each.wordings))
+
+    def check_words(self, vocabulary: Collection[str]) -> None:
+        """
+        Raises:
+            UsageError: of some values no wording is all of these words; all of them in one report.
+        """
+        problems = ErrorCollector(self.source)
+        for field, what in self.fields.items():
+            for name, value in what.values.items():
+                lacking = [[word for word in split_words(wording) if word not in vocabulary] for wording in value.wordings]
+                if all(lacking):
+                    words = ", ".join(sorted({word for each in lacking for word in each}))
+                    problems.add(f"fields.{field}.values.{name}", f"no wording is of the model's words, which lack {words}")
+        problems.raise_if_any()

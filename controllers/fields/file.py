@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -24,7 +24,13 @@ _Texts = Annotated[Sequence[str], Fits("a list of texts")]
 
 @dataclass(frozen=True)
 class ValueEntry:
-    """A value in a domain file; a list of wordings alone is short for it."""
+    """A value in a domain file; a list of wordings alone is short for it.
+
+    Attributes:
+        wordings: how texts say it.
+        patterns: regular expressions over lower-cased text that a scorer finds it by; by default its wordings.
+        overrides: values whose patterns also match within what this one's find.
+    """
 
     wordings: _Texts = ()
     patterns: _Texts = ()
@@ -33,7 +39,18 @@ class ValueEntry:
 
 @dataclass(frozen=True)
 class FieldEntry:
-    """A field in a domain file."""
+    """A field in a domain file.
+
+    Attributes:
+        values: each with a `ValueEntry`; or a list of values that are said as they are written.
+        also: other names of the field.
+        wordings: of values that have none of their own; `{value}` stands for the value.
+        mentions: words that speak of the field whatever its value.
+        patterns: of values that have none of their own; `(?&value)` stands for the value, without a leading "the".
+        exclusive: two of its values contradict each other.
+        agree: pairs of values that do not.
+        ignore: patterns of what is no evidence where contradictions are looked for.
+    """
 
     values: Annotated[
         Mapping[str, Any] | Sequence[str],
@@ -50,7 +67,13 @@ class FieldEntry:
 
 @dataclass(frozen=True)
 class DomainEntry:
-    """A domain file."""
+    """A domain file.
+
+    Attributes:
+        fields: each a `FieldEntry`.
+        fragments: of patterns, where `(?&name)` stands for one.
+        ignore: as that of a field, for all of them.
+    """
 
     fields: Annotated[Mapping[str, Any], Fits("fields, each with its values", bool)]
     fragments: Annotated[Mapping[str, str | Sequence[str]], Fits("names, each with a pattern or a list of patterns")] = field(
@@ -194,8 +217,9 @@ def _check_wordings(values: Mapping[str, Value], place: str, problems: ErrorColl
 def _said(wording: str) -> str:
     """A pattern of a wording's words, in the spaces and dashes that texts part them by."""
     words = split_words(wording.lower())
-    apart = [r"\s+" if one[-1].isalnum() and other[0].isalnum() else r"\s*" for one, other in pairwise(words)]
-    return rf"(?<!\w){''.join(_plain(word) + gap for word, gap in zip(words, [*apart, ''], strict=True))}(?!\w)"
+    gaps = [r"\s+" if one[-1].isalnum() and other[0].isalnum() else r"\s*" for one, other in pairwise(words)]
+    whole = "".join(_plain(word) + gap for word, gap in zip_longest(words, gaps, fillvalue=""))
+    return rf"(?<!\w){whole}(?!\w)"
 
 
 def _plain(text: str) -> str:

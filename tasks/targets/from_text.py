@@ -66,9 +66,7 @@ def _texts(path: Path, domain: Domain | None, with_meaning: bool) -> list[tuple[
     if not with_meaning:
         return [(row["ref"], "") for row in found]
     if domain is None:
-        raise UsageError(
-            "targets: semantic controls need to know which fields there are; --domain gives a file, or a bundled name such as e2e"
-        )
+        raise UsageError("targets: semantic controls need to know which fields there are; --domain names a file, or e2e")
     columns = meaning_columns(found[0].keys() if found else (), domain)
     if not columns:
         raise UsageError(
