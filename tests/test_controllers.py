@@ -11,8 +11,9 @@ from torch import Tensor
 
 from dlm_control import Control, Controller, LanguageModel, State, UsageError
 from dlm_control.control.registry import controllers
-from dlm_control.controllers.fields.classifier import LoadedGuide, SemanticGuide, SemanticGuideConfig, labels
+from dlm_control.controllers.fields.classifier import LoadedGuide, SemanticGuide, SemanticGuideConfig
 from dlm_control.controllers.fields.lookup import domain_at
+from dlm_control.controllers.fields.meaning import labels
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -12,14 +11,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dlm_control.controllers.fields.domain import ABSENT as NOT_SAID
-from dlm_control.controllers.fields.domain import Domain
 from dlm_control.controllers.fields.lookup import domain_at, domain_of_model
-from dlm_control.controllers.fields.meaning import COLUMN, fields_of, meaning_columns, meaning_of
+from dlm_control.controllers.fields.meaning import COLUMN, labels, meaning_columns, meaning_of
 from dlm_control.controllers.guides.lookup import load_guide
 from dlm_control.controllers.guides.noise_aware import GuideConfig, GuideRecipe, Trunk
 from dlm_control.diffusion.backbone import Backbone
 from dlm_control.diffusion.seq_len import padded, seq_len_of
-from dlm_control.support.errors import ErrorCollector, UsageError, suggestion
+from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import model_folder
 from dlm_control.training.objectives import Draws
 from dlm_control.training.recipe import Loss
@@ -183,24 +181,3 @@ class SemanticGuideRecipe(GuideRecipe):
                 total += guesses.numel()
             figures[f"accuracy_at_{level}"] = right / total
         return figures
-
-
-def labels(meanings: Sequence[str], domain: Domain, source: str) -> list[list[int]]:
-    """Class of each field in meaning representations such as "name[The Mill], food[English]".
-
-    Raises:
-        UsageError: some name values that their field does not have; all of them in one report.
-    """
-    classes = {field: {v.lower(): 1 + i for i, v in enumerate(what.values)} for field, what in domain.fields.items()}
-    unknown, found = Counter[tuple[str, str]](), []
-    for meaning in meanings:
-        said = fields_of(meaning)
-        unknown.update((field, said[field]) for field in classes if field in said and said[field].lower() not in classes[field])
-        found.append([of.get(said.get(field, "").lower(), ABSENT) for field, of in classes.items()])
-    problems = ErrorCollector(source)
-    for (field, value), count in sorted(unknown.items()):
-        values = domain.fields[field].values
-        near = suggestion(value, values) or f"; it has {', '.join(values)}"
-        problems.add(field, f"unknown value {value!r} in {count} rows{near} ({domain.source})")
-    problems.raise_if_any()
-    return found

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from dlm_control.controllers.fields.domain import Domain
 from dlm_control.controllers.fields.file import read_domain
-from dlm_control.controllers.guides.lookup import home_of
 from dlm_control.support.errors import UsageError, suggestion
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def domain_of(lm: Backbone) -> Domain:
     Raises:
         UsageError: it has none, or a faulty one.
     """
-    return lm.once("domain", lambda: domain_of_model(home_of(lm), lm.source))
+    return lm.once("domain", lambda: domain_of_model(lm.home, lm.source))
 
 
 def domain_of_model(home: Path | None, source: str) -> Domain:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 from dlm_control.controllers.fields.domain import ABSENT, Domain
+from dlm_control.support.errors import ErrorCollector, suggestion
 
 COLUMN = "mr"  # of meaning representations
 _FIELD = re.compile(r"([^\[\],]+)\[([^\]]*)\]")
@@ -44,3 +46,36 @@ def meaning_of(row: Mapping[str, str], columns: Mapping[str, str]) -> str:
         return row[next(iter(columns))]
     said = {field: " ".join(row[column].split()) for column, field in columns.items()}
     return ", ".join(f"{field}[{value}]" for field, value in said.items() if value and value != ABSENT)
+
+
+def labels(meanings: Sequence[str], domain: Domain, source: str) -> list[list[int]]:
+    """Class of each field in meaning representations such as "name[The Mill], food[English]"; 0 where it is not said.
+
+    Args:
+        meanings: of texts.
+        domain: of the texts.
+        source: what to call them in reports.
+
+    Raises:
+        UsageError: some name values that their field does not have; all of them in one report.
+    """
+    classes = {field: {v.lower(): 1 + i for i, v in enumerate(what.values)} for field, what in domain.fields.items()}
+    unknown, found = Counter[tuple[str, str]](), []
+    for meaning in meanings:
+        said = fields_of(meaning)
+        unknown.update((field, said[field]) for field in classes if field in said and said[field].lower() not in classes[field])
+        found.append([of.get(said.get(field, "").lower(), 0) for field, of in classes.items()])
+    problems = ErrorCollector(source)
+    for (field, value), count in sorted(unknown.items()):
+        values = domain.fields[field].values
+        near = suggestion(value, values) or f"; it has {', '.join(values)}"
+        problems.add(field, f"unknown value {value!r} in {count} rows{near} ({domain.source})")
+    problems.raise_if_any()
+    return found
+
+
+def cell_text(cell: object) -> str:
+    """A cell as it was written: whole numbers beside empty cells are read as 5.0."""
+    if cell is None:
+        return ""
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from dlm_control.controllers.fields.meaning import cell_text
 from dlm_control.diffusion.loading import load_backbone
 from dlm_control.diffusion.model import encoder_layer, sinusoids
 from dlm_control.diffusion.seq_len import padded
@@ -141,7 +142,7 @@ class GuideRecipe(Recipe):
             self.lm.tokenizer, texts, max_seq_len, data, f"{self.lm_source} takes no longer sequence: remove them"
         )
         columns = self.columns or [column for column in rows.column_names if column != self.text_column]
-        cells = zip(*(map(_text, rows[column]) for column in columns), strict=True)
+        cells = zip(*(map(cell_text, rows[column]) for column in columns), strict=True)
         return sentences, self.labels_of([dict(zip(columns, each, strict=True)) for each in cells], data)
 
     def batch(self, step: int, rank: int, world: int) -> tuple[Tensor, list[Any], np.random.Generator]:
@@ -154,10 +155,3 @@ class GuideRecipe(Recipe):
     def save(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, PreTrainedModel)
         model.save_pretrained(folder)
-
-
-def _text(cell: object) -> str:
-    """A cell as it was written: whole numbers beside empty cells are read as 5.0."""
-    if cell is None:
-        return ""
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)

@@ -140,9 +140,9 @@ def cells(study: Study, lm: LanguageModel, teacher: Teacher, done: Sequence[Cell
             judge = [] if soft.judge is None else [_named(soft.judge, JUDGE, weight=0)]
             preset = {"candidates": 1} if company == FREE else soft.preset
             spec = Spec.from_mapping({"controls": [entry, *judge, *others], "preset": preset}, f"{name}, {company}")
-            lm.generate(spec.controls, 1, study.seed, spec.preset.of(lm.backbone.kind))  # what is made once does not count
+            lm.generate(spec.controls, 1, study.seed, spec.preset.for_model(lm.backbone))  # what is made once does not count
             started = time.process_time()
-            samples = lm.generate(spec.controls, study.texts, study.seed, spec.preset.of(lm.backbone.kind))
+            samples = lm.generate(spec.controls, study.texts, study.seed, spec.preset.for_model(lm.backbone))
             seconds = (time.process_time() - started) / study.texts
             yield _cell(name, company, samples, detector, teacher, seconds)
 

@@ -43,6 +43,10 @@ ROUNDS = ("search", "confirm")
 _KEPT = 4  # one preset in so many is tried again
 
 
+class NoPresetError(UsageError):
+    """No preset keeps to the bounds."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
     """What `dlm tune` is asked for.
@@ -193,7 +197,7 @@ def tune_presets(asked: Tuning, out: Path, *, force: bool = False, progress_to: 
         f"{limits.flaws:.3f}, distinct-3 {limits.diversity:.3f}"
     )
     if limits.merit(chosen)[0] > 0:
-        raise UsageError(
+        raise NoPresetError(
             f"tune: no preset keeps to the bounds; the nearest: {header}; all are in {log}; change --flaws or --diversity"
         )
     source = f"weights {lm.backbone.weights_digest}; teacher {source} {teacher.digest}"
