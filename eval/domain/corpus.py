@@ -181,6 +181,8 @@ def _read(file: Path) -> Dataset:
     try:
         return datasets.load_dataset(_KINDS[file.suffix], data_files=str(file), split="train", **options)
     except Exception as error:  # of any class: each format has its own
+        if "corresponds to no data" in str(error):
+            raise UsageError(f"{file}: has no rows") from None
         raise UsageError(f"{file}: cannot be read as {_KINDS[file.suffix]}: {_first_line(error.__cause__ or error)}") from None
 
 
