@@ -88,5 +88,5 @@ def test_a_models_own_preset_is_its_default_and_goes_where_it_is_saved(tiny_fold
     with pytest.raises(UsageError, match=r"preset.yaml: changes the preset 'fast'; a model's own is its default"):
         load(tmp_path / "copy").generate([])
     (tmp_path / "copy" / "preset.yaml").write_text("stepps: 3\n")
-    with pytest.raises(UsageError, match=r"stepps: unknown key, did you mean 'steps'"):
+    with pytest.raises(UsageError, match=r"(?s)preset.yaml: .*stepps: unknown key, did you mean 'steps'"):
         load(tmp_path / "copy").generate([])

@@ -104,7 +104,12 @@ class _Patterns(NamedTuple):
                 self.problems.add(inner, f"no regular expression: {error}")
                 continue
             whole.append(put_in)
-        return "|".join(whole)
+        together = "|".join(whole)
+        try:
+            re.compile(together)
+        except re.error as error:  # such as a group of one name in two of them
+            self.problems.add(place, f"each is a regular expression, all together are none: {error}")
+        return together
 
 
 def read_domain(path: Path) -> Domain:

@@ -216,11 +216,12 @@ def preset_for(name: str, lm: Backbone, /, **changes: Any) -> Preset:
     Raises:
         UsageError: as `preset`; or the model's file is faulty.
     """
-    own = lm.once("preset", lambda: _own(lm.home)) if name == "default" else {}
+    own = lm.once("preset", lambda: _own(lm.home, lm.kind)) if name == "default" else {}
     return preset(name, lm.kind, **{**own, **changes})
 
 
-def _own(home: Path | None) -> dict[str, Any]:
+def _own(home: Path | None, kind: str) -> dict[str, Any]:
+    """What a model's file changes of the default of its kind."""
     file = home / OWN if home else None
     if file is None or not file.is_file():
         return {}
@@ -228,6 +229,10 @@ def _own(home: Path | None) -> dict[str, Any]:
     name = content.pop("name")
     if name != "default":
         raise UsageError(f"{file}: changes the preset {name!r}; a model's own is its default")
+    try:
+        preset("default", kind, **content)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
     return content
 
 
