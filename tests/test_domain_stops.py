@@ -177,7 +177,7 @@ def test_from_a_csv_with_fields_to_a_model_that_says_them(tmp_path: Path, monkey
     kept = {"fields.yaml", "guides", "teacher", "README.md", *(["preset.yaml"] if Path("places/preset.yaml").exists() else [])}
     assert kept <= {file.name for file in Path("copy").iterdir()}
     for guide in ("words", "classifier"):
-        samples = load("copy").generate([Semantic("where", "river", guide=guide)], 8, seed=0)  # type: ignore[arg-type]
+        samples = load("copy").generate([Semantic("where", "river", guide=guide)], 8, seed=0)
         assert sum(sample.passed for sample in samples) >= (7 if guide == "words" else 3), guide
     done = CliRunner().invoke(cli.build(), ["generate", "river.yaml"])
     assert done.exit_code == 0, done.output

@@ -28,7 +28,8 @@ from dlm_control.support.records import write_record
 from dlm_control.tasks.suite import read_suite, read_suites
 from dlm_control.tasks.suite_files import suites
 from dlm_control.tasks.targets.corpora import lines_of, refs
-from dlm_control.tasks.targets.readers import attributes, combinations_of_controls, gaps
+from dlm_control.tasks.targets.e2e import attributes
+from dlm_control.tasks.targets.readers import combinations_of_controls, gaps
 from dlm_control.tasks.targets.target import WORDS, Target
 
 

@@ -15,8 +15,8 @@ from dlm_control.control.use import Control
 from dlm_control.controllers.fields.lookup import domain_at
 from dlm_control.controllers.linguistics.taggers import tree_of
 from dlm_control.controllers.linguistics.trees import constituents
+from dlm_control.tasks.targets.e2e import attributes
 from dlm_control.tasks.targets.readers import (
-    attributes,
     combinations_of_controls,
     composed,
     gaps,

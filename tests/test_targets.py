@@ -14,8 +14,9 @@ from dlm_control.controllers.semantic import Semantic
 from dlm_control.eval.score.metrics import METRICS
 from dlm_control.eval.score.overlap import filled, overlap
 from dlm_control.tasks.suite import read_suite, read_suites
+from dlm_control.tasks.targets.e2e import spans, tag_sequences, tags_and_attributes
 from dlm_control.tasks.targets.file import make_targets
-from dlm_control.tasks.targets.readers import made, spans, stories, tag_sequences, tags_and_attributes
+from dlm_control.tasks.targets.readers import made, stories
 from dlm_control.tasks.targets.target import NOISE_AWARE, WORDS
 
 SMOKE = "smoke"

@@ -154,9 +154,8 @@ def _field(given: object, place: str, patterns: _Patterns) -> Field | None:
     if len(problems.found) > before:
         return None
     entry = FieldEntry(**found)
-    as_written = not isinstance(entry.values, Mapping)
-    usual = entry.wordings or (("{value}",) if as_written else ())
-    listed = {value: {} if as_written else dict(entry.values)[value] for value in entry.values}
+    usual = entry.wordings or (() if isinstance(entry.values, Mapping) else ("{value}",))
+    listed = dict(entry.values) if isinstance(entry.values, Mapping) else {value: {} for value in entry.values}
     _check_names(f"{place}.values", list(entry.values), problems)
     values = {}
     for name, what in listed.items():

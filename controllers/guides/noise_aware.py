@@ -143,7 +143,7 @@ class GuideRecipe(Recipe):
         )
         columns = self.columns or [column for column in rows.column_names if column != self.text_column]
         cells = zip(*(map(cell_text, rows[column]) for column in columns), strict=True)
-        return sentences, self.labels_of([dict(zip(columns, each, strict=True)) for each in cells], data)
+        return sentences, list(self.labels_of([dict(zip(columns, each, strict=True)) for each in cells], data))
 
     def batch(self, step: int, rank: int, world: int) -> tuple[Tensor, list[Any], np.random.Generator]:
         """Word ids (batch, seq_len), the labels of the rows, and random numbers of this step."""

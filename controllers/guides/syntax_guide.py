@@ -98,7 +98,7 @@ class Labels(NamedTuple):
     spans: tuple[Constituent, ...]
 
 
-def read_labels(row: dict[str, str]) -> Labels:
+def read_labels(row: Mapping[str, str]) -> Labels:
     """The labels in the columns that `dlm annotate` writes."""
     universal = tuple(1 + UNIVERSAL.index(tag) if tag in UNIVERSAL else NOTHING for tag in row["pos"].split())
     penn = tuple(1 + PENN.index(tag) if tag in PENN else NOTHING for tag in row["penn"].split())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from importlib.util import find_spec
 
+import yaml
+
 from dlm_control.eval.domain.corpus import TRAIN
 from dlm_control.eval.domain.stages import Domain, Stage
 from dlm_control.sampling.presets import OWN, preset
@@ -15,7 +17,10 @@ _COUNT, _LIMIT, _MOST = 12, 4, 24  # targets of a group, those of them in the se
 
 
 class PresetStage(Stage):
-    """As many trials of a search as the time allows; the best preset within the bounds becomes the model's default."""
+    """As many trials of a search as the time allows; the best preset becomes the model's default.
+
+    Of a small model often none keeps to the bounds of `dlm tune`; then it is the one that exceeds them least.
+    """
 
     name = "preset"
 
@@ -23,7 +28,7 @@ class PresetStage(Stage):
         from dlm_control.eval.studies.tuning import NoPresetError, Tuning, tune_presets
 
         folder = domain.folder / "tuning"
-        suite, chosen = folder / "tune.yaml", folder / OWN
+        suite = folder / "tune.yaml"
         folder.mkdir(exist_ok=True)
         write_whole({suite: _suite(domain)})
         if self.name not in domain.progress.steps:
@@ -34,11 +39,16 @@ class PresetStage(Stage):
             limit=_LIMIT, seed=domain.config.seed,
         )  # fmt: skip
         try:
-            found = tune_presets(asked, chosen, force=chosen.exists())
+            found, within = tune_presets(asked, folder / OWN, force=(folder / OWN).exists()), "within the bounds"
         except NoPresetError as error:
-            return f"{asked.trials} presets tried; the usual default stays: {error}"
-        write_whole({domain.folder / OWN: chosen.read_text(encoding="utf-8")})
-        return f"{asked.trials} presets tried; default: {found.changes or 'as usual'}, success {found.success:.2f}"
+            found, within = error.nearest, "above the bounds of `dlm tune`, as are all others"
+        if found.changes:
+            text = yaml.safe_dump({"name": "default", **found.changes}, sort_keys=False)
+            write_whole({domain.folder / OWN: f"# Written by `dlm domain make`\n{text}"})
+        return (
+            f"{asked.trials} tried; the default is {found.changes or 'the usual one'}, success {found.success:.2f}, flaw rate "
+            f"{found.flaw_rate:.2f}, {within}"
+        )
 
 
 def require_optuna() -> None:

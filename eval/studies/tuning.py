@@ -44,7 +44,15 @@ _KEPT = 4  # one preset in so many is tried again
 
 
 class NoPresetError(UsageError):
-    """No preset keeps to the bounds."""
+    """No preset keeps to the bounds.
+
+    Attributes:
+        nearest: the one that exceeds them least.
+    """
+
+    def __init__(self, message: str, nearest: Trial) -> None:
+        super().__init__(message)
+        self.nearest = nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +206,8 @@ def tune_presets(asked: Tuning, out: Path, *, force: bool = False, progress_to: 
     )
     if limits.merit(chosen)[0] > 0:
         raise NoPresetError(
-            f"tune: no preset keeps to the bounds; the nearest: {header}; all are in {log}; change --flaws or --diversity"
+            f"tune: no preset keeps to the bounds; the nearest: {header}; all are in {log}; change --flaws or --diversity",
+            chosen,
         )
     source = f"weights {lm.backbone.weights_digest}; teacher {source} {teacher.digest}"
     text = yaml.safe_dump({"name": "default", **chosen.changes}, sort_keys=False, allow_unicode=True)
