@@ -11,7 +11,7 @@ from dlm_control.control.use import Control
 from dlm_control.sampling.batch import BatchRow, RowRequest, requests_of, write_rows
 from dlm_control.sampling.generate import Request, generate, populate, row_steps
 from dlm_control.sampling.particles import Population
-from dlm_control.sampling.presets import Preset, check_kind, preset
+from dlm_control.sampling.presets import Preset, check_kind, preset, preset_for
 from dlm_control.sampling.sample import Sample
 from dlm_control.sampling.stream import Stream
 from dlm_control.sampling.trace import Step
@@ -49,7 +49,7 @@ class LanguageModel:
 
     @checked_call_of("save_pretrained", own=1)
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model where `load` finds it: network, tokenizer, and the card, guides and teacher that lie beside it.
+        """Write the model where `load` finds it: network, tokenizer, and card, guides, teacher, fields and preset beside it.
 
         Raises:
             UsageError: the folder is there already and not empty.
@@ -90,7 +90,7 @@ class LanguageModel:
             controls: controllers, or Controls, which add a weight, an interval, a schedule or a name.
             num_samples: how many texts.
             seed: text i is a function of (controls, preset, seed, i) alone.
-            preset: a name, whose values are those for this kind of model, or a Preset.
+            preset: a name, whose values are those for this model or its kind, or a Preset.
             indices: the index i of each text, by default 0 … num_samples − 1.
             on_error: with `skip`, an item for which a control fails has no text, and its `error` says why.
             callback_on_step: called after each step with the texts as they stand, and what every control did; a `Trace` keeps
@@ -212,7 +212,7 @@ class LanguageModel:
 
     def _preset(self, given: Preset | str, changes: dict[str, Any]) -> Preset:
         if isinstance(given, str):
-            return preset(given, self.backbone.kind, **changes)
+            return preset_for(given, self.backbone, **changes)
         return preset("default", **{**vars(given), **changes})
 
     def _generate(

@@ -139,7 +139,7 @@ def calibrate(
     corpus: Annotated[Path, typer.Argument(metavar="CSV", help="Training texts of the teacher, in a column ref.")],
     teacher: Annotated[str, typer.Option(help="Bundled name, folder or hub id.")] = "e2e-teacher",
     fields: Annotated[
-        bool, typer.Option(help="Texts give values of the fields of restaurants, which can contradict each other.")
+        bool, typer.Option(help="Texts give values of the fields in the model's fields.yaml, which can contradict each other.")
     ] = False,
 ) -> None:
     """Write flaws.json into a teacher's folder: how many nats make a word hard, measured on human training texts."""

@@ -88,7 +88,7 @@ def generate(
     if out is not None:
         writable(out, force)  # a refusal should not wait for the model
     lm = loaded(expected.model, guide, device, dtype)
-    chosen, started = expected.preset.of(lm.backbone.kind), time.perf_counter()
+    chosen, started = expected.preset.for_model(lm.backbone), time.perf_counter()
     names = [control.name for control in expected.controls]
     trace = Watch(names, expected.num_samples, chosen.candidates * chosen.particles) if watch else Trace()
     with trace if isinstance(trace, Watch) else nullcontext():
@@ -151,7 +151,7 @@ def explain(
     overrides = {"num_samples": num_samples, "seed": seed, "model": model}
     expected, trace = read_spec(spec, overrides, refuse if no_include else announce), Trace()
     lm = loaded(expected.model, guide, device, dtype)
-    traceable(expected.preset.of(lm.backbone.kind))
+    traceable(expected.preset.for_model(lm.backbone))
     samples = run_spec(expected, lm, callback_on_step=trace)
     controls = expected.controls
     found, lost, said = rows(trace), warnings(controls, trace, samples), sentence(controls, trace, samples)
@@ -225,10 +225,10 @@ def ls(
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="spec, suite or training.")] = "spec",
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="spec, suite, training or fields (a domain file).")] = "spec",
     include: Include = None,
 ) -> None:
-    """Print a JSON schema of specs, suites or training configs, by which an editor completes and checks them."""
+    """Print a JSON schema of specs, suites, training configs or domain files, by which an editor completes and checks them."""
     import json
 
     for file in include or []:

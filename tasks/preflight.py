@@ -36,7 +36,7 @@ def preflight(spec: Spec, lm: LanguageModel, problems: ErrorCollector | None = N
     """
     problems = problems or ErrorCollector(spec.source, spec.lines)
     try:
-        check_kind(spec.preset.of(lm.backbone.kind), lm.backbone.kind, lm.backbone.settings)
+        check_kind(spec.preset.for_model(lm.backbone), lm.backbone.kind, lm.backbone.settings)
     except UsageError as error:
         problems.extend("preset", error)
     check_feasible(lm.backbone, list(zip(spec.places, spec.controls, strict=True)), problems)
@@ -49,7 +49,7 @@ def unlikely(spec: Spec, lm: LanguageModel) -> list[str]:
     Raises:
         UsageError: a control fails.
     """
-    chosen = spec.preset.of(lm.backbone.kind)
+    chosen = spec.preset.for_model(lm.backbone)
     if chosen.guidance != "tilt":
         return []
     trace = Trace()
@@ -66,7 +66,7 @@ class Validated(NamedTuple):
 
 def firmness_of(spec: Spec, lm: LanguageModel) -> dict[str, Firmness]:
     """How firmly each control of a spec without faults is held."""
-    preset = spec.preset.of(lm.backbone.kind)
+    preset = spec.preset.for_model(lm.backbone)
     return {control.name: firmness(under(preset, control).bind(lm.backbone), preset) for control in spec.controls}
 
 

@@ -46,7 +46,7 @@ def run_spec(
     file = None if out is None else writable(out, force)
     preflight(spec, lm)
     started = time.perf_counter()
-    chosen = spec.preset.of(lm.backbone.kind)
+    chosen = spec.preset.for_model(lm.backbone)
     samples = lm.generate(
         spec.controls, spec.num_samples, spec.seed, chosen, on_error=spec.on_error, callback_on_step=callback_on_step
     )

@@ -1,4 +1,4 @@
-"""JSON schemas of what users write: specs, suites and training configs, with everything that is installed."""
+"""JSON schemas of what users write: specs, suites, training configs and domain files, with everything that is installed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from dlm_control.control.registry import CONTROLLERS, parameters
 from dlm_control.control.use import Control
+from dlm_control.controllers.fields.file import DomainEntry, FieldEntry, ValueEntry
 from dlm_control.sampling.presets import NAMES, Preset
 from dlm_control.support.errors import UsageError, suggestion
 from dlm_control.support.json_schema import DRAFT, Schema, object_schema, schema_of
@@ -18,7 +19,7 @@ from dlm_control.training.trainer import TrainConfig
 
 
 def schema(kind: str) -> Schema:
-    """The JSON schema of `spec`, `suite` or `training` files.
+    """The JSON schema of `spec`, `suite`, `training` or `fields` files.
 
     It knows the controllers, presets and recipes that are installed here. A file that it accepts may still be refused, since it
     cannot express every rule; one that it refuses is refused by `dlm` too, and `dlm`'s own message says more.
@@ -76,4 +77,16 @@ def _training() -> Schema:
     return {"anyOf": kinds}
 
 
-_KINDS: dict[str, Callable[[], dict[str, Any]]] = {"spec": _spec, "suite": _suite, "training": _training}
+def _fields() -> Schema:
+    """A domain file; what a field and a value say is read by itself, and so is not in the annotations."""
+    file, one, value = (object_schema(kind) for kind in (DomainEntry, FieldEntry, ValueEntry))
+    wordings = value["properties"]["wordings"]
+    of_field = {"anyOf": [{"type": "object", "additionalProperties": {"anyOf": [wordings, value]}}, wordings]}
+    one["properties"]["values"] |= of_field
+    file["properties"]["fields"] |= {"additionalProperties": one}
+    return file
+
+
+_KINDS: dict[str, Callable[[], dict[str, Any]]] = {
+    "spec": _spec, "suite": _suite, "training": _training, "fields": _fields,
+}  # fmt: skip

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+from dlm_control.controllers.fields.domain import Domain
+from dlm_control.controllers.fields.lookup import bundled_domains, domain_at
 from dlm_control.sampling.presets import preset
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, suggestion
 from dlm_control.support.include import BeforeInclude, include
@@ -41,6 +43,8 @@ class Suite:
         bundled: of a package; the targets' file lies beside the suite's, and no data is needed.
         tuning: the targets are of training sentences, so that settings may be chosen on them.
         corpus: folder, in that of the data, of trainset.csv and devset.csv, whose sentences stand for human text.
+        domain: which fields semantic controls have: a domain file in the folder of the data, or a bundled name; by default the
+            bundled domain that is called as the corpus, if there is one.
     """
 
     included: tuple[str, ...]
@@ -53,6 +57,7 @@ class Suite:
     bundled: bool = False
     tuning: bool = False
     corpus: str = "e2e"
+    domain: str | None = None
 
     @property
     def digest(self) -> str:
@@ -72,7 +77,7 @@ class Suite:
 
         Args:
             data: the folder that holds the files they are read from.
-            guides: of their controls.
+            guides: of their controls; their domain, where it is given, in place of the suite's.
 
         Raises:
             UsageError: a file is missing, or of another format.
@@ -80,6 +85,7 @@ class Suite:
         self.check_data(data)
         if self.bundled:
             data = suites()[self.name].path.parent
+        guides = guides._replace(domain=guides.domain or self._domain_in(data or Path()))
         arguments = {key: value for key, value in self.targets.items() if key != "reader"}
         targets = list(READERS[self.targets["reader"]](data or Path(), guides, **arguments))
         if not targets:
@@ -92,6 +98,12 @@ class Suite:
             more = f" and {len(twice) - 1} other names" if len(twice) > 1 else ""
             raise UsageError(f"suite {self.name}: several targets are called {twice[0]!r}{more}; names tell them apart")
         return targets
+
+    def _domain_in(self, data: Path) -> Domain | None:
+        known = bundled_domains()
+        if (self.domain or self.corpus) in known:
+            return domain_at(self.domain or self.corpus)
+        return domain_at(data / self.domain) if self.domain else None
 
 
 def read_suites(source: str, before_include: BeforeInclude | None = None, within: tuple[Path, ...] = ()) -> list[Suite]:

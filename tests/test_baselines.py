@@ -30,7 +30,7 @@ from dlm_control.training.trainer import TrainConfig, Trainer
 TREE = "(TOP (S (NP (DT The) (NN pub)) (VP (VBZ is) (ADJP (JJ cheap))) (. .)))"
 ROW = {"mr": "name[The Mill], food[French], priceRange[cheap]", "pos": "DET NOUN AUX ADJ PUNCT", "tree": TREE}
 CONTROLS = {
-    "semantic": Semantic("food", "French"),
+    "semantic": Semantic("food", "French", domain="e2e"),
     "pos": PartsOfSpeech("DET NOUN AUX ADJ PUNCT"),
     "tree": SyntaxTree("(S (NP ? ?) (VP ? (ADJP ?)) ?)"),
     "span": Span([0, 1, "NP"]),

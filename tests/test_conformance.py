@@ -42,9 +42,9 @@ CASES: dict[str, tuple[Controller, str, str, Callable[[], object]]] = {
     "infill": (Infill("The [1-3] is a [*] ."), PUB, TALL, lambda: Infill("")),
     "keyword": (Keyword("cheap"), PUB, TALL, lambda: Keyword("")),
     "keyword absent": (Keyword("cheap", present=False), TALL, PUB, lambda: Keyword("pub", present=7)),  # type: ignore[arg-type]
-    "semantic": (Semantic("food", "Japanese"), TALL, PUB, lambda: Semantic("foood", "Japanese")),
+    "semantic": (Semantic("food", "Japanese"), TALL, PUB, lambda: Semantic("foood", "Japanese", domain="e2e")),
     "semantic classifier": (
-        Semantic("food", "Japanese", guide="classifier"), TALL, PUB, lambda: Semantic("food", "Martian"),
+        Semantic("food", "Japanese", guide="classifier"), TALL, PUB, lambda: Semantic("food", "Martian", domain="e2e"),
     ),
     "pattern": (Pattern("The * (cheap|expensive) * /[a-z]+/ ."), PUB, TALL, lambda: Pattern("a ( b")),
     "pattern absent": (Pattern(exclude="* /[A-Z].*/ ? ? cheap *", count={"a": 1}), TALL, PUB, Pattern),

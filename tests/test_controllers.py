@@ -11,13 +11,16 @@ from torch import Tensor
 
 from dlm_control import Control, Controller, LanguageModel, State, UsageError
 from dlm_control.control.registry import CONTROLLERS
-from dlm_control.controllers.e2e.classifier import LoadedGuide, SemanticGuide, SemanticGuideConfig, labels
-from dlm_control.controllers.e2e.fields import PHRASES
+from dlm_control.controllers.fields.classifier import LoadedGuide, SemanticGuide, SemanticGuideConfig
+from dlm_control.controllers.fields.lookup import domain_at
+from dlm_control.controllers.fields.meaning import labels
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.text.words import join_words, split_words
+
+E2E = domain_at("e2e")
 
 
 def state_of(lm: LanguageModel, batch: int = 2, seq_len: int = 9, seed: int = 0) -> State:
@@ -48,8 +51,9 @@ def directional_error(control: Controller, state: State, space: str) -> float:
 
 @pytest.mark.parametrize(
     "control",
-    [Keyword("river"), Keyword("Blue Lantern"), Keyword("Blue Lantern", present=False), Semantic("food", "Japanese"),
-     Semantic("area", "city centre"), Semantic("priceRange", "high")],
+    [Keyword("river"), Keyword("Blue Lantern"), Keyword("Blue Lantern", present=False),
+     Semantic("food", "Japanese", domain=E2E), Semantic("area", "city centre", domain=E2E),
+     Semantic("priceRange", "high", domain=E2E)],
     ids=repr,
 )  # fmt: skip
 def test_energy_agrees_with_finite_differences(control: Controller, tiny_lm: LanguageModel) -> None:
@@ -67,7 +71,10 @@ def test_keyword_energy_is_the_probability_of_the_word_somewhere(tiny_lm: Langua
 
 def test_classifier_guide_agrees_with_finite_differences_and_refuses_another_model(tiny_lm: LanguageModel) -> None:
     torch.manual_seed(0)
-    config = SemanticGuideConfig(dim=8, width=16, depth=1, heads=2, max_seq_len=32, fingerprint=tiny_lm.backbone.fingerprint)
+    config = SemanticGuideConfig(
+        ["food", "area"], [["Thai", "Indian"], ["riverside"]], dim=8, width=16, depth=1, heads=2, max_seq_len=32,
+        fingerprint=tiny_lm.backbone.fingerprint,
+    )  # fmt: skip
     guide = LoadedGuide(tiny_lm.backbone, SemanticGuide(config).double())
     state = replace(state_of(tiny_lm), t=torch.full((2,), 0.4, dtype=torch.float64))
     x, step = state.x_t, 1e-5
@@ -77,15 +84,15 @@ def test_classifier_guide_agrees_with_finite_differences_and_refuses_another_mod
     ends = [guide.energy(x + sign * step * direction, state.t, "food", "Indian").sum() for sign in (1, -1)]
     assert float(ends[0] - ends[1]) / (2 * step) == pytest.approx(float((gradient * direction).sum()), rel=1e-4)
     with pytest.raises(UsageError, match=r"no semantic guide; `dlm train --kind semantic-guide"):
-        tiny_lm.generate([Semantic("area", "riverside", guide="classifier")], steps=2)
+        tiny_lm.generate([Semantic("area", "riverside", guide="classifier", domain=E2E)], steps=2)
 
 
-def test_labels_read_a_meaning_representation() -> None:
-    values = {field: list(of) for field, of in PHRASES.items()}
-    found = labels("name[The Mill], food[English], customer rating[5 out of 5]", values)
+def test_labels_read_meaning_representations_and_report_all_unknown_values_at_once() -> None:
+    values = {field: list(what.values) for field, what in E2E.fields.items()}
+    [found] = labels(["name[The Mill], food[english], customer rating[5 out of 5]"], E2E, "data")
     assert found == [1 + values["name"].index("The Mill"), 0, 1 + values["food"].index("English"), 0, 6, 0, 0, 0]
-    with pytest.raises(UsageError, match=r"food\[Martian\]"):
-        labels("food[Martian]", values)
+    with pytest.raises(UsageError, match=r"(?s)data: 2 problems.*area: unknown value 'sea' in 1.*food.*'Martian' in 2 rows"):
+        labels(["food[Martian], area[sea]", "food[Martian]"], E2E, "data")
 
 
 @pytest.mark.parametrize(
@@ -101,17 +108,17 @@ def test_labels_read_a_meaning_representation() -> None:
         (Infill("The [1-2] pub [*] ."), "The old pub is near.", "The very nice old pub is near."),
         (Infill("[*] family-friendly [0-1]"), "It is family-friendly.", "It is family friendly."),
         (Infill("[2] pub"), "a cheap pub", "cheap pub"),
-        (Semantic("food", "Japanese"), "It serves Japanese food.", "It serves food."),
-        (Semantic("family friendly", "no"), "It is not family-friendly.", "It is family-friendly."),
-        (Semantic("price", "absent"), "A pub near the river.", "A cheap pub near the river."),
-        (Semantic("price", "absent"), "A pub near the river.", "A pub whose prices are fair."),
+        (Semantic("food", "Japanese", domain=E2E), "It serves Japanese food.", "It serves food."),
+        (Semantic("family friendly", "no", domain=E2E), "It is not family-friendly.", "It is family-friendly."),
+        (Semantic("price", "absent", domain=E2E), "A pub near the river.", "A cheap pub near the river."),
+        (Semantic("price", "absent", domain=E2E), "A pub near the river.", "A pub whose prices are fair."),
         (
-            Semantic(fields={"food": "Japanese", "family friendly": "no", "area": "absent"}),
+            Semantic(fields={"food": "Japanese", "family friendly": "no", "area": "absent"}, domain=E2E),
             "A Japanese pub that is not family-friendly.",
             "A Japanese pub by the river that is not family-friendly.",
         ),
-        (Semantic("near", "Burger King"), "A pub near Burger King.", "A pub called Burger King."),
-        (Semantic("customer rating", "5 out of 5"), "It is rated 5 out of 5.", "It is rated 3 out of 5."),
+        (Semantic("near", "Burger King", domain=E2E), "A pub near Burger King.", "A pub called Burger King."),
+        (Semantic("customer rating", "5 out of 5", domain=E2E), "It is rated 5 out of 5.", "It is rated 3 out of 5."),
     ],
     ids=repr,
 )  # fmt: skip
@@ -121,12 +128,12 @@ def test_check(control: Controller, obeys: str, fails: str) -> None:
     assert control.check(fails).why
 
 
-@pytest.mark.parametrize("field", PHRASES)
+@pytest.mark.parametrize("field", E2E.fields)
 def test_each_wording_passes_the_check_of_its_value(field: str) -> None:
-    for value, phrases in PHRASES[field].items():
-        for phrase in phrases:
+    for value, what in E2E.fields[field].values.items():
+        for phrase in what.wordings:
             text = join_words(split_words(phrase))
-            assert Semantic(field, value).check(f"Well, {text}, it seems.").passed, (value, phrase)
+            assert Semantic(field, value, domain=E2E).check(f"Well, {text}, it seems.").passed, (value, phrase)
 
 
 @pytest.mark.parametrize(
@@ -152,11 +159,11 @@ def test_a_plan_alone_makes_its_check_pass(controls: list[Controller], tiny_lm: 
         (lambda: Infill("no gap here"), r"no gap in 'no gap here'"),
         (lambda: Infill("a [x] b"), r"\[x\].* is no gap; expected"),
         (lambda: Infill("a [5-2] b"), r"lower bound exceeds the upper"),
-        (lambda: Semantic("fodo", "Japanese"), r"unknown 'fodo', did you mean 'food'\?"),
-        (lambda: Semantic(fields={"fodo": "x", "price": "cheep"}), r"(?s)unknown 'fodo'.*did you mean 'cheap'"),
-        (lambda: Semantic("food", "Thai", fields={"food": "Thai"}), "give either"),
-        (lambda: Semantic("food", "Japanesse"), r"did you mean 'Japanese'\?"),
-        (lambda: Semantic("food", "Japanese", guide="magic"), r"guide: unknown 'magic'; there are: words, classifier"),  # type: ignore[arg-type]
+        (lambda: Semantic("fodo", "Japanese", domain=E2E), r"unknown 'fodo', did you mean 'food'\?"),
+        (lambda: Semantic(fields={"fodo": "x", "price": "cheep"}, domain=E2E), r"(?s)unknown 'fodo'.*did you mean 'cheap'"),
+        (lambda: Semantic("food", "Thai", fields={"food": "Thai"}, domain=E2E), "give either"),
+        (lambda: Semantic("food", "Japanesse", domain=E2E), r"did you mean 'Japanese'\?"),
+        (lambda: Semantic("food", "Thai", guide="magic"), r"guide: unknown 'magic'; there are: words, classifier"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_arguments_are_refused(make: object, message: str) -> None:
@@ -175,7 +182,7 @@ def test_unknown_words_are_named_with_suggestions(tiny_lm: LanguageModel) -> Non
         ([Length(2), Infill("The Golden Fox [*]")], ["length", "infill"]),
         ([Infill("[*] pub"), Keyword("river", position=-1)], ["infill", "keyword"]),
         ([Keyword("pub"), Keyword("pub", present=False)], ["keyword#1", "keyword#2"]),
-        ([Length(1), Semantic("area", "city centre")], ["length", "semantic"]),
+        ([Length(1), Semantic("area", "city centre", domain=E2E)], ["length", "semantic"]),
         ([Length(40)], ["length"]),
     ],
     ids=repr,

@@ -29,7 +29,7 @@ WORDS = ("ale", "bread", "cheese")
 UNK, PAD, END = range(3)  # and the words behind them
 TOKENIZER = WordTokenizer.train([" ".join(WORDS)], min_count=1)
 SIZE = len(TOKENIZER)
-CONTROLS = [Semantic("food", "French"), Length(2)]
+CONTROLS = [Semantic("food", "French", domain="e2e"), Length(2)]
 PROMPTS = {"semantic": ["food=French"], "length": ["#2"]}
 LAMBDAS = {"semantic": 8.0, "length": 2.0}  # of 2022
 TEXTS = 600

@@ -60,7 +60,7 @@ def saved(kind: str, tmp_path: Path, texts: list[str]) -> Path:
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet", "folder"])
 def test_texts_come_from_every_kind_of_file(tmp_path: Path, kind: str) -> None:
     found = read_corpus(config(tmp_path, corpus=str(saved(kind, tmp_path, TEXTS)), column="said"))
-    assert sorted([*found.train, *found.held_out]) == sorted(TEXTS)
+    assert sorted(row.text for row in [*found.train, *found.held_out]) == sorted(TEXTS)
     assert 5 <= len(found.held_out) <= 40 and not set(found.train) & set(found.held_out)
 
 
@@ -82,7 +82,8 @@ def test_a_repeated_text_stays_on_its_side(tmp_path: Path) -> None:
 def test_the_written_corpus_is_what_trainings_read(tmp_path: Path) -> None:
     found = read_corpus(config(tmp_path, corpus=str(lines(tmp_path, ['He said "no", twice .', *TEXTS]))))
     found.write(tmp_path)
-    assert refs(tmp_path / TRAIN) == list(found.train) and refs(tmp_path / HELD_OUT) == list(found.held_out)
+    assert refs(tmp_path / TRAIN) == [row.text for row in found.train]
+    assert refs(tmp_path / HELD_OUT) == [row.text for row in found.held_out]
 
 
 def test_rows_that_do_not_fit_stop_with_their_places_or_are_skipped_and_counted(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from conftest import run_manifest
 
 from dlm_control import LanguageModel, UsageError
+from dlm_control.controllers.fields.lookup import domain_at
 from dlm_control.controllers.linguistics.trees import read_tree
 from dlm_control.eval.records import Figure, Scores
 from dlm_control.eval.report.compare import compared
@@ -29,7 +30,8 @@ from dlm_control.tasks.metric import METRICS
 from dlm_control.tasks.suite import read_suite, read_suites
 from dlm_control.tasks.suite_files import suites
 from dlm_control.tasks.targets.corpora import lines_of, refs
-from dlm_control.tasks.targets.readers import attributes, combinations_of_controls, gaps
+from dlm_control.tasks.targets.e2e import attributes
+from dlm_control.tasks.targets.readers import combinations_of_controls, gaps
 from dlm_control.tasks.targets.target import WORDS, Target
 
 
@@ -69,7 +71,8 @@ def test_targets_of_all_controls_are_obeyed_by_the_sentence_they_come_from(tmp_p
     file = tmp_path / "dev.csv"
     sentence = "The Mill is a cheap pub that serves Japanese food near the large river."
     file.write_text(f'mr,ref\n"name[The Mill], food[Japanese]",{sentence}\n')
-    targets = list(combinations_of_controls(tmp_path, WORDS, "dev.csv", 1, 0, [["pos", "tree", "length"]]))
+    guides = WORDS._replace(domain=domain_at("e2e"))
+    targets = list(combinations_of_controls(tmp_path, guides, "dev.csv", 1, 0, [["pos", "tree", "length"]]))
     assert len(targets) == 7 + 21 + 1 and targets[-1].group == "pos + tree + length"
     assert all(control.check(sentence).passed for target in targets for control in target.controls)
 

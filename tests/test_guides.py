@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from dlm_control import UsageError, cli, load
-from dlm_control.controllers.e2e.classifier import SemanticGuide
+from dlm_control.controllers.fields.classifier import SemanticGuide
 from dlm_control.controllers.guides.lookup import find_guide, load_guide, read_guides, use_guides
 from dlm_control.controllers.guides.structure_guide import StructureGuide, StructureGuideConfig
 from dlm_control.controllers.guides.syntax_guide import SyntaxGuide
@@ -25,7 +26,8 @@ from dlm_control.training.trainer import TrainConfig, Trainer
 def test_guides_are_trained_for_any_model(kind: str, annotated: Path, tiny_folder: Path, tmp_path: Path) -> None:
     """Forty steps teach something, and what they leave loads for the model it was trained for and for no other."""
     sizes = {"width": 16, "depth": 1, "heads": 2}
-    recipe = {"lm": str(tiny_folder), "model": sizes, "tokens": 120} | ({} if kind == "semantic-guide" else {"least": 1})
+    own: dict[str, Any] = {"domain": "e2e"} if kind == "semantic-guide" else {"least": 1}
+    recipe = {"lm": str(tiny_folder), "model": sizes, "tokens": 120, **own}
     config = TrainConfig(
         kind=kind, out=str(tmp_path / "guide"), steps=40, warmup=2, lr=1e-2, data=str(annotated), recipe=recipe,
         save_every=40, eval_every=40,
@@ -99,8 +101,11 @@ def test_text_without_the_labels_that_a_guide_learns_from_is_refused_with_what_g
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "own.csv").write_text("ref\n" + "The Golden Fox is a pub .\n" * 40)
-    for kind, raised in (("syntax", "no column 'pos'.*`dlm annotate"), ("semantic", "no column 'mr'.*E2E's meaning")):
-        recipe = {"lm": str(tiny_folder)}
+    for kind, own, raised in (
+        ("syntax", {}, "no column 'pos'.*`dlm annotate"), ("semantic", {}, "says no fields; write .*fields.yaml"),
+        ("semantic", {"domain": "e2e"}, "no column of the fields name.*'mr' of meanings"),
+    ):  # fmt: skip
+        recipe = {"lm": str(tiny_folder), **own}
         config = TrainConfig.checked(
             {"kind": f"{kind}-guide", "steps": 1, "data": str(tmp_path / "own.csv"), "recipe": recipe}, ""
         )

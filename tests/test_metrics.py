@@ -10,6 +10,7 @@ from conftest import run_manifest
 from test_harness import Echo
 
 from dlm_control import UsageError
+from dlm_control.controllers.fields.lookup import domain_at
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.linguistics.taggers import tools
@@ -30,7 +31,7 @@ from dlm_control.tasks.targets.target import Target
 
 
 def test_controls_of_one_kind_are_told_apart() -> None:
-    target = Target("x", [Length(5), Semantic("food", "Japanese")], {"fields": {"food": "Japanese"}})
+    target = Target("x", [Length(5), Semantic("food", "Japanese", domain="e2e")], {"fields": {"food": "Japanese"}})
     assert METRICS["phrase_match"]("The pub is cheap.", target) == 0
     both = Target("x", [Keyword("riverside"), Keyword("cheap")], group="two")
     written = scoring.Written(both, ["The pub is cheap."], [1.0], [Flaws(False, True, False)])
@@ -67,8 +68,8 @@ def test_figures_of_gaps_name_what_is_not_installed(monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_slots_are_realised_by_sense_and_not_by_letters(field: str, value: str, says: str, not_says: str) -> None:
-    assert is_realised(field, value, says)
-    assert not is_realised(field, value, not_says)
+    assert is_realised(domain_at("e2e"), field, value, says)
+    assert not is_realised(domain_at("e2e"), field, value, not_says)
 
 
 def test_strict_metrics_see_what_the_2022_ones_cut_off() -> None:

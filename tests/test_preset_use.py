@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from dlm_control import Check, Control, Controller, LanguageModel, Plan, State
+from dlm_control import Check, Control, Controller, LanguageModel, Plan, State, UsageError, load
 from dlm_control.diffusion.backbone import Backbone
+from dlm_control.eval.run.generator import Diffusion
+from dlm_control.tasks.run import run_spec
+from dlm_control.tasks.spec import Spec
+from dlm_control.tasks.suite import Suite
 
 LENGTH = Plan(min_words=6, max_words=6)
 
@@ -63,3 +69,24 @@ def test_no_control_steers_outside_of_the_presets_interval(own: tuple[float, flo
     levels = torch.arange(1, 13) / 12
     expected = [float(t) for t in levels.flip(0) if low <= t <= high]
     assert steps == pytest.approx(expected, abs=1e-4) and len(steps) > 1
+
+
+def test_a_models_own_preset_is_its_default_and_goes_where_it_is_saved(tiny_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "mine")
+    (tmp_path / "mine" / "preset.yaml").write_text("# as `dlm tune` writes\nname: default\nsteps: 3\ncandidates: 1\n")
+    lm = load(tmp_path / "mine")
+    lm.save_pretrained(tmp_path / "copy")
+    for model in (lm, load(tmp_path / "copy")):
+        assert model.generate([], seed=1)[0].calls == 3
+        assert model.generate([], seed=1, steps=5)[0].calls == 5  # what the caller says comes last
+        assert model.generate([], seed=1, preset="fast")[0].calls == 20
+    spec = Spec.from_mapping({"unconditional": True})
+    assert run_spec(spec, lm)[0].calls == 3
+    suite = Suite("s", 1, {"reader": "unconditional", "count": 1}, (), 1)
+    assert Diffusion(suite, lm).preset.calls() == 3 and Diffusion(suite, lm, steps=4).preset.calls() == 4
+    (tmp_path / "copy" / "preset.yaml").write_text("name: fast\nsteps: 3\n")
+    with pytest.raises(UsageError, match=r"preset.yaml: changes the preset 'fast'; a model's own is its default"):
+        load(tmp_path / "copy").generate([])
+    (tmp_path / "copy" / "preset.yaml").write_text("stepps: 3\n")
+    with pytest.raises(UsageError, match=r"(?s)preset.yaml: .*stepps: unknown key, did you mean 'steps'"):
+        load(tmp_path / "copy").generate([])

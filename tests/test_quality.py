@@ -13,7 +13,7 @@ from statistics import fmean
 import pytest
 
 from dlm_control.control.controller import Check
-from dlm_control.controllers.e2e.fields import FIELDS
+from dlm_control.controllers.fields.lookup import domain_at
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
@@ -100,7 +100,7 @@ def test_repeats_are_of_words_and_not_of_marks() -> None:
     ],
 )
 def test_two_values_of_one_field_contradict(text: str, field: str) -> None:
-    assert field in FIELDS and field in contradictions(text)
+    assert field in contradictions(domain_at("e2e"), text)
 
 
 def test_values_of_several_fields_do_not_contradict() -> None:
@@ -111,7 +111,7 @@ def test_values_of_several_fields_do_not_contradict() -> None:
         "Prices are less than £20, which is cheap.",
         "It lies outside the city centre, by the river.",
     ):
-        assert not contradictions(text), text
+        assert not contradictions(domain_at("e2e"), text), text
 
 
 def mean(found: Findings, name: str) -> float:
@@ -152,13 +152,13 @@ def test_missing_packages_are_told_and_their_figures_empty(monkeypatch: pytest.M
 
 
 def test_a_text_obeys_all_or_not() -> None:
-    target = Target("x", [Length(5), Semantic("food", "Japanese"), Keyword("pub")], {"fields": {"food": "Japanese"}})
+    japanese = Semantic("food", "Japanese", domain="e2e")
+    target = Target("x", [Length(5), japanese, Keyword("pub")], {"fields": {"food": "Japanese"}})
     assert all_satisfied("A Japanese pub .", target) == 0  # four words
     assert all_satisfied("A cheap Japanese pub .", target) == 1
     assert all_satisfied("A cheap Italian pub .", target) == 0
     assert all_satisfied("A cheap Japanese bar .", target) == 0
-    unsaid = Target("y", [Length(5)], {"fields": {"food": "Japanese"}})
-    assert all_satisfied("A cheap Italian pub .", unsaid) == 0  # no control says so, but the target wants it
+    assert all_satisfied("A Japanese Italian pub .", target) == 0  # every control is obeyed, and another value is said, too
     assert all_satisfied("anything", Target("unconditional")) == 1
 
 
@@ -207,4 +207,4 @@ def test_a_teacher_is_calibrated_on_its_training_texts(reader: Reader, tmp_path:
     teacher = Teacher(str(tmp_path / "teacher"))
     detector = FlawDetector(teacher)
     hard = [detector.flaws(text, nats).hard for text, nats in zip(texts, teacher.word_nll(texts), strict=True)]
-    assert sum(hard) <= 1 and not detector.fields
+    assert sum(hard) <= 1 and detector.domain is None

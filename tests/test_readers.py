@@ -12,10 +12,11 @@ import pytest
 
 from dlm_control import UsageError
 from dlm_control.control.use import Control
+from dlm_control.controllers.fields.lookup import domain_at
 from dlm_control.controllers.linguistics.taggers import tree_of
 from dlm_control.controllers.linguistics.trees import constituents
+from dlm_control.tasks.targets.e2e import attributes
 from dlm_control.tasks.targets.readers import (
-    attributes,
     combinations_of_controls,
     composed,
     gaps,
@@ -29,6 +30,8 @@ from dlm_control.tasks.targets.readers import (
 )
 from dlm_control.tasks.targets.target import NOISE_AWARE, WORDS, Target
 from dlm_control.text.words import split_words
+
+E2E = WORDS._replace(domain=domain_at("e2e"))
 
 SENTENCES = {
     "The Mill is a cheap pub that serves Japanese food near the large river.": "food[Japanese], priceRange[cheap]",
@@ -122,7 +125,7 @@ def test_trees_are_those_of_sentences_in_random_order(data: Path) -> None:
 
 
 def test_spaces_ask_the_same_of_every_guide(data: Path) -> None:
-    found = list(spaces(data, WORDS, "dev.csv", count=2, seed=0))
+    found = list(spaces(data, E2E, "dev.csv", count=2, seed=0))
     known = {"pos": ("words", "counts", "x_t", "x0"), "span": ("words", "x_t", "x0"), "tree": ("words", "x_t", "x0"),
              "semantic": ("words", "classifier")}  # fmt: skip
     expected = [(f"{kind} {guide}: {n}", f"{kind} {guide}", [guide]) for kind in known for guide in known[kind] for n in (1, 2)]
@@ -132,28 +135,39 @@ def test_spaces_ask_the_same_of_every_guide(data: Path) -> None:
 
 
 def test_several_controls_come_from_one_sentence(data: Path) -> None:
-    found = list(composed(data, NOISE_AWARE, "dev.csv", ["semantic", "length"], count=2, seed=0, fields=2))
+    found = list(
+        composed(data, NOISE_AWARE._replace(domain=E2E.domain), "dev.csv", ["semantic", "length"], count=2, seed=0, fields=2)
+    )
     assert [target.name for target in found] == ["semantic+length 1", "semantic+length 2"]
     for target in found:
         assert len(target.expected["fields"]) == 2 and guide_of(target) == ["classifier", None]
         assert all(control.check(str(target.reference)).passed for control in target.controls)
-    [one] = composed(data, WORDS, "dev.csv", ["semantic"], count=1, seed=0)
+    [one] = composed(data, E2E, "dev.csv", ["semantic"], count=1, seed=0)
     assert len(one.expected["fields"]) == 1
 
 
 def test_mixed_groups_draw_sentences_of_their_own(data: Path) -> None:
-    found = list(mixed(data, WORDS, "dev.csv", [["length"], ["length"], ["semantic", "length"]], count=3, seed=0))
+    found = list(
+        mixed(
+            data,
+            E2E,
+            "dev.csv",
+            [["length"], ["length"], ["semantic", "length"]],
+            count=3,
+            seed=0,
+        )
+    )
     assert [target.name for target in found[::3]] == ["length 1", "length 1", "semantic+length 1"]
     assert [target.group for target in found[::3]] == ["length", "length", "semantic+length"]
-    orders = {tuple(target.reference for target in mixed(data, WORDS, "dev.csv", [["length"]], 3, seed)) for seed in range(6)}
+    orders = {tuple(target.reference for target in mixed(data, E2E, "dev.csv", [["length"]], 3, seed)) for seed in range(6)}
     assert tuple(target.reference for target in found[3:6]) in orders and len(orders) > 2
-    again = list(mixed(data, WORDS, "dev.csv", [["length"]], count=3, seed=1))
+    again = list(mixed(data, E2E, "dev.csv", [["length"]], count=3, seed=1))
     assert [target.reference for target in again] == [target.reference for target in found[3:6]]  # the second group's seed
 
 
 def test_combinations_keep_to_sentences_of_12_to_24_words(data: Path) -> None:
     write(data / "dev.csv", [("food[French]", "A large French pub near the river."), *((m, t) for t, m in SENTENCES.items())])
-    found = list(combinations_of_controls(data, WORDS, "dev.csv", 2, 0, [["pos", "span", "tree"]]))
+    found = list(combinations_of_controls(data, E2E, "dev.csv", 2, 0, [["pos", "span", "tree"]]))
     kinds = ["semantic", "pos", "tree", "span", "length", "infill", "keyword"]
     pairs = [f"{a} + {b}" for i, a in enumerate(kinds) for b in kinds[i + 1 :]]
     groups = [*kinds, *pairs, "pos + span + tree"]

@@ -21,20 +21,22 @@ from dlm_control.tasks.spec import Spec
 ROOT = Path(__file__).resolve().parents[1]
 SPECS = sorted(ROOT.glob("examples/*.yaml"))
 SUITES = sorted(ROOT.glob("tasks/suites/*.yaml"))
+DOMAINS = sorted(ROOT.glob("controllers/fields/*.yaml"))
 CONFIGS = [file for file in sorted(ROOT.glob("configs/**/*.yaml")) if "kind" in yaml.safe_load(file.read_text())]
 
 
 @pytest.fixture(scope="module")
 def validators() -> dict[str, Draft202012Validator]:
-    made = {kind: schema(kind) for kind in ("spec", "suite", "training")}
+    made = {kind: schema(kind) for kind in ("spec", "suite", "training", "fields")}
     for each in made.values():
         Draft202012Validator.check_schema(each)
     return {kind: Draft202012Validator(each) for kind, each in made.items()}
 
 
-@pytest.mark.parametrize("file", [*SPECS, *SUITES, *CONFIGS], ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*SPECS, *SUITES, *CONFIGS, *DOMAINS], ids=lambda file: file.stem)
 def test_our_own_files_are_accepted(file: Path, validators: dict[str, Draft202012Validator]) -> None:
-    kind = "spec" if file in SPECS else "suite" if file in SUITES else "training"
+    kinds = {"spec": SPECS, "suite": SUITES, "training": CONFIGS, "fields": DOMAINS}
+    kind = next(name for name, files in kinds.items() if file in files)
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     if kind == "spec" and "include" in content:
         content["controls"] = []  # of a file that the schema has not run

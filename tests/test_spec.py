@@ -178,9 +178,12 @@ def test_seeds_that_are_none(seed: object) -> None:
         ({"length": 10**5000}, "controls[0].words: expected a whole number above 0, got a int that cannot be shown"),
         ({"length": None}, "controls[0]: length: give either `words` or `at_least` and/or `at_most`"),
         ({"semantic": {"field": "food"}}, "controls[0].value: missing"),
-        ({"semantic": {"field": "fod", "value": "Thai"}}, "controls[0].field: unknown 'fod', did you mean 'food'?"),
         (
-            {"semantic": {"field": "food", "value": "Japanes"}},
+            {"semantic": {"field": "fod", "value": "Thai", "domain": "e2e"}},
+            "controls[0].field: unknown 'fod', did you mean 'food'?",
+        ),
+        (
+            {"semantic": {"field": "food", "value": "Japanes", "domain": "e2e"}},
             "has no value 'Japanes', did you mean 'Japanese'?; it has Chinese",
         ),
         ({"infill": "no gap here"}, "controls[0].template: no gap in 'no gap here'; write one as [*], [4] or [3-6]"),

@@ -204,7 +204,7 @@ def peaked(lm: LanguageModel, *chances: dict[str, float]) -> State:
 
 ABSENT = {
     "keyword": Keyword("coffee shop", present=False),
-    "field": Semantic("eatType", "absent"),  # "coffee shop" is one of its wordings
+    "field": Semantic("eatType", "absent", domain="e2e"),  # "coffee shop" is one of its wordings
 }
 
 

@@ -230,7 +230,7 @@ def test_no_bundled_control_is_told_of_a_path_outside(judged: Judge) -> None:
                 told.append((name, field.name))
                 verdict = judged(f"controls: [{name}: {{{field.name}: /etc/hostname}}]")
                 assert "outside of the studio's folder" in str(verdict.faults[0]), (name, field.name)
-    assert told == [("classifier", "model"), ("topic", "corpus")]
+    assert told == [("classifier", "model"), ("semantic", "domain"), ("topic", "corpus")]
 
 
 def test_a_plugin_is_told_of_no_path_outside(judged: Judge) -> None:

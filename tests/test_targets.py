@@ -9,15 +9,18 @@ import pytest
 
 from dlm_control import LanguageModel, UsageError
 from dlm_control.control.use import with_unique_names
+from dlm_control.controllers.fields.lookup import domain_at
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.eval.score.overlap import filled, overlap
 from dlm_control.tasks.metric import METRICS
 from dlm_control.tasks.suite import read_suite, read_suites
+from dlm_control.tasks.targets.e2e import spans, tag_sequences, tags_and_attributes
 from dlm_control.tasks.targets.file import make_targets
-from dlm_control.tasks.targets.readers import made, spans, stories, tag_sequences, tags_and_attributes
+from dlm_control.tasks.targets.readers import made, stories
 from dlm_control.tasks.targets.target import NOISE_AWARE, WORDS
 
 SMOKE = "smoke"
+E2E = domain_at("e2e")
 
 
 def test_controls_of_a_target_file_keep_their_use_and_get_guides_in_short_form_too(tmp_path: Path) -> None:
@@ -47,8 +50,8 @@ def test_targets_make_writes_what_the_corpus_obeys(tmp_path: Path) -> None:
     sentence = "The Mill is a cheap pub that serves Japanese food near the large river."
     corpus.write_text(f'mr,ref\n"name[The Mill], food[Japanese], priceRange[cheap]",{sentence}\n')
     kinds = ["semantic", "pos", "tree", "span", "length", "keyword"]
-    assert make_targets(corpus, kinds, tmp_path / "made.jsonl", 5, 0, fields=2) == 1
-    [target] = made(tmp_path, NOISE_AWARE, "made.jsonl")
+    assert make_targets(corpus, kinds, tmp_path / "made.jsonl", 5, 0, 2, E2E) == 1
+    [target] = made(tmp_path, NOISE_AWARE._replace(domain=E2E), "made.jsonl")
     assert target.reference == sentence and target.expected["words"] == 15 and len(target.expected["fields"]) == 2
     assert all(control.check(sentence).passed for control in target.controls)
     [semantic] = [c.controller for c in with_unique_names(target.controls) if isinstance(c.controller, Semantic)]
@@ -62,7 +65,7 @@ def test_targets_make_writes_what_the_corpus_obeys(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there are none; expected some of: semantic"):
         make_targets(corpus, [], tmp_path / "x.jsonl", 5, 0, 1)
     with pytest.raises(UsageError, match=r"corpus\.csv has what semantic can ask for"):
-        make_targets(corpus, ["semantic"], tmp_path / "x.jsonl", 5, 0, fields=4)
+        make_targets(corpus, ["semantic"], tmp_path / "x.jsonl", 5, 0, 4, E2E)
 
 
 def test_target_files_of_another_format_are_told(tmp_path: Path) -> None:

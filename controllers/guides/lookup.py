@@ -27,7 +27,7 @@ N = TypeVar("N", bound="PreTrainedModel")
 KINDS = {
     "structure": "DATA being the corpus as `dlm annotate` writes it",
     "syntax": "DATA being the corpus as `dlm annotate` writes it",
-    "semantic": "DATA being E2E text with its meaning representations: the fields are those of E2E",
+    "semantic": "DATA being a CSV with a column for each field, or `mr`",
 }
 
 
@@ -83,7 +83,7 @@ def find_guide(kind: str, lm: Backbone) -> Path | None:
     """
     if kind in _named(lm):
         return _named(lm)[kind]
-    home = home_of(lm)
+    home = lm.home
     found = _read(kind, home / "guides" / kind) if home else None
     if found is not None:
         _check(kind, found, lm, f"remove {found.folder}; ")
@@ -118,7 +118,7 @@ def load_guide(cls: type[N], kind: str, lm: Backbone) -> N:
 
 
 def _command(kind: str, lm: Backbone) -> str:
-    known = home_of(lm) is not None
+    known = lm.home is not None
     source = shlex.quote(lm.source) if known else "FOLDER"
     out = f" --out runs/{kind}-guide" if known and not Path(lm.source).expanduser().is_dir() else ""
     return f"`dlm train --kind {kind}-guide --lm {source} --data DATA{out}`"
@@ -126,7 +126,7 @@ def _command(kind: str, lm: Backbone) -> str:
 
 def _afterwards(kind: str, lm: Backbone) -> str:
     """How the guide of `_command` is found."""
-    if home_of(lm) is None:
+    if lm.home is None:
         return f"save the model to FOLDER first, and load it from there: the guide is found in FOLDER/guides/{kind}"
     if Path(lm.source).expanduser().is_dir():
         return f"it is then found in {Path(lm.source) / 'guides' / kind}"
@@ -154,15 +154,3 @@ def _read(kind: str, folder: Path) -> Found | None:
 def _named(lm: Backbone) -> dict[str, Path]:
     """The guides that `use_guides` named for a model."""
     return lm.once("guides by path", dict[str, Path])
-
-
-def home_of(lm: Backbone) -> Path | None:
-    """The folder of a model; None for one that was not loaded from anywhere."""
-
-    def found() -> Path | None:
-        try:
-            return model_folder(lm.source) if lm.source else None
-        except UsageError:
-            return None
-
-    return lm.once("home", found)

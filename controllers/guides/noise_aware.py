@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from dlm_control.controllers.fields.meaning import cell_text
 from dlm_control.diffusion.loading import load_backbone
 from dlm_control.diffusion.model import encoder_layer, sinusoids
 from dlm_control.diffusion.seq_len import padded
@@ -85,8 +87,8 @@ class GuideRecipe(Recipe):
         tokens: positions in a batch.
     """
 
-    columns: tuple[str, ...] = ()  # of the data, beside the text
-    source: ClassVar[str]  # what gives these columns, for the error message
+    columns: ClassVar[tuple[str, ...]] = ()  # of the data, beside the text
+    source: ClassVar[str] = ""  # what gives these columns, for the error message
 
     def __init__(
         self, lm: str = "e2e", text_column: str = "ref", model: dict[str, Any] | None = None, tokens: int = 1800
@@ -121,8 +123,13 @@ class GuideRecipe(Recipe):
         """The untrained guide."""
         raise NotImplementedError
 
-    def labelled(self, row: dict[str, str]) -> Any:
-        """The label of a row of the data."""
+    def labels_of(self, rows: Sequence[Mapping[str, str]], data: str) -> Sequence[Any]:
+        """The labels of the data's rows.
+
+        Args:
+            rows: their `columns`; all but the text where it names none.
+            data: what to call them in reports.
+        """
         raise NotImplementedError
 
     def _read(self, data: str, split: str, max_seq_len: int) -> tuple[list[list[int]], list[Any]]:
@@ -134,8 +141,9 @@ class GuideRecipe(Recipe):
         sentences = encode(
             self.lm.tokenizer, texts, max_seq_len, data, f"{self.lm_source} takes no longer sequence: remove them"
         )
-        values = zip(*(rows[column] for column in self.columns), strict=True)
-        return sentences, [self.labelled(dict(zip(self.columns, map(str, each), strict=True))) for each in values]
+        columns = self.columns or [column for column in rows.column_names if column != self.text_column]
+        cells = zip(*(map(cell_text, rows[column]) for column in columns), strict=True)
+        return sentences, list(self.labels_of([dict(zip(columns, each, strict=True)) for each in cells], data))
 
     def batch(self, step: int, rank: int, world: int) -> tuple[Tensor, list[Any], np.random.Generator]:
         """Word ids (batch, seq_len), the labels of the rows, and random numbers of this step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -98,7 +98,7 @@ class Labels(NamedTuple):
     spans: tuple[Constituent, ...]
 
 
-def read_labels(row: dict[str, str]) -> Labels:
+def read_labels(row: Mapping[str, str]) -> Labels:
     """The labels in the columns that `dlm annotate` writes."""
     universal = tuple(1 + UNIVERSAL.index(tag) if tag in UNIVERSAL else NOTHING for tag in row["pos"].split())
     penn = tuple(1 + PENN.index(tag) if tag in PENN else NOTHING for tag in row["penn"].split())
@@ -136,8 +136,8 @@ class AnnotatedGuideRecipe(GuideRecipe):
         super().__init__(**kwargs)
         self.least = least
 
-    def labelled(self, row: dict[str, str]) -> Labels:
-        return read_labels(row)
+    def labels_of(self, rows: Sequence[Mapping[str, str]], data: str) -> list[Labels]:
+        return [read_labels(row) for row in rows]
 
 
 class SyntaxGuideRecipe(AnnotatedGuideRecipe):

@@ -126,6 +126,15 @@ class Controller(ABC):
         super().__init_subclass__(**options)
         check_constructor(cls)
 
+    def for_model(self, lm: Backbone) -> Controller:
+        """This controller, with what its target means for a model, such as the fields that the model's texts speak of; by
+        default itself. All that follows is asked of what this returns.
+
+        Raises:
+            UsageError: as `plan`.
+        """
+        return self
+
     def bind(self, lm: Backbone) -> object:
         """What the energy needs of this model and does not change from step to step: word ids, a guide, constant tensors on the
         model's device. Asked for once, and then found in `state.bound`; None by default.

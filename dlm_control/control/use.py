@@ -71,22 +71,23 @@ class Control:
         Raises:
             UsageError: the model cannot obey it, or has not what it reads.
         """
-        reads = self.controller.reads
+        own = self.controller.for_model(lm)
+        control, reads = self if own is self.controller else replace(self, controller=own), own.reads
         if self.weight == 0:
-            return BoundControl(self, Plan(), None)
+            return BoundControl(control, Plan(), None)
         if reads is not None and reads not in lm.spaces:
             raise UsageError(
                 f"control {self.name}: its energy is a function of {reads}, which a {lm.kind} model does not have; it has "
                 f"{', '.join(lm.spaces)}"
             )
-        unit = getattr(self.controller, "unit", None)
+        unit = getattr(own, "unit", None)
         if unit not in (None, lm.unit):
             where = "`Tokens` in place of the tokenizer" if unit == "tokens" else "the tokenizer itself, or `WholeWords`"
             raise UsageError(
                 f"control {self.name}: it acts on {unit}, and this model writes {lm.unit}; give {where} (docs/patterns.md)"
             )
-        plan = self.controller.plan(lm)
-        return BoundControl(self, plan, self.controller.bind(lm) if reads is not None else None)
+        plan = own.plan(lm)
+        return BoundControl(control, plan, own.bind(lm) if reads is not None else None)
 
     def check(self, text: str) -> Check:
         """The controller's check of a finished text.
@@ -120,7 +121,7 @@ class BoundControl:
     """A control resolved for a model.
 
     Attributes:
-        control: as its task gives it.
+        control: as its task gives it, its controller `for_model`.
         plan: what it fixes before sampling starts.
         bound: what its energy needs of the model.
     """

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from dlm_control.support.errors import ErrorCollector, UsageError
+from dlm_control.support.hub import model_folder
 from dlm_control.support.progress import hush
 from dlm_control.text.tokenizer import WordTokenizer
 
@@ -316,6 +317,18 @@ class Backbone(ABC):
         for _, tensor in sorted(self.model.state_dict().items()):
             digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def home(self) -> Path | None:
+        """The folder that it was loaded from; None for one that was not loaded from anywhere."""
+
+        def found() -> Path | None:
+            try:
+                return model_folder(self.source) if self.source else None
+            except UsageError:
+                return None
+
+        return self.once("home", found)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """The result of make(), kept under a name: where controllers keep their guides."""

@@ -10,11 +10,11 @@ from dlm_control.diffusion.backbone import Backbone
 from dlm_control.support.errors import UsageError
 from dlm_control.support.hub import bundled
 
-BESIDE = ("README.md", "guides", "teacher")  # in the folder of a model
+BESIDE = ("README.md", "guides", "teacher", "fields.yaml", "preset.yaml")  # in the folder of a model
 
 
 def save_backbone(lm: Backbone, folder: Path) -> None:
-    """Write network and tokenizer, and the card, the guides and the teacher that lie beside the model where it was loaded.
+    """Write network and tokenizer, and the card, guides, teacher, fields and preset that lie beside the model.
 
     Raises:
         UsageError: the folder is there already and not empty, or no folder.

@@ -6,13 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from dlm_control.diffusion.samplers import CLAMPS, DDIM, ORDERS, SAMPLERS, SPACINGS
-from dlm_control.support.errors import ErrorCollector, suggestion
+from dlm_control.support.errors import ErrorCollector, UsageError, suggestion
 from dlm_control.support.validation import check_arguments
 from dlm_control.support.values import Above, Between, Bound, NoiseLevels, OneOf
 
+if TYPE_CHECKING:
+    from dlm_control.diffusion.backbone import Backbone
+
+OWN = "preset.yaml"  # in the folder of a model
 SELECTIONS = ("checks", "energies", "likelihood", "mbr")
 GUIDANCES = ("tilt", "paper")
 SCALES = ("nats", "rms")
@@ -128,6 +132,14 @@ class PresetChoice:
     name: str = "default"
     changes: Mapping[str, Any] = field(default_factory=dict)
 
+    def for_model(self, lm: Backbone) -> Preset:
+        """The preset for a model.
+
+        Raises:
+            UsageError: as `preset_for`.
+        """
+        return preset_for(self.name, lm, **self.changes)
+
     def of(self, kind: str) -> Preset:
         """The preset for models of that kind.
 
@@ -195,6 +207,37 @@ def preset(name: str, kind: str = "gaussian", /, **changes: Any) -> Preset:
         problems.add("max_calls", f"{product} = {made.calls()} network calls a text exceed the budget of {made.max_calls}")
     problems.raise_if_any()
     return made
+
+
+def preset_for(name: str, lm: Backbone, /, **changes: Any) -> Preset:
+    """The named preset of a model: its own default is what `preset.yaml` in its folder says.
+
+    Args:
+        name: of the preset.
+        lm: the model.
+        **changes: values that replace the preset's.
+
+    Raises:
+        UsageError: as `preset`; or the model's file is faulty.
+    """
+    own = lm.once("preset", lambda: _own(lm.home, lm.kind)) if name == "default" else {}
+    return preset(name, lm.kind, **{**own, **changes})
+
+
+def _own(home: Path | None, kind: str) -> dict[str, Any]:
+    """What a model's file changes of the default of its kind."""
+    file = home / OWN if home else None
+    if file is None or not file.is_file():
+        return {}
+    content = named_preset(str(file))
+    name = content.pop("name")
+    if name != "default":
+        raise UsageError(f"{file}: changes the preset {name!r}; a model's own is its default")
+    try:
+        preset("default", kind, **content)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+    return content
 
 
 def check_kind(given: Preset, kind: str, settings: Sequence[str]) -> None:

@@ -53,7 +53,7 @@ def model_folder(source: str | Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        path = Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors", "*.md"]))
+        path = Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors", "*.md", "*.yaml"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UsageError(f"model {str(source)!r}: no such folder, and the hub does not give it: {error}") from None
     _check(path)

@@ -34,5 +34,6 @@ def check_controller(
     """
     if not satisfying or not violating:
         raise ValueError("check_controller needs at least one obeying and one breaking text")
-    case = Case(controller, tuple(satisfying), tuple(violating), tuple(faulty), lm or load())
+    lm = lm or load()
+    case = Case(controller.for_model(lm.backbone), tuple(satisfying), tuple(violating), tuple(faulty), lm)
     hold(repr(controller), RULES, case)

@@ -17,8 +17,8 @@ from dlm_control.text.tokenizer import WordTokenizer
 if TYPE_CHECKING:
     from datasets import Dataset
 
-E2E_URL = "https://raw.githubusercontent.com/tuetschek/e2e-dataset/master"
-E2E_FILES = {"train": "trainset.csv", "validation": "devset.csv"}
+DOWNLOADS = {"e2e": "https://raw.githubusercontent.com/tuetschek/e2e-dataset/master"}  # corpora by name
+FILES = {"train": "trainset.csv", "validation": "devset.csv"}
 
 
 def read_split(source: str, split: str, columns: Sequence[str]) -> Dataset:
@@ -39,14 +39,12 @@ def read_split(source: str, split: str, columns: Sequence[str]) -> Dataset:
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     path = Path(source).expanduser()
-    if source == "e2e" and not path.exists():
-        data = datasets.load_dataset("csv", data_files=f"{E2E_URL}/{E2E_FILES[split]}", split="train")
+    if source in DOWNLOADS and not path.exists():
+        data = datasets.load_dataset("csv", data_files=f"{DOWNLOADS[source]}/{FILES[split]}", split="train")
     elif path.is_dir():
-        file = path / E2E_FILES[split]
+        file = path / FILES[split]
         if not file.is_file():
-            raise UsageError(
-                f"--data {source}: the folder lacks {file.name}; expected {' and '.join(E2E_FILES.values())} in it"
-            )
+            raise UsageError(f"--data {source}: the folder lacks {file.name}; expected {' and '.join(FILES.values())} in it")
         data = datasets.load_dataset("csv", data_files=str(file), split="train")
     elif path.is_file():
         kind = "csv" if path.suffix == ".csv" else "text"
@@ -54,9 +52,8 @@ def read_split(source: str, split: str, columns: Sequence[str]) -> Dataset:
         held_out = np.arange(len(data)) % 20 == 19
         data = data.select(np.flatnonzero(held_out if split == "validation" else ~held_out))
     else:
-        raise UsageError(
-            f"--data {source}: no such file or folder; give 'e2e', a folder with the E2E files, a .csv or a .txt file"
-        )
+        known, files = " or ".join(DOWNLOADS), " and ".join(FILES.values())
+        raise UsageError(f"--data {source}: no such file or folder; give {known}, a folder with {files}, a .csv or a .txt file")
     for column in columns:
         if column not in data.column_names:
             raise UsageError(

@@ -28,7 +28,7 @@ from dlm_control.training.recipe import Loss, Recipe
 
 
 class AttributeRecipe(Recipe):
-    """PPLM's attribute model: which E2E fields have which values, read linearly off the LM's mean hidden state.
+    """PPLM's attribute model: which fields have which values, read linearly off the LM's mean hidden state.
 
     Args:
         base: folder of the language model, which is not changed.

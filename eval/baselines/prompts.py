@@ -9,7 +9,8 @@ from itertools import chain
 from nltk import Tree
 
 from dlm_control.control.controller import Controller
-from dlm_control.controllers.e2e.fields import FIELDS, PHRASES, fields_of
+from dlm_control.controllers.fields.lookup import domain_at
+from dlm_control.controllers.fields.meaning import fields_of
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.linguistics.trees import LABELS, UNIVERSAL, bare, constituents, read_tree
 from dlm_control.controllers.pos import PartsOfSpeech
@@ -17,12 +18,15 @@ from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
 from dlm_control.controllers.tree import SyntaxTree
 from dlm_control.support.errors import UsageError
+from dlm_control.tasks.targets.e2e import DOMAIN as E2E
 
 KINDS: dict[str, tuple[str, ...]] = {"semantic": ("mr",), "pos": ("pos",), "tree": ("tree",), "span": ("tree",), "length": ()}
 _WORDS = 96  # in a text at most
 LEAF, CLOSE = "*", ")"
 
-MEANINGS: tuple[str, ...] = tuple(f"{field}={value}" for field in FIELDS for value in PHRASES[field])
+MEANINGS: tuple[str, ...] = tuple(  # the baselines are those that were published for this corpus
+    f"{field}={value}" for field, what in domain_at(E2E).fields.items() for value in what.values
+)
 # Every token that a prompt can hold.
 TOKENS: tuple[str, ...] = (
     *MEANINGS,

@@ -9,8 +9,11 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from dlm_control.controllers.fields.domain import Domain
+from dlm_control.controllers.fields.lookup import domain_at
+from dlm_control.controllers.fields.meaning import COLUMN, cell_text, labels, meaning_columns, meaning_of
 from dlm_control.eval.domain.config import DomainConfig
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr, suggestion
 from dlm_control.support.files import write_whole
@@ -26,23 +29,39 @@ _KINDS = {".csv": "csv", ".tsv": "csv", ".txt": "text", ".json": "json", ".jsonl
 _SHOWN = 3  # rows of each fault that a report names
 
 
+class Row(NamedTuple):
+    """A text that fits, and what it means."""
+
+    text: str
+    meaning: str = ""
+
+
+class _Given(NamedTuple):
+    """A row of a file."""
+
+    place: str
+    value: object
+    meaning: str
+
+
 @dataclass(frozen=True)
 class Corpus:
     """The texts of a domain.
 
     Attributes:
-        train, held_out: texts; a text that occurs again stays on its side.
+        train, held_out: texts, each with its meaning representation, which is "" where the corpus has no fields; a text that
+            occurs again stays on its side.
         repeated: rows of a text that an earlier row has.
         skipped: rows left out, by why.
     """
 
-    train: Sequence[str]
-    held_out: Sequence[str]
+    train: Sequence[Row]
+    held_out: Sequence[Row]
     repeated: int
     skipped: dict[str, int]
 
     def write(self, folder: Path) -> None:
-        """Both sides as CSV with a column `ref`."""
+        """Both sides as CSV with the columns `ref` and `mr`."""
         write_texts(folder / TRAIN, self.train)
         write_texts(folder / HELD_OUT, self.held_out)
 
@@ -54,28 +73,34 @@ def read_corpus(config: DomainConfig) -> Corpus:
         UsageError: files are missing, unreadable or without the column; rows do not fit and none may be skipped; too few
             texts; or texts in a script that the models of English cannot tag: all that can be told at once, in one report.
     """
-    problems, rows = ErrorCollector("domain: corpus"), list[tuple[str, object]]()
+    problems, rows = ErrorCollector("domain: corpus"), list[_Given]()
+    domain = _domain(config)
     for file in config.files:
         try:
-            rows += _rows(file, config.column)
+            rows += _rows(file, config.column, domain)
         except UsageError as error:
             problems.add("", str(error))
     problems.raise_if_any()
-    texts, unfit = list[str](), dict[str, list[str]]()
-    for place, value in rows:
+    texts, unfit = list[Row](), dict[str, list[str]]()
+    for place, value, meaning in rows:
         why = _unfit(value, config.longest)
         if why is None:
-            texts.append(" ".join(str(value).split()))
+            texts.append(Row(" ".join(str(value).split()), meaning))
         else:
             unfit.setdefault(why, []).append(f"{place}: {short_repr(value)}")
     if config.unfit == "stop":
         for why, places in unfit.items():
             shown = "; ".join(places[:_SHOWN])
             problems.add("", f"{len(places)} of {len(rows)} rows {why} ({shown}); correct them, or set unfit: skip")
-    distinct = list(dict.fromkeys(texts))
+    if domain is not None:
+        try:
+            labels([row.meaning for row in texts], domain, "domain: corpus")
+        except UsageError as error:
+            problems.extend("", error)
+    distinct = list({row.text: row for row in reversed(texts)}.values())[::-1]
     if len(distinct) < LEAST:
         problems.add("", f"has {len(distinct)} distinct texts that fit; a model needs {LEAST} or more, better thousands")
-    foreign = sum(not _is_latin(text) for text in distinct)
+    foreign = sum(not _is_latin(row.text) for row in distinct)
     if config.syntax and distinct and 2 * foreign > len(distinct):
         problems.add(
             "",
@@ -83,35 +108,54 @@ def read_corpus(config: DomainConfig) -> Corpus:
             "set syntax: false",
         )
     problems.raise_if_any()
-    held_out = {text for text in distinct if _share(text, config.seed) < config.held_out}
+    held_out = {row.text for row in distinct if _share(row.text, config.seed) < config.held_out}
     if not held_out or len(held_out) == len(distinct):
         raise UsageError(f"domain: corpus: held_out: {config.held_out:g} of {len(distinct)} texts is none; raise it")
     return Corpus(
-        train=[text for text in texts if text not in held_out],
-        held_out=[text for text in distinct if text in held_out],
+        train=[row for row in texts if row.text not in held_out],
+        held_out=[row for row in distinct if row.text in held_out],
         repeated=len(texts) - len(distinct),
         skipped={why: len(places) for why, places in unfit.items()},
     )
 
 
-def write_texts(file: Path, texts: Sequence[str]) -> None:
-    """A CSV file with a column `ref`."""
+def write_texts(file: Path, rows: Sequence[Row]) -> None:
+    """A CSV file with the columns `ref` and `mr`."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(["ref"])
-    writer.writerows([text] for text in texts)
+    writer.writerow(["ref", COLUMN])
+    writer.writerows(rows)
     write_whole({file: buffer.getvalue()})
 
 
-def _rows(file: Path, column: str) -> list[tuple[str, object]]:
-    """The values of a file's column, each with its place."""
+def _domain(config: DomainConfig) -> Domain | None:
+    try:
+        return domain_at(config.fields) if config.fields is not None else None
+    except UsageError as error:
+        raise UsageError(f"domain: fields: {error}") from None
+
+
+def _rows(file: Path, column: str, domain: Domain | None) -> list[_Given]:
+    """The values of a file's column, each with its place and what it means."""
     data = _read(file)
     found = "text" if file.suffix == ".txt" else column
     if found not in data.column_names:
         near = suggestion(column, data.column_names)
         raise UsageError(f"{file}: no column {column!r}{near}; it has {', '.join(data.column_names)}; name it with column:")
     first = 2 if file.suffix in (".csv", ".tsv") else 1
-    return [(f"{file}:{first + i}", value) for i, value in enumerate(data[found])]
+    others = [name for name in data.column_names if name != found]
+    columns = meaning_columns(others, domain) if domain is not None else {}
+    if domain is not None and not columns:
+        raise UsageError(
+            f"{file}: no column of the fields {', '.join(domain.fields)}, and no {COLUMN!r}; beside the text it has "
+            f"{', '.join(others) or 'none'}"
+        )
+    meanings = [""] * len(data)
+    if columns:
+        cells = zip(*(map(cell_text, data[name]) for name in columns), strict=True)
+        meanings = [meaning_of(dict(zip(columns, each, strict=True)), columns) for each in cells]
+    values = enumerate(zip(data[found], meanings, strict=True))
+    return [_Given(f"{file}:{first + i}", value, meaning) for i, (value, meaning) in values]
 
 
 def _read(file: Path) -> Dataset:
@@ -137,6 +181,8 @@ def _read(file: Path) -> Dataset:
     try:
         return datasets.load_dataset(_KINDS[file.suffix], data_files=str(file), split="train", **options)
     except Exception as error:  # of any class: each format has its own
+        if "corresponds to no data" in str(error):
+            raise UsageError(f"{file}: has no rows") from None
         raise UsageError(f"{file}: cannot be read as {_KINDS[file.suffix]}: {_first_line(error.__cause__ or error)}") from None
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from dlm_control.controllers.fields.lookup import domain_at
 from dlm_control.eval.domain.corpus import HELD_OUT
 from dlm_control.eval.domain.stages import Domain, Stage
 from dlm_control.eval.records import Figure, Findings, Scores
@@ -15,14 +16,14 @@ from dlm_control.support.records import Record
 from dlm_control.tasks.targets.corpora import refs
 
 TABLE, TEXTS = "scores.json", "unconditional.txt"
-CONTROLS, BY_SYNTAX = ("length", "keyword", "infill"), ("pos", "tree", "span")
+CONTROLS, BY_SYNTAX, BY_FIELDS = ("length", "keyword", "infill"), ("pos", "tree", "span"), ("semantic",)
 _DRAWN, _HUMAN = 100, 240  # texts without a control, and of people
 
 
 class EvaluationStage(Stage):
     """Every control on held-out sentences, texts without control, and human ones, under one teacher."""
 
-    name, share = "evaluation", 0.0
+    name = "evaluation"
 
     def run(self, domain: Domain) -> str:
         domain.evaluation.mkdir(exist_ok=True)
@@ -35,7 +36,7 @@ class EvaluationStage(Stage):
 class CardStage(Stage):
     """README.md of the model's folder."""
 
-    name, share = "card", 0.0
+    name = "card"
 
     def run(self, domain: Domain) -> str:
         write_whole({domain.folder / "README.md": card(domain)})
@@ -107,7 +108,7 @@ def table(rows: Sequence[dict[str, str | float | None]]) -> str:
 
 
 def _kinds(domain: Domain) -> tuple[str, ...]:
-    return CONTROLS + (BY_SYNTAX if domain.config.syntax else ())
+    return CONTROLS + (BY_SYNTAX if domain.config.syntax else ()) + (BY_FIELDS if domain.config.fields is not None else ())
 
 
 def _plain_rows(domain: Domain) -> list[dict[str, str | float | None]]:
@@ -141,9 +142,11 @@ def _controlled(domain: Domain, kind: str) -> dict[str, str | float | None]:
     suite_file, targets = folder / f"{kind}.yaml", folder / "targets.jsonl"
     folder.mkdir(exist_ok=True)
     if not suite_file.is_file():
-        make_targets(domain.corpus / HELD_OUT, [kind], targets, domain.config.targets, domain.config.seed, 1)
+        fields = domain_at(domain.folder) if kind in BY_FIELDS else None
+        make_targets(domain.corpus / HELD_OUT, [kind], targets, domain.config.targets, domain.config.seed, domain=fields)
         lines = [
-            f"name: {kind}", "version: 1", "targets: {reader: made, file: targets.jsonl}", "metrics: []", "samples: 2", "",
+            f"name: {kind}", "version: 1", "targets: {reader: made, file: targets.jsonl}", "metrics: []", "samples: 2",
+            *(["domain: ../../fields.yaml"] if fields else []), "",
         ]  # fmt: skip
         write_whole({suite_file: "\n".join(lines)})
     suite = read_suite(str(suite_file))

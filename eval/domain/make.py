@@ -11,12 +11,13 @@ from pathlib import Path
 
 from dlm_control.eval.domain.config import DomainConfig
 from dlm_control.eval.domain.evaluation import CardStage, EvaluationStage, folder_size, read_table, table
+from dlm_control.eval.domain.guides import SemanticGuideStage, StructureGuideStage, SyntaxGuideStage
+from dlm_control.eval.domain.preset import PresetStage, require_optuna
 from dlm_control.eval.domain.stages import (
     RECORD,
     AnnotationStage,
     CorpusStage,
     Domain,
-    GuideStage,
     ModelStage,
     Progress,
     Stage,
@@ -32,9 +33,10 @@ _CHANGEABLE = ("targets",)  # what a domain that has begun may be given anew
 def stages(config: DomainConfig) -> Sequence[Stage]:
     """What has to be done, in order."""
     every: list[Stage] = [
-        CorpusStage(), ModelStage(), AnnotationStage(), GuideStage(), TeacherStage(), EvaluationStage(), CardStage(),
+        CorpusStage(), ModelStage(), AnnotationStage(), StructureGuideStage(), SyntaxGuideStage(), SemanticGuideStage(),
+        TeacherStage(), PresetStage(), EvaluationStage(), CardStage(),
     ]  # fmt: skip
-    return [stage for stage in every if config.syntax or not stage.needs_syntax]
+    return [stage for stage in every if config.asks(stage.name)]
 
 
 def make_domain(config: DomainConfig, tell: Callable[[str], None]) -> str:
@@ -58,9 +60,11 @@ def make_domain(config: DomainConfig, tell: Callable[[str], None]) -> str:
         from dlm_control.controllers.linguistics.taggers import require
 
         require("tags", "trees")
+    if config.tune:
+        require_optuna()
     left = [stage for stage in stages(config) if stage.name not in domain.progress.finished]
     if left:
-        minutes = sum(stage.minutes(config) for stage in left)
+        minutes = sum(config.minutes_of(stage.name) for stage in left)
         names = ", ".join(stage.name for stage in left)
         tell(f"{folder}: {names}; about {minutes:.0f} minutes, the evaluation not counted, and up to {_MEGABYTES} MB")
     for stage in left:

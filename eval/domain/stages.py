@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from dlm_control.controllers.fields.lookup import FILE as FIELDS
+from dlm_control.controllers.fields.lookup import domain_at
 from dlm_control.eval.domain.config import DomainConfig
-from dlm_control.eval.domain.corpus import HELD_OUT, TRAIN, read_corpus, write_texts
+from dlm_control.eval.domain.corpus import HELD_OUT, TRAIN, Row, read_corpus, write_texts
+from dlm_control.support.files import write_whole
 from dlm_control.support.records import Record, write_record
 from dlm_control.tasks.targets.corpora import refs
+from dlm_control.text.words import split_words
 
 RECORD = "domain.json"
 _LEAST_STEPS, _TIMED = 50, 4  # of a training, however little time there is; and steps that an estimate is the mean of
@@ -80,14 +85,10 @@ class Stage(ABC):
     """A part of the work.
 
     Attributes:
-        name: in the progress.
-        share: of the minutes.
-        needs_syntax: is it left out without tags and trees?
+        name: in the progress, and in SHARES where it takes a share of the minutes.
     """
 
     name: ClassVar[str]
-    share: ClassVar[float] = 0.0
-    needs_syntax: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, domain: Domain) -> str:
@@ -96,11 +97,6 @@ class Stage(ABC):
         Returns:
             A sentence that says what came of it.
         """
-
-    def minutes(self, config: DomainConfig) -> float:
-        """What it may take; without syntax the others get that time."""
-        spare = 0.0 if config.syntax else AnnotationStage.share + GuideStage.share
-        return config.minutes * self.share / (1 - spare)
 
 
 class CorpusStage(Stage):
@@ -112,6 +108,8 @@ class CorpusStage(Stage):
         corpus = read_corpus(domain.config)
         domain.corpus.mkdir(parents=True, exist_ok=True)
         corpus.write(domain.corpus)
+        if domain.config.fields is not None:
+            _keep_fields(domain, domain.config.fields)
         left_out = "".join(f", {count} rows left out that {why}" for why, count in corpus.skipped.items())
         repeated = f", {corpus.repeated} of them repeats" if corpus.repeated else ""
         return f"{len(corpus.train):,} training texts{repeated}, {len(corpus.held_out):,} held out{left_out}"
@@ -132,7 +130,7 @@ class Training(Stage):
         if self.name not in domain.progress.steps:
             trial = Trainer(TrainConfig.checked({**base, "steps": _TIMED}, self.name))
             seconds = seconds_per_step(trial, _TIMED)
-            domain.progress.steps[self.name] = max(_LEAST_STEPS, int(60 * self.minutes(domain.config) / seconds))
+            domain.progress.steps[self.name] = max(_LEAST_STEPS, int(60 * domain.config.minutes_of(self.name) / seconds))
             domain.save()
         steps = domain.progress.steps[self.name]
         often = max(1, steps // 10)
@@ -147,11 +145,11 @@ class Training(Stage):
 class ModelStage(Training):
     """The diffusion model."""
 
-    name, share = "model", 0.55
+    name = "model"
 
     def settings(self, domain: Domain) -> dict[str, Any]:
         config = domain.config
-        sizes = dict(max(each for each in _SIZES if each[0] <= self.minutes(config))[1])
+        sizes = dict(max(each for each in _SIZES if each[0] <= config.minutes_of(self.name))[1])
         if config.kind == "masked-lm":
             width = sizes["width"]
             sizes = {
@@ -165,42 +163,32 @@ class ModelStage(Training):
 class AnnotationStage(Stage):
     """Tags and trees, of as many texts as the time allows."""
 
-    name, share, needs_syntax = "annotation", 0.15, True
+    name = "annotation"
 
     def run(self, domain: Domain) -> str:
         from dlm_control.controllers.linguistics.annotate import annotate_file
 
         per_second = _annotations_per_second(refs(domain.corpus / TRAIN)[:48])
-        room = int(60 * self.minutes(domain.config) * per_second)
+        room = int(60 * domain.config.minutes_of(self.name) * per_second)
         counts = {}
         for name, most in ((HELD_OUT, max(50, room // 10)), (TRAIN, max(500, room))):
             texts = list(dict.fromkeys(refs(domain.corpus / name)))
             chosen = domain.corpus / "annotate" / name
             chosen.parent.mkdir(exist_ok=True)
             if not chosen.is_file():
-                write_texts(chosen, texts[:: max(1, len(texts) // most)][:most])
+                write_texts(chosen, [Row(text) for text in texts[:: max(1, len(texts) // most)][:most]])
             outcome = annotate_file(chosen, "ref", domain.annotated)
             counts[name] = f"{outcome.texts - len(outcome.rejected):,} of {len(texts):,}"
         return f"tags and trees of {counts[TRAIN]} distinct training texts and of {counts[HELD_OUT]} held out"
 
 
-class GuideStage(Training):
-    """The structure guide."""
-
-    name, share, needs_syntax = "structure guide", 0.15, True
-
-    def settings(self, domain: Domain) -> dict[str, Any]:
-        recipe = {"lm": str(domain.folder), "model": {"width": 96, "depth": 3, "heads": 4}, "least": 5}
-        return {"kind": "structure-guide", "data": str(domain.annotated), "recipe": recipe}
-
-
 class TeacherStage(Training):
     """The autoregressive judge of fluency, and from how many nats on a word counts as hard."""
 
-    name, share = "teacher", 0.15
+    name = "teacher"
 
     def settings(self, domain: Domain) -> dict[str, Any]:
-        small = self.minutes(domain.config) < 15
+        small = domain.config.minutes_of(self.name) < 15
         sizes = {"width": 96, "depth": 2, "heads": 4} if small else {}
         recipe = {"min_count": min_count(domain), **sizes}
         return {
@@ -214,7 +202,7 @@ class TeacherStage(Training):
 
         found = super().run(domain)
         teacher, file = Teacher(str(domain.teacher)), domain.corpus / TRAIN
-        threshold = calibrate(teacher, refs(file)[:5000], file, fields=False)
+        threshold = calibrate(teacher, refs(file)[:5000], file, fields=domain.config.fields is not None)
         write_record(domain.teacher / FILE, threshold)
         return f"{found}; a word is hard above {threshold.hard_nats:g} nats"
 
@@ -224,6 +212,14 @@ def min_count(domain: Domain) -> int:
     if domain.config.min_count is not None:
         return domain.config.min_count
     return max(2, min(11, len(refs(domain.corpus / TRAIN)) // 1000))
+
+
+def _keep_fields(domain: Domain, given: str) -> None:
+    """The domain file into the model's folder, if the model will know a wording of every value."""
+    found = domain_at(given)
+    counts = Counter(word for text in refs(domain.corpus / TRAIN) for word in split_words(text))
+    found.check_words({word for word, count in counts.items() if count >= min_count(domain)})
+    write_whole({domain.folder / FIELDS: Path(found.source).read_text(encoding="utf-8")})
 
 
 def _annotations_per_second(texts: Sequence[str]) -> float:

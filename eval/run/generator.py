@@ -8,16 +8,18 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from dlm_control.controllers.guides.lookup import home_of
 from dlm_control.pipeline import LanguageModel, load
 from dlm_control.sampling.generate import Request
-from dlm_control.sampling.presets import Preset, check_kind, named_preset, preset
+from dlm_control.sampling.presets import Preset, check_kind, named_preset, preset, preset_for
 from dlm_control.support.registry import Registry, subclass_of
 from dlm_control.support.validation import construct
 from dlm_control.tasks.suite import Suite
 from dlm_control.tasks.targets.target import NOISE_AWARE, WORDS, Guides, Target
+
+if TYPE_CHECKING:
+    from dlm_control.diffusion.backbone import Backbone
 
 G = TypeVar("G", bound="type[Generator]")
 
@@ -106,9 +108,9 @@ class Diffusion(Generator):
         **changes: Any,
     ) -> None:
         self.lm = model if isinstance(model, LanguageModel) else _loaded(model or "e2e")
-        self.home = home_of(self.lm.backbone)
+        self.home = self.lm.backbone.home
         self.unconditional, self.together = unconditional, 16
-        self.preset = chosen_preset(preset, changes, suite.presets, self.lm.backbone.kind)
+        self.preset = chosen_preset(preset, changes, suite.presets, self.lm.backbone)
         check_kind(self.preset, self.lm.backbone.kind, self.lm.backbone.settings)
         if self.preset.guidance == "paper":
             self.guides = NOISE_AWARE
@@ -139,7 +141,7 @@ def chosen_preset(
     source: str,
     changes: Mapping[str, Any],
     suites: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-    kind: str = "gaussian",
+    lm: Backbone | None = None,
 ) -> Preset:
     """A named preset or one of a file, changed: by the suite, over that by the file, over that by the caller.
 
@@ -147,14 +149,15 @@ def chosen_preset(
         source: a name, or a file.
         changes: the caller's.
         suites: what the suite changes, by the name of a preset.
-        kind: of the model.
+        lm: the model, whose own default comes first of all; None for the values of Gaussian models.
 
     Raises:
         UsageError: neither, or faulty values.
     """
     given = named_preset(source)
     name = str(given.pop("name"))
-    return preset(name, kind, **{**suites.get(name, {}), **given, **changes})
+    values = {**suites.get(name, {}), **given, **changes}
+    return preset_for(name, lm, **values) if lm else preset(name, **values)
 
 
 def generator(name: str, suite: Suite, model: Any, settings: dict[str, Any]) -> Generator:

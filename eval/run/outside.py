@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from dlm_control.control.use import with_unique_names
-from dlm_control.controllers.guides.lookup import home_of
 from dlm_control.controllers.length import Length
 from dlm_control.diffusion.seq_len import seq_len_of
 from dlm_control.eval.run.generator import Generator, Output
@@ -53,7 +52,7 @@ class OutsideSampler(Generator):
         if model is None:
             raise UsageError("generator: a sampler from outside needs a masked model; name it with --model")
         lm = model if isinstance(model, LanguageModel) else load(model)
-        self.lm, self.home, self.temperature, self.unconditional = lm.backbone, home_of(lm.backbone), temperature, unconditional
+        self.lm, self.home, self.temperature, self.unconditional = lm.backbone, lm.backbone.home, temperature, unconditional
         if self.lm.kind != "masked":
             raise UsageError(f"generator: {self.lm.source!r} is a {self.lm.kind} model, and these samplers fill masks")
         self.mask: int = self.lm.tokenizer.mask_token_id

@@ -9,6 +9,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from dlm_control.controllers.fields.domain import Domain
+from dlm_control.controllers.fields.lookup import FILE as FIELDS
+from dlm_control.controllers.fields.lookup import domain_in
 from dlm_control.eval.score.slots import contradictions
 from dlm_control.eval.score.teacher import Teacher
 from dlm_control.support.errors import UsageError
@@ -45,7 +48,7 @@ class Threshold(Record):
         of: what it is a percentile of, in words.
         texts: how many training texts.
         corpus, corpus_digest: name and hash of their file.
-        fields: texts of the corpus give values of the fields that `eval.slots` knows, which can contradict each other.
+        fields: texts of the corpus give values of the domain's fields, which can contradict each other.
         weights: digest of the teacher's.
     """
 
@@ -67,10 +70,10 @@ class FlawDetector:
 
     Attributes:
         threshold: nats that a word may cost.
-        fields: the corpus has fields, so contradictions are counted too.
+        domain: of the corpus, if it has fields: contradictions are counted then, too.
 
     Raises:
-        UsageError: the teacher has no threshold, or one of other weights.
+        UsageError: the teacher has no threshold, or one of other weights; or it says fields, and they are nowhere to find.
     """
 
     def __init__(self, teacher: Teacher) -> None:
@@ -81,7 +84,7 @@ class FlawDetector:
         known = read_record(Threshold, file)
         if known.weights != teacher.digest:
             raise UsageError(f"{file}: is of weights {known.weights}, the teacher's are {teacher.digest}; {remedy}")
-        self.threshold, self.fields = known.hard_nats, known.fields
+        self.threshold, self.domain = known.hard_nats, domain_of_teacher(teacher) if known.fields else None
 
     def flaws(self, text: str, nats: Sequence[float]) -> Flaws:
         """The flaws of a text.
@@ -92,7 +95,21 @@ class FlawDetector:
                 counts as hard.
         """
         hard = max(nats, default=math.inf) > self.threshold
-        return Flaws(hard, repeats(text), self.fields and bool(contradictions(text)))
+        return Flaws(hard, repeats(text), self.domain is not None and bool(contradictions(self.domain, text)))
+
+
+def domain_of_teacher(teacher: Teacher) -> Domain:
+    """The domain of a teacher: that of its folder, or of the model's folder that it lies in.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = domain_in(teacher.folder) or domain_in(teacher.folder.parent)
+    if found is None:
+        raise UsageError(
+            f"{teacher.folder}: the teacher's texts are to have fields, and there is no {FIELDS} in its folder or the model's"
+        )
+    return found
 
 
 def repeats(text: str) -> bool:
@@ -116,10 +133,15 @@ def calibrate(teacher: Teacher, texts: Sequence[str], corpus: Path, fields: bool
         teacher: whose surprise counts.
         texts: of the corpus that it was trained on.
         corpus: their file, for the record.
-        fields: texts of this corpus give values of the fields that `eval.slots` knows.
+        fields: texts of this corpus give values of the fields of the teacher's domain.
+
+    Raises:
+        UsageError: fields are wanted, and the teacher's domain is nowhere to find.
     """
     import numpy as np
 
+    if fields:
+        domain_of_teacher(teacher)
     worst = [max(nats) for nats in teacher.word_nll(texts) if nats]
     return Threshold(
         hard_nats=round(float(np.percentile(worst, PERCENTILE)), 4), percentile=PERCENTILE,

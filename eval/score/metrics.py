@@ -35,15 +35,20 @@ def substring(text: str, target: Target) -> float:
 )
 def phrase_match(text: str, target: Target) -> float:
     """Share of the expected fields for which a semantic control finds a wording (guide and check share their list)."""
-    controls = (c.controller if isinstance(c, Control) else c for c in target.controls)
-    return fmean(control.check(text).score for control in controls if isinstance(control, Semantic))
+    return fmean(control.check(text).score for control in semantic_controls(target))
 
 
 @register_metric("slot_accuracy", wants="fields", judge="patterns of eval.slots", of_meaning=True)
 def slot_accuracy(text: str, target: Target) -> float:
-    """Share of the expected fields whose value, and no other value, is in the text by the patterns of `eval.slots` (strict)."""
-    fields = target.expected["fields"]
-    return sum(slots.is_realised(field, value, text) for field, value in fields.items()) / len(fields)
+    """Share of the expected fields whose value, and no other value, is in the text by the patterns of its domain (strict)."""
+    domain, fields = semantic_controls(target)[0].domain, target.expected["fields"]
+    return sum(slots.is_realised(domain, field, value, text) for field, value in fields.items()) / len(fields)
+
+
+def semantic_controls(target: Target) -> list[Semantic]:
+    """Those of a target's controllers that ask for fields."""
+    controls = (c.controller if isinstance(c, Control) else c for c in target.controls)
+    return [control for control in controls if isinstance(control, Semantic)]
 
 
 @register_metric("exact_length", wants="words", judge="a count of words", checks=True)

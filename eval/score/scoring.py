@@ -10,12 +10,12 @@ from statistics import fmean
 from typing import NamedTuple
 
 from dlm_control.control.use import with_unique_names
-from dlm_control.controllers.e2e.fields import fields_of
+from dlm_control.controllers.fields.meaning import fields_of, meaning_columns, meaning_of
 from dlm_control.eval.records import Findings, Group, Manifest, Plan, Scores, TargetRecord, TextRecord
 from dlm_control.eval.run.log import RunLog
 from dlm_control.eval.score.flaws import PARTS, Flaws
 from dlm_control.eval.score.judges import JUDGES, check_judges
-from dlm_control.eval.score.metrics import ALL_SATISFIED, all_satisfied, check_metrics, metrics_of
+from dlm_control.eval.score.metrics import ALL_SATISFIED, all_satisfied, check_metrics, metrics_of, semantic_controls
 from dlm_control.eval.score.overlap import overlap
 from dlm_control.eval.score.quality import Reader, flaw_figures, qualities
 from dlm_control.eval.score.scorer_overlap import find_scorer_overlap, scorers
@@ -240,8 +240,7 @@ def _human(metric: Metric, of_meaning: bool, targets: Sequence[Target], corpus: 
         return []
     found = []
     for target in targets:
-        fields = target.expected.get("fields")
-        matching = _saying(corpus, fields) if fields and (corpus / _DEV).is_file() else []
+        matching = _saying(corpus, target) if target.expected.get("fields") and (corpus / _DEV).is_file() else []
         if matching:
             found.append(fmean([metric(text, target) for text in matching]))
     return found
@@ -291,10 +290,11 @@ def _text_record(written: Written, i: int, metrics: Mapping[str, float]) -> Text
     )
 
 
-def _saying(folder: Path, fields: Mapping[str, str]) -> list[str]:
-    """The dev sentences whose meaning has these values."""
-    sentences = rows(folder / _DEV, ["ref", "mr"])
-    return [row["ref"] for row in sentences if fields.items() <= fields_of(row["mr"]).items()]
+def _saying(folder: Path, target: Target) -> list[str]:
+    """The dev sentences whose meaning has a target's values; none where the corpus says no meanings."""
+    sentences, fields = rows(folder / _DEV, ["ref"]), target.expected["fields"]
+    columns = meaning_columns(sentences[0].keys() if sentences else (), semantic_controls(target)[0].domain)
+    return [row["ref"] for row in sentences if fields.items() <= fields_of(meaning_of(row, columns)).items()]
 
 
 def _corpora(folder: Path | None) -> tuple[list[str], list[str]] | None:

@@ -181,7 +181,7 @@ def cells(study: Study, model: str, lm: LanguageModel, teacher: Teacher, done: S
             asked += [] if (name, label) in known else [(name, label, spec)]
     detector = FlawDetector(teacher)
     for name, label, spec in asked:
-        chosen = spec.preset.of(lm.backbone.kind)
+        chosen = spec.preset.for_model(lm.backbone)
         lm.generate(spec.controls, 1, study.seed, chosen)  # what is made once does not count
         started = time.process_time()
         samples = lm.generate(spec.controls, study.texts, study.seed, chosen)

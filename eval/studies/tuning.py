@@ -45,6 +45,18 @@ ROUNDS = ("search", "confirm")
 _KEPT = 4  # one preset in so many is tried again
 
 
+class NoPresetError(UsageError):
+    """No preset keeps to the bounds.
+
+    Attributes:
+        nearest: the one that exceeds them least.
+    """
+
+    def __init__(self, message: str, nearest: Trial) -> None:
+        super().__init__(message)
+        self.nearest = nearest
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
     """What `dlm tune` is asked for.
@@ -203,8 +215,9 @@ def tune_presets(
         f"{limits.flaws:.3f}, distinct-3 {limits.diversity:.3f}"
     )
     if limits.merit(chosen)[0] > 0:
-        raise UsageError(
-            f"tune: no preset keeps to the bounds; the nearest: {header}; all are in {log}; change --flaws or --diversity"
+        raise NoPresetError(
+            f"tune: no preset keeps to the bounds; the nearest: {header}; all are in {log}; change --flaws or --diversity",
+            chosen,
         )
     source = f"weights {lm.backbone.weights_digest}; teacher {source} {teacher.digest}"
     text = yaml.safe_dump({"name": "default", **chosen.changes}, sort_keys=False, allow_unicode=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlm_control.control.registry import CONTROLLERS, parameters
+from dlm_control.controllers.fields.lookup import bundled_domains
 from dlm_control.eval.studio.folder import MAX_SPEC, Folder
 from dlm_control.pipeline import LanguageModel
 from dlm_control.sampling.firmness import Firmness
@@ -20,7 +21,7 @@ from dlm_control.tasks.spec import Spec, draft_mapping, spec_place
 SOURCE = "spec.yaml"
 MOST_SAMPLES, MOST_CONTROLS, MOST_ROWS, MOST_CALLS = 32, 16, 64, 20_000
 _OURS = "dlm-control"
-_OPENED = {"classifier": "model", "topic": "corpus"}  # of our controllers, the parameters that name files or folders
+_OPENED = {"classifier": "model", "topic": "corpus", "semantic": "domain"}  # of our controllers, the parameters that name files
 ModelOf = Callable[[str], LanguageModel]
 
 
@@ -126,7 +127,7 @@ def _refused_files(place: str, name: str, target: object, folder: Folder) -> Ite
     elif name in _OPENED:
         parameter = _OPENED[name]
         given = arguments_of(name, target, parameters(CONTROLLERS.find(name))).get(parameter)
-        if isinstance(given, str):
+        if isinstance(given, str) and not (parameter == "domain" and given in bundled_domains()):
             yield from _outside(f"{place}.{parameter}", given, folder, must_exist=True)
 
 

@@ -92,7 +92,7 @@ def write(spec: Spec, lm: LanguageModel, stopped: Callable[[], bool]) -> Iterato
     Raises:
         UsageError: a control fails.
     """
-    chosen, started, trace = spec.preset.of(lm.backbone.kind), time.perf_counter(), Trace()
+    chosen, started, trace = spec.preset.for_model(lm.backbone), time.perf_counter(), Trace()
     names, wanted = [control.name for control in spec.controls], targets(spec)
     highest, last, done, ended = dict.fromkeys(names, 1.0), dict[int, Draft](), 0, False
     stream = lm.stream(spec.controls, spec.num_samples, spec.seed, chosen, on_error=spec.on_error)

@@ -28,7 +28,7 @@ def requests_of(
     """
     _check_columns(template, rows, keep, faults)
     try:
-        check_kind(template.spec.preset.of(lm.kind), lm.kind, lm.settings)
+        check_kind(template.spec.preset.for_model(lm), lm.kind, lm.settings)
     except UsageError as error:
         for fault in error.issues:
             faults.add(template.located("preset"), str(fault))

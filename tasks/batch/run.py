@@ -76,7 +76,7 @@ def run_batch(
     """
     file, rows = writable(out, force), read_rows(Path(table))
     check_format(file, rows)
-    preset = template.spec.preset.of(lm.backbone.kind)
+    preset = template.spec.preset.for_model(lm.backbone)
     faults = RowFaults(str(table))
     asked = requests_of(template, rows, keep, lm.backbone, faults)
     faults.raise_if_any(rows=bad_rows == "stop" or all(row.request is None for row in asked))

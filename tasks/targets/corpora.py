@@ -18,7 +18,7 @@ def refs(path: Path) -> list[str]:
 
 
 def rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV file; a column that nobody asks for may be missing, and is empty then."""
+    """The rows of a CSV file, with all its columns, of which some must be there."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file; --data names the folder that holds it")
     reader = csv.DictReader(io.StringIO(text_of(path), newline=""))
@@ -33,7 +33,7 @@ def rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             raise UsageError(
                 f"{path}:{reader.line_num}: the row has no {' and no '.join(empty)}; it has fewer cells than columns"
             )
-        found.append({"mr": "", **row})
+        found.append(row)
     return found
 
 

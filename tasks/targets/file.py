@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dlm_control.control.registry import parameters
+from dlm_control.controllers.fields.domain import Domain
+from dlm_control.controllers.semantic import Semantic
 from dlm_control.support.errors import ErrorCollector, UsageError, short_repr
 from dlm_control.support.files import write_whole
 from dlm_control.support.records import Record, record_text
@@ -58,21 +60,24 @@ def read_targets(path: Path, guides: Guides) -> Iterator[Target]:
     yield from (target for target in found if target is not None)
 
 
-def make_targets(corpus: Path, kinds: Sequence[str], out: Path, count: int, seed: int, fields: int) -> int:
+def make_targets(
+    corpus: Path, kinds: Sequence[str], out: Path, count: int, seed: int, fields: int = 1, domain: Domain | None = None
+) -> int:
     """Write targets that sentences of a corpus obey.
 
     Args:
-        corpus: a CSV with the columns `ref` and, for semantic controls, `mr`.
+        corpus: a CSV with a column `ref` and, for semantic controls, `mr` or a column for each field.
         kinds: of controls, all of which every target has.
         out: the file.
         count: targets at most.
         seed: of the choice of sentences and of what is asked.
-        fields: E2E fields that a semantic control asks for.
+        fields: how many fields a semantic control asks for.
+        domain: which fields there are.
 
     Returns:
         How many there are.
     """
-    made = list(islice(satisfied(corpus, WORDS, kinds, seed, fields=fields), count))
+    made = list(islice(satisfied(corpus, WORDS._replace(domain=domain), kinds, seed, fields=fields), count))
     if not made:
         raise UsageError(f"targets: no sentence of {corpus} has what {', '.join(kinds)} can ask for")
     lines = []
@@ -102,11 +107,16 @@ def _target(line: str, place: str, guides: Guides, problems: ErrorCollector) -> 
         problems.add(place, f"expected a JSON object with `controls`, got {short_repr(line)}; is it a file of another format?")
         return None
     found = check_arguments(problems, place, TargetLine, given)
-    guided = {"semantic": {"guide": guides.semantic}, **{kind: {"guide": guides.structure} for kind in ("pos", "tree", "span")}}
+    guided = {
+        "semantic": {"guide": guides.semantic, "domain": guides.domain},
+        **{kind: {"guide": guides.structure} for kind in ("pos", "tree", "span")},
+    }
     entries = [
         read_control(entry, f"{place}.controls[{i}]", problems, guided) for i, entry in enumerate(found.get("controls", ()))
     ]
     controls = [entry.control for entry in entries if entry is not None]
+    if any(isinstance(each.controller, Semantic) and not each.controller.has_domain for each in controls):
+        problems.add(place, "no fields are known; name their domain file in the suite, such as `domain: fields.yaml`")
     tree = None
     if found.get("tree"):
         from dlm_control.controllers.linguistics.trees import read_tree

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dlm_control.control.controller import Controller
-from dlm_control.controllers.e2e.fields import FIELDS, fields_of
+from dlm_control.controllers.fields.domain import Domain
+from dlm_control.controllers.fields.meaning import fields_of, meaning_columns, meaning_of
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
@@ -17,7 +18,7 @@ from dlm_control.controllers.pos import PartsOfSpeech
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
 from dlm_control.controllers.tree import SyntaxTree
-from dlm_control.support.errors import ErrorCollector, suggestion
+from dlm_control.support.errors import ErrorCollector, UsageError, suggestion
 from dlm_control.tasks.targets.corpora import rows
 from dlm_control.tasks.targets.target import Guides, Target, expected_of
 from dlm_control.text.words import join_words, split_words
@@ -31,12 +32,12 @@ def satisfied(
     """Human sentences in random order, each with controls of these kinds that it obeys.
 
     Args:
-        path: a CSV with the columns `ref` and, for semantic controls, `mr`.
+        path: a CSV with a column `ref` and, for semantic controls, `mr` or a column for each field.
         guides: of the controls.
         kinds: of KINDS.
         seed: of the order and of what is asked.
         low, high: words of a sentence.
-        fields: E2E fields that a semantic control asks for.
+        fields: how many fields a semantic control asks for.
 
     Raises:
         UsageError: unknown kinds, or a missing file or column.
@@ -50,13 +51,28 @@ def satisfied(
     if not kinds:
         problems.add("controls", f"there are none; expected some of: {', '.join(KINDS)}")
     problems.raise_if_any()
-    found = sorted({(row["ref"], row["mr"]) for row in rows(path, ["ref", "mr"] if "semantic" in kinds else ["ref"])})
+    found = sorted(set(_texts(path, guides.domain, "semantic" in kinds)))
     rng = random.Random(seed)
     rng.shuffle(found)
     for text, meaning in found:
         sentence = _Sentence(text, split_words(text), meaning, guides, fields, rng)
         if low <= len(sentence.words) <= high and (target := _target(sentence, kinds)) is not None:
             yield target
+
+
+def _texts(path: Path, domain: Domain | None, with_meaning: bool) -> list[tuple[str, str]]:
+    """The sentences of a file, each with its meaning representation where it is asked for."""
+    found = rows(path, ["ref"])
+    if not with_meaning:
+        return [(row["ref"], "") for row in found]
+    if domain is None:
+        raise UsageError("targets: semantic controls need to know which fields there are; --domain names a file, or e2e")
+    columns = meaning_columns(found[0].keys() if found else (), domain)
+    if not columns:
+        raise UsageError(
+            f"{path}: no column 'mr' and none of the fields {', '.join(domain.fields)}; semantic controls are made of these"
+        )
+    return [(row["ref"], meaning_of(row, columns)) for row in found]
 
 
 class _Sentence(NamedTuple):
@@ -84,16 +100,16 @@ def _target(sentence: _Sentence, kinds: Sequence[str]) -> Target | None:
 
 
 def _semantic(sentence: _Sentence) -> Controller | None:
-    fields = fields_of(sentence.meaning)
+    fields, domain = fields_of(sentence.meaning), sentence.guides.domain
     said = {
         field: value
         for field, value in fields.items()
-        if field in FIELDS and Semantic(field, value).check(sentence.text).passed
+        if domain and field in domain.fields and Semantic(field, value, domain=domain).check(sentence.text).passed
     }
     if len(said) < sentence.fields:
         return None
     chosen = sorted(sentence.rng.sample(sorted(said), sentence.fields))
-    return Semantic(fields={field: said[field] for field in chosen}, guide=sentence.guides.semantic)
+    return Semantic(fields={field: said[field] for field in chosen}, guide=sentence.guides.semantic, domain=domain)
 
 
 def _pos(sentence: _Sentence) -> Controller | None:

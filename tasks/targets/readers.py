@@ -14,28 +14,15 @@ from dlm_control.control.use import Control
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.linguistics.trees import bare, constituents
-from dlm_control.controllers.pos import PartsOfSpeech
-from dlm_control.controllers.semantic import Semantic
 from dlm_control.controllers.span import Span
 from dlm_control.controllers.tree import SyntaxTree
 from dlm_control.support.errors import UsageError
-from dlm_control.tasks.targets.corpora import json_object, of_2022, records, refs
+from dlm_control.tasks.targets.corpora import json_object, refs
 from dlm_control.tasks.targets.file import read_targets
 from dlm_control.tasks.targets.from_text import KINDS, satisfied
 from dlm_control.tasks.targets.reader import register_reader
-from dlm_control.tasks.targets.target import Expected, Guides, Target, expected_of
+from dlm_control.tasks.targets.target import Guides, Target, expected_of
 from dlm_control.text.words import join_words, split_words
-
-_PRICES = {"more than £ 30": "more than £30", "less than £ 20": "less than £20", "£ 20 - 25": "£20-25"}
-
-
-@register_reader("attributes")
-def attributes(data: Path, guides: Guides, file: str) -> Iterator[Target]:
-    """Field = value, from JSON lines of tokens such as ["food", ":", "Japanese"] (the 2022 targets)."""
-    for tokens in records(data / file, list, "a list of words with a colon", lambda tokens: ":" in tokens and _texts(tokens)):
-        given, value = _attribute(tokens)
-        control = Semantic(given, _PRICES.get(value, value), guide=guides.semantic)
-        yield Target(f"{given}={value}", [control], {"value": value, "fields": control.fields})
 
 
 @register_reader("lengths", needs_files=False)
@@ -90,23 +77,6 @@ def unconditional(data: Path, guides: Guides, count: int) -> Iterator[Target]:
         yield Target(f"text {i}")
 
 
-@register_reader("tag_sequences")
-def tag_sequences(data: Path, guides: Guides, file: str) -> Iterator[Target]:
-    """Universal tags, one a word, from JSON lines with `pos` and `words_` (the 2022 targets)."""
-    for number, record in enumerate(of_2022(data / file, "pos", "words_"), start=1):
-        tags, words = _without_frame(record["pos"]), _without_frame(record["words_"])
-        yield Target(f"tags {number}", [PartsOfSpeech(tags, guide=guides.structure)], {"tags": tuple(tags)}, join_words(words))
-
-
-@register_reader("spans")
-def spans(data: Path, guides: Guides, file: str) -> Iterator[Target]:
-    """Constituents [first, last, label], from JSON lines with `spans` and `words_` (the 2022 targets)."""
-    for number, record in enumerate(of_2022(data / file, "spans", "words_"), start=1):
-        expected = [tuple(span) for span in record["spans"]]
-        text = join_words(_without_frame(record["words_"]))
-        yield Target(f"span {number}", [Span(record["spans"], guide=guides.structure)], {"spans": expected}, text)
-
-
 @register_reader("weighted_spans")
 def weighted_spans(data: Path, guides: Guides, file: str, count: int, seed: int, weights: list[float]) -> Iterator[Target]:
     """A random constituent of each of `count` sentences of a CSV's `ref` column, asked for at every weight: for tuning.
@@ -152,18 +122,6 @@ def trees(data: Path, guides: Guides, file: str, count: int, seed: int) -> Itera
         yield Target(f"tree {number}", [SyntaxTree(bare(tree), guide=guides.structure)], {"tree": tree}, sentence)
 
 
-@register_reader("tags_and_attributes")
-def tags_and_attributes(data: Path, guides: Guides, file: str) -> Iterator[Target]:
-    """A tag sequence and a field's value, from JSON lines with `pos`, `attr` and `words_` (the 2022 targets)."""
-    for number, record in enumerate(of_2022(data / file, "pos", "attr", "words_"), start=1):
-        tags, words = _without_frame(record["pos"]), _without_frame(record["words_"])
-        name, value = _attribute(record["attr"])
-        semantic = Semantic(name, _PRICES.get(value, value), guide=guides.semantic)
-        controls = [semantic, PartsOfSpeech(tags, guide=guides.structure)]
-        expected: Expected = {"tags": tuple(tags), "value": value, "fields": semantic.fields}
-        yield Target(f"pair {number}", controls, expected, join_words(words))
-
-
 @register_reader("spaces")
 def spaces(data: Path, guides: Guides, file: str, count: int, seed: int) -> Iterator[Target]:
     """The same targets under each guide of each control: which space its energy is best a function of.
@@ -181,7 +139,7 @@ def spaces(data: Path, guides: Guides, file: str, count: int, seed: int) -> Iter
     }  # fmt: skip
     for kind, kinds_of_guide in known.items():
         for guide in kinds_of_guide:
-            made = islice(satisfied(data / file, Guides(guide, guide), [kind], seed), count)
+            made = islice(satisfied(data / file, Guides(guide, guide, guides.domain), [kind], seed), count)
             for number, target in enumerate(made, start=1):
                 yield replace(target, name=f"{kind} {guide}: {number}", group=f"{kind} {guide}")
 
@@ -225,7 +183,7 @@ def composed(
         controls: kinds of control, all of which every target has.
         count: targets at most.
         seed: of the choice of sentences and of what is asked.
-        fields: E2E fields that a semantic control asks for.
+        fields: how many fields a semantic control asks for.
     """
     for number, target in enumerate(islice(satisfied(data / file, guides, controls, seed, fields=fields), count), start=1):
         yield replace(target, name=f"{'+'.join(controls)} {number}")
@@ -277,17 +235,3 @@ def stories(data: Path, guides: Guides, file: str, references: str, low: int, hi
         whole = tuple(f"{item['obs1']} {text} {item['obs2']}" for text in known)
         control = Infill(template)
         yield Target(f"story {key}", [control], expected_of([control]), next(iter(whole), None), whole[1:])
-
-
-def _texts(tokens: list[Any]) -> bool:
-    return all(isinstance(token, str) for token in tokens)
-
-
-def _attribute(tokens: list[str]) -> tuple[str, str]:
-    colon = tokens.index(":")
-    return " ".join(tokens[:colon]), " ".join(tokens[colon + 1 :])
-
-
-def _without_frame(tokens: list[str]) -> list[str]:
-    """Without START, END and the newline that stands before it, which the 2022 tokens count as a word."""
-    return tokens[1:-2]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 from dlm_control.control.controller import Controller
 from dlm_control.control.registry import parameters
 from dlm_control.control.use import Control
+from dlm_control.controllers.fields.domain import Domain
 from dlm_control.controllers.infill import Infill
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.linguistics.trees import read_tree
@@ -24,10 +25,16 @@ if TYPE_CHECKING:
 
 
 class Guides(NamedTuple):
-    """Which guide the controls of a target are steered by, by kind of control; see the controls' `guide`."""
+    """What the controls of targets are made with, beside what is asked.
+
+    Attributes:
+        semantic, structure: which guide steers them, by kind of control; see the controls' `guide`.
+        domain: the fields of semantic ones; None leaves them to the model.
+    """
 
     semantic: Any = "words"
     structure: Any = "words"
+    domain: Domain | None = None
 
 
 WORDS = Guides()

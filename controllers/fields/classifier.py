@@ -1,7 +1,8 @@
-"""A noise-aware classifier of E2E fields: p(value | field, x_t) for all eight fields at once."""
+"""A noise-aware classifier of fields: p(value | field, x_t) for all fields of a domain at once."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -9,13 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dlm_control.controllers.e2e.fields import ABSENT as NOT_SAID
-from dlm_control.controllers.e2e.fields import FIELDS, PHRASES, fields_of
+from dlm_control.controllers.fields.domain import ABSENT as NOT_SAID
+from dlm_control.controllers.fields.lookup import domain_at, domain_of_model
+from dlm_control.controllers.fields.meaning import COLUMN, labels, meaning_columns, meaning_of
 from dlm_control.controllers.guides.lookup import load_guide
 from dlm_control.controllers.guides.noise_aware import GuideConfig, GuideRecipe, Trunk
 from dlm_control.diffusion.backbone import Backbone
 from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.support.errors import UsageError
+from dlm_control.support.hub import model_folder
 from dlm_control.training.objectives import Draws
 from dlm_control.training.recipe import Loss
 
@@ -34,8 +37,7 @@ class SemanticGuideConfig(GuideConfig):
     model_type = "dlm-semantic-guide"
 
     def __init__(self, fields: list[str] | None = None, values: list[list[str]] | None = None, **kwargs: Any) -> None:
-        self.fields = fields or list(FIELDS)
-        self.values = values or [list(PHRASES[field]) for field in self.fields]
+        self.fields, self.values = fields or [], values or []
         super().__init__(**kwargs)
 
 
@@ -86,42 +88,68 @@ class LoadedGuide:
         return energy
 
 
-def semantic_guide(lm: Backbone) -> LoadedGuide:
+def semantic_guide(lm: Backbone, asked: Mapping[str, str]) -> LoadedGuide:
     """The language model's guide.
 
+    Args:
+        lm: the model.
+        asked: fields and values that it must know.
+
     Raises:
-        UsageError: as `load_guide`.
+        UsageError: as `load_guide`; or it was trained on other fields.
     """
-    return LoadedGuide(lm, load_guide(SemanticGuide, "semantic", lm))
+    network = load_guide(SemanticGuide, "semantic", lm)
+    known = dict(zip(network.config.fields, network.config.values, strict=True))
+    lacking = [f"{field} = {value}" for field, value in asked.items() if value not in (*known.get(field, ()), NOT_SAID)]
+    lacking += [field for field, value in asked.items() if value == NOT_SAID and field not in known]
+    if lacking:
+        raise UsageError(
+            f"semantic: the guide of {lm.source!r} does not know {', '.join(lacking)}: it was trained on the fields "
+            f"{', '.join(known)}; train it again with the domain of today, or use guide: words"
+        )
+    return LoadedGuide(lm, network)
 
 
 class SemanticGuideRecipe(GuideRecipe):
-    """Train a semantic guide on noised sentences with their meaning representations.
+    """Train a semantic guide on noised sentences whose fields are known.
 
-    The fields and their values are those of E2E (`controllers.e2e`); a corpus with fields of its own cannot train one yet.
+    Their meaning is in a column of meaning representations, such as `food[English], area[riverside]`, or in a column for each
+    field.
 
     Args:
         mr_column: of the meanings.
+        domain: which fields there are: a domain file or a bundled name; by default the model's own.
         **kwargs: of GuideRecipe.
     """
 
     kind = "semantic-guide"
     usual: ClassVar[dict[str, Any]] = {"steps": 2000, "lr": 3e-3}
-    source = (
-        "a semantic guide learns from E2E's meaning representations, such as food[English]; recipe.mr_column names the column"
-    )
     model: SemanticGuide
 
-    def __init__(self, mr_column: str = "mr", **kwargs: Any) -> None:
+    def __init__(self, mr_column: str = COLUMN, domain: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.columns = (mr_column,)
-        self._values = dict(zip(FIELDS, (list(PHRASES[field]) for field in FIELDS), strict=True))
+        self.mr_column, self.domain_source = mr_column, domain
+
+    def setup(self, data: str, seed: int, processes: int) -> None:
+        given, lm = self.domain_source, self.lm_source
+        self.domain = domain_at(given) if given else domain_of_model(model_folder(lm), lm)
+        super().setup(data, seed, processes)
 
     def network(self, sizes: dict[str, Any]) -> SemanticGuide:
-        return SemanticGuide(SemanticGuideConfig(**sizes))
+        fields = self.domain.fields
+        return SemanticGuide(
+            SemanticGuideConfig(fields=list(fields), values=[list(what.values) for what in fields.values()], **sizes)
+        )
 
-    def labelled(self, row: dict[str, str]) -> list[int]:
-        return labels(row[self.columns[0]], self._values)
+    def labels_of(self, rows: Sequence[Mapping[str, str]], data: str) -> list[list[int]]:
+        columns = meaning_columns(rows[0].keys() if rows else (), self.domain, self.mr_column)
+        if not columns:
+            there, example = ", ".join(rows[0] if rows else ()), next(iter(self.domain.fields))
+            raise UsageError(
+                f"--data {data}: no column of the fields {', '.join(self.domain.fields)}, and no column {self.mr_column!r} of "
+                f"meanings such as `{example}[…]`; beside the text it has {there or 'none'}"
+            )
+        return labels([meaning_of(row, columns) for row in rows], self.domain, f"--data {data}")
 
     def loss(self, model: nn.Module, batch: Any, draws: Draws) -> Loss:
         """Sum over fields of −log p(value | x_t) at noise levels drawn per sentence."""
@@ -153,18 +181,3 @@ class SemanticGuideRecipe(GuideRecipe):
                 total += guesses.numel()
             figures[f"accuracy_at_{level}"] = right / total
         return figures
-
-
-def labels(mr: str, values: dict[str, list[str]]) -> list[int]:
-    """Class of each field in a meaning representation such as "name[The Mill], food[English]".
-
-    Raises:
-        UsageError: the representation names a value the field does not have.
-    """
-    said = fields_of(mr)
-    unknown = [f"{field}[{said[field]}]" for field in values if field in said and said[field] not in values[field]]
-    if unknown:
-        raise UsageError(
-            f"meaning representation {mr!r}: unknown {', '.join(unknown)}; a semantic guide knows E2E's fields alone"
-        )
-    return [1 + values[field].index(said[field]) if field in said else ABSENT for field in values]
