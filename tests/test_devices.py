@@ -216,7 +216,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "autoregressive-lm": ("autoregressive-lm", {**SMALL, "min_count": 1}),
     "structure-guide": ("structure-guide", {"model": SMALL, "least": 1}),
     "syntax-guide": ("syntax-guide", {"model": SMALL, "least": 1}),
-    "semantic-guide": ("semantic-guide", {"model": SMALL}),
+    "semantic-guide": ("semantic-guide", {"model": SMALL, "domain": "e2e"}),
 }  # fmt: skip
 
 
