@@ -15,9 +15,9 @@ from dlm_control.controllers.fields.file import read_domain
 from dlm_control.controllers.fields.lookup import domain_at
 from dlm_control.controllers.semantic import Semantic
 from dlm_control.eval.score.flaws import FlawDetector
-from dlm_control.eval.score.metrics import METRICS
 from dlm_control.eval.score.slots import contradictions, is_realised
 from dlm_control.eval.score.teacher import Teacher
+from dlm_control.tasks.metric import METRICS
 from dlm_control.tasks.preflight import preflight
 from dlm_control.tasks.spec import Spec
 from dlm_control.tasks.suite import read_suite

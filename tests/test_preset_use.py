@@ -82,7 +82,7 @@ def test_a_models_own_preset_is_its_default_and_goes_where_it_is_saved(tiny_fold
         assert model.generate([], seed=1, preset="fast")[0].calls == 20
     spec = Spec.from_mapping({"unconditional": True})
     assert run_spec(spec, lm)[0].calls == 3
-    suite = Suite("s", 1, {"reader": "unconditional", "count": 1}, (), 1)
+    suite = Suite(included=(), name="s", version=1, targets={"reader": "unconditional", "count": 1}, metrics=(), samples=1)
     assert Diffusion(suite, lm).preset.calls() == 3 and Diffusion(suite, lm, steps=4).preset.calls() == 4
     (tmp_path / "copy" / "preset.yaml").write_text("name: fast\nsteps: 3\n")
     with pytest.raises(UsageError, match=r"preset.yaml: changes the preset 'fast'; a model's own is its default"):
