@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dlm_control.sampling.presets import named_preset, preset
 from dlm_control.support.hub import file_digest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,11 @@ def figures() -> dict[str, Any]:
 def test_the_readme_shows_what_the_results_say(figures: dict[str, Any]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"\n{figures['readme']()}\n<!-- end of figures -->" in readme, "run tools/figures"
+
+
+def test_the_default_of_masked_models_is_what_the_search_chose() -> None:
+    chosen = named_preset(str(ROOT / "results" / "tuning" / "masked.yaml"))
+    assert preset(chosen.pop("name"), "masked", **chosen) == preset("default", "masked")
 
 
 def test_the_page_on_soft_controls_shows_what_the_results_say(figures: dict[str, Any]) -> None:

@@ -220,7 +220,9 @@ def tune_presets(
             chosen,
         )
     source = f"weights {lm.backbone.weights_digest}; teacher {source} {teacher.digest}"
-    text = yaml.safe_dump({"name": "default", **chosen.changes}, sort_keys=False, allow_unicode=True)
+    made = preset("default", lm.backbone.kind, **chosen.changes)
+    said = {key: getattr(made, key) for key in dict.fromkeys([*space, "select", "steps"])}  # a later default changes none of it
+    text = yaml.safe_dump({"name": "default", **said}, sort_keys=False, allow_unicode=True)
     write_whole({file: f"# Written by `dlm {' '.join(sys.argv[1:])}`\n# {header}\n# {source}\n{text}"})
     return chosen
 

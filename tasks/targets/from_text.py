@@ -64,7 +64,7 @@ def _texts(path: Path, domain: Domain | None, with_meaning: bool) -> list[tuple[
     """The sentences of a file, each with its meaning representation where it is asked for."""
     found = rows(path, ["ref"])
     if not with_meaning:
-        return [(row["ref"], "") for row in found]
+        return [(row["ref"], row.get("mr") or "") for row in found]  # a sentence of two meanings stands for two
     if domain is None:
         raise UsageError("targets: semantic controls need to know which fields there are; --domain names a file, or e2e")
     columns = meaning_columns(found[0].keys() if found else (), domain)
