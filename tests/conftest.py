@@ -17,7 +17,7 @@ from dlm_control.diffusion.masked import MaskedBackbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
 from dlm_control.eval.records import Manifest
 from dlm_control.pipeline import LanguageModel, load
-from dlm_control.support import registry
+from dlm_control.support import include, registry
 from dlm_control.tasks.suite import Suite, read_suite
 from dlm_control.text.tokenizer import WordTokenizer
 
@@ -50,6 +50,7 @@ def _tiny() -> LanguageModel:
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test registers, the next does not see."""
     monkeypatch.setattr(registry, "registered", dict(registry.registered))
+    monkeypatch.setattr(include, "_hashes", dict(include._hashes))  # a file included by another test would not run again
 
 
 def run_manifest(**changes: Any) -> Manifest:

@@ -49,7 +49,7 @@ def pushed(words: Sequence[int], how: str) -> tuple[Columns, State]:
 
 
 class _Spaces:
-    spaces = ("log_probs",)
+    spaces, unit = ("log_probs",), "words"
 
 
 def after(push: Columns, state: State) -> Tensor:

@@ -255,7 +255,7 @@ def replace_seq_len(latents: Latents) -> Latents:
 
 def test_what_a_masked_model_lacks_is_refused_before_sampling(lm: LanguageModel, tiny_lm: LanguageModel) -> None:
     for control, name in (
-        (Semantic("food", "Indian", guide="classifier"), "semantic"),
+        (Semantic("food", "Indian", guide="classifier", domain="e2e"), "semantic"),
         (PartsOfSpeech("DET", guide="x_t"), "pos"),
     ):
         with pytest.raises(UsageError, match=f"control {name}: its energy is a function of x_t, which a masked model does not"):

@@ -41,7 +41,8 @@ def test_json_is_strict() -> None:
 
 def test_ls_lists_the_same_as_json() -> None:
     found = json.loads(dlm("ls", "--json").stdout)
-    assert list(found) == ["controllers", "models", "presets", "samplers", "suites", "generators"]
+    kinds = ["controllers", "models", "presets", "samplers", "suites", "readers", "metrics", "judges", "generators"]
+    assert list(found) == kinds
     for kind in ("presets", "suites"):
         lines = dlm("ls", kind).stdout
         assert found[kind] and all(entry["name"] in lines and entry["says"] in lines for entry in found[kind])

@@ -43,7 +43,7 @@ class Differentiated(Speaks):
 
 
 class _Spaces:
-    spaces = ("log_probs",)
+    spaces, unit = ("log_probs",), "words"
 
 
 def state_of_words() -> State:

@@ -81,7 +81,7 @@ class Control:
                 f"{', '.join(lm.spaces)}"
             )
         unit = getattr(own, "unit", None)
-        if unit not in (None, lm.unit):
+        if unit is not None and unit != lm.unit:
             where = "`Tokens` in place of the tokenizer" if unit == "tokens" else "the tokenizer itself, or `WholeWords`"
             raise UsageError(
                 f"control {self.name}: it acts on {unit}, and this model writes {lm.unit}; give {where} (docs/patterns.md)"
