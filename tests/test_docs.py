@@ -250,7 +250,8 @@ def test_an_installed_package_composes_from_yaml(installed: Path) -> None:
     rows = ["split\tlabel\ttext", *["train\t1,2\tThe pub is cheap .", "train\t5,6\tModerately priced cuisine ."] * 3]
     (installed / "table.tsv").write_text("\n".join(rows))
     code = "from dlm_control_level.train import main; main()"
-    run(sys.executable, "-c", code, "--data", "table.tsv", "--out", "level.json", cwd=installed, path=installed)
+    run(sys.executable, "-c", code, "--data", "table.tsv", "--out", "runs/level.json", cwd=installed, path=installed)
+    (installed / "runs" / "level.json").rename(installed / "level.json")
     spec = PLUGINS / "dlm-control-level" / "example.yaml"
     assert "4 of 4 obey all" in command(f"dlm generate {spec}", installed)
     (installed / "spec.yaml").write_text("controls: [{level: {model: level.json, at_most: Z9}}]")

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from dlm_control import UsageError
+from dlm_control.support.files import write_whole
 from dlm_control.text.words import split_words
 
 LEVELS = ("A1", "A2", "B1", "B2", "C1", "C2")
@@ -41,8 +42,24 @@ class LevelModel:
         return probabilities(self.difficulty(text), self.thresholds)
 
     def save(self, file: Path) -> None:
-        """Write it as JSON."""
-        file.write_text(json.dumps(asdict(self), ensure_ascii=False, indent=0), encoding="utf-8")
+        """Write it as JSON, into a folder that is made if it is missing.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        write(file, json.dumps(asdict(self), ensure_ascii=False, indent=0))
+
+
+def write(file: Path, text: str) -> None:
+    """
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{file.parent}: cannot be made a folder: {error.strerror}") from None
+    write_whole({file: text})
 
 
 def probabilities(difficulty: float, thresholds: Sequence[float]) -> list[float]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from dlm_control import UsageError
 from dlm_control.text.words import split_words
-from dlm_control_level.model import LEVELS, LevelModel
+from dlm_control_level.model import LEVELS, LevelModel, write
 
 LEAST_COUNT = 3  # of a word in the training texts
 STEPS, RATE, DECAY = 300, 0.1, 3e-3  # of Adam on all texts at once, and how weights are kept small
@@ -91,12 +91,26 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, help="a file for how often it is right, JSON")
     given = parser.parse_args()
     try:
-        rows = read_table(given.data)
+        train(given.data, given.out, given.scores)
     except UsageError as error:
         sys.exit(f"error: {error}")
+
+
+def train(data: Path, out: Path, scores_file: Path | None = None) -> None:
+    """Fit the model on the rows of split `train`, save it, and say of each other split how often it is right.
+
+    Args:
+        data: a table with the columns split, label and text.
+        out: the model's file, JSON.
+        scores_file: for how often it is right, JSON.
+
+    Raises:
+        UsageError: the table is faulty, or a file cannot be written.
+    """
+    rows = read_table(data)
     model = fit(rows["train"])
-    model.save(given.out)
-    print(f"{len(model.weights)} words of {len(rows['train'])} labels -> {given.out}")
+    model.save(out)
+    print(f"{len(model.weights)} words of {len(rows['train'])} labels -> {out}")
     common = Counter(level for _, level in rows["train"]).most_common(1)[0][0]
     scores: dict[str, dict[str, float]] = {}
     for split in sorted(rows.keys() - {"train"}):
@@ -107,10 +121,10 @@ def main() -> None:
         print(
             f"{split}: {exact:.1%} of labels right ({always:.1%} by always saying {LEVELS[common]}), {near:.1%} within a level"
         )
-    if given.scores is not None:
+    if scores_file is not None:
         record = {
             "command": " ".join(["dlm-control-level", *sys.argv[1:]]),
-            "data_sha256": hashlib.sha256(given.data.read_bytes()).hexdigest(),
+            "data_sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
             "train_labels": len(rows["train"]), "words": len(model.weights), "commonest": LEVELS[common], "splits": scores,
         }  # fmt: skip
-        given.scores.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write(scores_file, json.dumps(record, indent=1) + "\n")
