@@ -89,9 +89,9 @@ class Preset:
 
 # A name says what a preset is for; each kind of model has its own values for it. For a Gaussian model `default` is what
 # `dlm tune` chose on targets of training sentences, results/tuning/default.yaml, but that of the candidates that obey the
-# likeliest is taken. `sound` costs twice as much, and fewer of its texts are broken. A masked model settles words at the first
-# call already, so controls steer it at all noise levels; in random order its texts are as diverse as people's, and more of them
-# have a flaw.
+# likeliest is taken; of a masked model, results/tuning/masked.yaml. `sound` costs twice as much, and fewer of its texts are
+# broken. A masked model settles words at the first call already, so controls steer it at all noise levels; in random order its
+# texts are as diverse as people's, and more of them have a flaw.
 PRESETS: dict[str, dict[str, Preset]] = {
     "gaussian": {
         "default": Preset(),
