@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_cli import dlm
 
 from dlm_control.sampling.presets import named_preset, preset
 from dlm_control.support.hub import file_digest
@@ -71,3 +73,21 @@ def test_every_result_names_the_scorer_that_made_it() -> None:
         teacher = file_digest(ROOT / "eval" / "models" / name / "model.safetensors")
         assert manifest["weights"], where
         assert teacher in str(manifest.get("scorers", {}).get("teacher", teacher)), where
+
+
+LOGS = sorted(file.relative_to(ROOT / "results") for file in (ROOT / "results").glob("*/*/samples.jsonl"))
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda log: str(log.parent))
+def test_the_committed_texts_are_those_that_were_scored(log: Path) -> None:
+    texts = [json.loads(line)["texts"] for line in (ROOT / "results" / log).read_text(encoding="utf-8").splitlines()]
+    scores = json.loads((ROOT / "results" / log).with_name("scores.json").read_text(encoding="utf-8"))
+    assert sum(map(len, texts)) == scores["texts"]
+
+
+def test_a_committed_run_can_be_scored_again(tmp_path: Path) -> None:
+    run, mine = ROOT / "results" / "outside" / "ours" / "controls", tmp_path / "controls"
+    shutil.copytree(run, mine, ignore=shutil.ignore_patterns("texts.jsonl"))
+    dlm("score", mine, "--suite", ROOT / "results" / "outside" / "controls.yaml", "--data", ROOT / "results" / "outside")
+    assert json.loads((mine / "scores.json").read_text()) == json.loads((run / "scores.json").read_text())
+    assert len((mine / "texts.jsonl").read_text().splitlines()) == 48
