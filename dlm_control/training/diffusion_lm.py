@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from dlm_control.diffusion.gaussian import GaussianBackbone
 from dlm_control.diffusion.model import DiffusionLM, DiffusionLMConfig
 from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.support.errors import UsageError, suggestion
+from dlm_control.support.values import AtLeast
 from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.data import CanvasBatches, encode, read_split
 from dlm_control.training.objectives import OBJECTIVES, Draws, Objective
@@ -32,7 +33,7 @@ class DiffusionLMRecipe(Recipe):
         tokens: positions in a batch.
         embeddings: `learned`, or `random` (frozen as they are at the start).
         freeze_embeddings_after: step at which learned embeddings stop moving, so that guides can be trained on them while the
-            model trains on; 0 lets them learn to the end.
+            model trains on: 0 keeps those of `start_from`. By default they learn to the end.
         self_cond: share of steps with self-conditioning (`categorical` only).
         start_from: a model whose sizes, words and weights the training starts with, in place of fresh ones; `model` and
             `min_count` then have no say.
@@ -51,7 +52,7 @@ class DiffusionLMRecipe(Recipe):
         min_count: int = 11,
         tokens: int = 1800,
         embeddings: str = "learned",
-        freeze_embeddings_after: int = 0,
+        freeze_embeddings_after: Annotated[int, AtLeast(0)] | None = None,
         self_cond: float = 0.5,
         start_from: str | None = None,
     ) -> None:
@@ -67,7 +68,7 @@ class DiffusionLMRecipe(Recipe):
         self.objective: Objective = OBJECTIVES[objective](**({"self_cond": self_cond} if objective == "categorical" else {}))
         self.sizes = model or {}
         self.text_column, self.min_count, self.tokens = text_column, min_count, tokens
-        self.frozen_from = 0 if embeddings == "random" else freeze_embeddings_after or None
+        self.frozen_from = 0 if embeddings == "random" else freeze_embeddings_after
 
     def setup(self, data: str, seed: int, processes: int) -> None:
         texts = [str(text) for text in read_split(data, "train", [self.text_column])[self.text_column]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 from dlm_control.diffusion.masked import MaskedBackbone
 from dlm_control.diffusion.seq_len import padded, seq_len_of
 from dlm_control.support.errors import ErrorCollector, suggestion
+from dlm_control.support.values import AtLeast
 from dlm_control.text.tokenizer import WordTokenizer
 from dlm_control.training.data import CanvasBatches, encode, read_split
 from dlm_control.training.objectives import Draws
@@ -50,7 +51,7 @@ class MaskedLMRecipe(Recipe):
         min_count: a word must be seen this often to enter the vocabulary.
         tokens: positions in a batch.
         freeze_embeddings_after: step at which word embeddings stop moving, so that guides can be trained while the model
-            trains on; 0 lets them learn to the end.
+            trains on: 0 keeps those of `start_from`. By default they learn to the end.
         start_from: a model whose sizes, words and weights the training starts with, in place of fresh ones; `model` and
             `min_count` then have no say.
     """
@@ -65,7 +66,7 @@ class MaskedLMRecipe(Recipe):
         text_column: str = "ref",
         min_count: int = 11,
         tokens: int = 1800,
-        freeze_embeddings_after: int = 0,
+        freeze_embeddings_after: Annotated[int, AtLeast(0)] | None = None,
         start_from: str | None = None,
     ) -> None:
         check_start(start_from, model)
@@ -73,7 +74,7 @@ class MaskedLMRecipe(Recipe):
         self.sizes = {**_SIZES, **(model or {})}
         _check(self.sizes)
         self.text_column, self.min_count, self.tokens = text_column, min_count, tokens
-        self.frozen_from = freeze_embeddings_after or None
+        self.frozen_from = freeze_embeddings_after
 
     def setup(self, data: str, seed: int, processes: int) -> None:
         texts = [str(text) for text in read_split(data, "train", [self.text_column])[self.text_column]]
