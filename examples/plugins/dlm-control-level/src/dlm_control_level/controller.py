@@ -21,8 +21,8 @@ assert get_args(Name) == LEVELS
 class Level(Controller):
     """The text is of a reading level, A1 to C2, or within bounds.
 
-    Every word is pushed by its own weight in the model: down where texts are to be easy, up where they are to be hard. The
-    check asks for the level of the whole text.
+    A word at a place is as likely as the text would obey with it, the other places being what the model expects there. So a
+    text that obeys is not pushed further. The check asks for the level of the whole text.
 
     Args:
         model: a file that `dlm-control-level --data TABLE --out FILE` wrote.
@@ -59,11 +59,20 @@ class Level(Controller):
         return torch.tensor([weights.get(word.lower(), 0.0) for word in lm.vocabulary], device=lm.device)
 
     def word_log_likelihoods(self, state: State) -> Tensor:
+        """log p(level within the bounds | the word at a place, and what is expected at the others)."""
         import torch
+        from torch.nn.functional import logsigmoid
 
-        live = torch.arange(state.log_probs.shape[1], device=state.t.device) < state.length[:, None]
-        way = -1.0 if self.at_most else 1.0
-        return way * live[..., None] * state.bound
+        model, words = self._model(), state.length[:, None]
+        live = torch.arange(state.log_probs.shape[1], device=state.t.device) < words
+        expected = (state.log_probs.exp() @ state.bound) * live  # (batch, seq_len), how hard the word of each place is
+        others = expected.sum(-1, keepdim=True) - expected
+        difficulty = (others[..., None] + state.bound) / words[..., None] + model.slope * words[..., None].log()
+        bound = LEVELS.index(self.at_most) if self.at_most else LEVELS.index(str(self.at_least)) - 1
+        if not 0 <= bound < len(model.thresholds):  # every level is within the bounds
+            return torch.zeros_like(difficulty)
+        above = difficulty - model.thresholds[bound]
+        return live[..., None] * logsigmoid(-above if self.at_most else above)
 
     def final_energy(self, state: State) -> Tensor:
         """−log p(level within the bounds | text)."""
