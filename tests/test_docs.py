@@ -252,6 +252,13 @@ def test_an_installed_package_composes_from_yaml(installed: Path) -> None:
     code = "from dlm_control_level.train import main; main()"
     run(sys.executable, "-c", code, "--data", "table.tsv", "--out", "runs/level.json", cwd=installed, path=installed)
     (installed / "runs" / "level.json").rename(installed / "level.json")
+    kept = """if True:
+        from dlm_control import check_controller
+        from dlm_control_level.controller import Level
+        texts = {"satisfying": ["The pub is cheap ."], "violating": ["Moderately priced cuisine ."]}
+        check_controller(Level("level.json", at_most="A2"), **texts, faulty=[lambda: Level("level.json")])
+    """
+    run(sys.executable, "-c", kept, cwd=installed, path=installed)
     spec = PLUGINS / "dlm-control-level" / "example.yaml"
     assert "4 of 4 obey all" in command(f"dlm generate {spec}", installed)
     (installed / "spec.yaml").write_text("controls: [{level: {model: level.json, at_most: Z9}}]")

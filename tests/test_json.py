@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from dlm_control import LanguageModel, UsageError, steer
+from dlm_control import LanguageModel, UsageError, check_controller, steer
 from dlm_control.control.plan import Language
 from dlm_control.control.regular import RegularEvent
 from dlm_control.controllers.json_schemas import regex_of
@@ -217,3 +217,10 @@ def test_models_that_cannot_write_it_are_refused(
     unable = LanguageModel(OutsideBackbone(outside.masked(len(pieces)), Tokens(pieces), 36))
     with pytest.raises(UsageError, match="json: the model's tokens cannot spell any text of this schema"):
         unable.generate([Json(PUB)])
+
+
+def test_it_keeps_the_contract_of_controllers(lm: LanguageModel) -> None:
+    texts = ('{"name":"ab","stars":1}', '{"name":"","stars":3}', '{"name":"x", "stars":2,"cheap":true}')
+    check_controller(
+        Json(PUB), satisfying=texts, violating=['{"stars":1}', "[]"], faulty=[lambda: Json({"type": "sting"})], lm=lm
+    )

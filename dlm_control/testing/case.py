@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -63,15 +64,16 @@ class Case:
         """States as sampling meets them, one a noise level: noised texts, what the denoiser says of them."""
         lm, draws = self.lm.backbone, _OneStream(self.lm.backbone.device)
         layouts = self.layouts(("tested", self.controller.plan(lm)))
-        drawn = [layouts.draw(draws.generator)]
-        for _ in range(200):  # some of one sequence length
-            another = layouts.draw(draws.generator)
-            if another.seq_len == drawn[0].seq_len:
-                drawn.append(another)
-            if len(drawn) == ITEMS:
-                break
+        texts = {len(ids): ids for ids in self._texts()}
+        many = (layouts.draw(draws.generator) for _ in range(200))
+        fitting = (layout for layout in many if not texts or layout.words in texts)
+        first = next(fitting, None) or layouts.draw(draws.generator)
+        drawn = [first, *islice((layout for layout in fitting if layout.seq_len == first.seq_len), ITEMS - 1)]
         drawn += [drawn[0]] * (ITEMS - len(drawn))
-        words = torch.randint(3, len(lm.tokenizer), (ITEMS, drawn[0].seq_len), generator=draws.generator).to(lm.device)
+        words = torch.randint(3, len(lm.tokenizer), (ITEMS, first.seq_len), generator=draws.generator).to(lm.device)
+        for row, layout in enumerate(drawn):
+            if layout.words in texts:
+                words[row, : layout.words] = torch.tensor(texts[layout.words], device=lm.device)
         allowed = torch.stack([layout.allowed for layout in drawn]).to(lm.device)
         length = torch.tensor([layout.words for layout in drawn], device=lm.device)
         states, process = [], lm.process(1)
@@ -80,6 +82,13 @@ class Case:
                 latents = process.diffuse(words, allowed, length, t, draws)
                 states.append(state_of(lm, process.predict(latents, t), latents, t))
         return states
+
+    def _texts(self) -> list[Sequence[int]]:
+        """Words that may stand in a state: those of obeying texts, where words stand for good, and none that a control forbids
+        is ever settled; empty where any word may be under way.
+        """
+        lm = self.lm.backbone
+        return [lm.ids(text, "obeying text") for text in self.satisfying] if lm.kind == "masked" else []
 
     def gradient(self, state: State) -> tuple[Tensor, Tensor]:
         """Energy and gradient in the space it reads."""
