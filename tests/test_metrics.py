@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from conftest import run_manifest
 from test_harness import Echo
 
-from dlm_control import UsageError
+from dlm_control import Check, UsageError
 from dlm_control.controllers.fields.lookup import domain_at
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
@@ -21,10 +22,11 @@ from dlm_control.eval.run.harness import run_suite
 from dlm_control.eval.score import scoring
 from dlm_control.eval.score.flaws import Flaws
 from dlm_control.eval.score.judges import check_judges
-from dlm_control.eval.score.metrics import check_metrics, self_bleu
+from dlm_control.eval.score.metrics import check_metrics, metrics_of, self_bleu
 from dlm_control.eval.score.overlap import overlap
 from dlm_control.eval.score.scorer_overlap import find_scorer_overlap, scorers
 from dlm_control.eval.score.slots import is_realised
+from dlm_control.eval.score.teacher import Teacher
 from dlm_control.tasks.metric import METRICS
 from dlm_control.tasks.suite import read_suite
 from dlm_control.tasks.targets.target import Target
@@ -175,3 +177,19 @@ def test_results_name_the_tools_that_judged_and_no_others() -> None:
         "trees"
     }
     assert scorers(None, [METRICS["tag_match"], METRICS["tree_strict"]]) == tools("tags", "trees")
+    judge = Teacher("e2e-teacher")
+    assert scorers(judge, []) == {"teacher": f"e2e-teacher {judge.digest}"}
+
+
+class Unsure(Length):
+    """Cannot judge long texts."""
+
+    def check(self, text: str) -> Check:
+        return super().check(text) if len(text) < 20 else Check(math.nan, "no tool")
+
+
+def test_a_control_s_check_is_a_metric_and_may_be_unable_to_judge() -> None:
+    target = Target("x", [Unsure(3)])
+    passes, _ = metrics_of((), [target])
+    assert (passes.name, passes("A pub .", target), passes("A pub", target)) == ("check_length", 1.0, 0.0)
+    assert math.isnan(passes("A family-friendly pub by the river .", target))
