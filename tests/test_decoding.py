@@ -17,7 +17,7 @@ from dlm_control import UsageError
 from dlm_control.controllers.keyword import Keyword
 from dlm_control.controllers.length import Length
 from dlm_control.controllers.semantic import Semantic
-from dlm_control.eval.baselines.decode import MOST_WORDS, Stream, generators, network, sample
+from dlm_control.eval.baselines.decode import MOST_WORDS, Stream, Texts, generators, network, sample
 from dlm_control.eval.baselines.generators import Baseline, Experts, Finetuned, Fudge, Reject, Unconditional
 from dlm_control.eval.baselines.prompts import TOKENS, place_ids
 from dlm_control.support.hub import file_digest
@@ -254,3 +254,12 @@ def test_another_seed_writes_other_texts(maker: type[Baseline], folder: Path) ->
 def test_every_draw_has_random_numbers_of_its_own() -> None:
     numbers = {float(torch.rand((), generator=each)) for seed in (0, 1) for each in generators(seed, [0, 1], 2)}
     assert len(numbers) == 2 * 2 * 2
+
+
+def test_words_are_drawn_by_their_probabilities() -> None:
+    tokenizer, probs = WordTokenizer.train(["a b c"], min_count=1), torch.tensor([0.6, 0.3, 0.1])
+    scores = torch.full((4000, len(tokenizer)), -torch.inf)
+    scores[:, tokenizer.word_ids("a b c")] = probs.log() + 2  # up to a constant
+    drawn = Texts(tokenizer, generators(0, range(4000)), top_k=0).drawn(scores)
+    found = torch.stack([(drawn == word).float().mean() for word in tokenizer.word_ids("a b c")])
+    assert torch.allclose(found, probs, atol=0.03)  # four standard deviations
