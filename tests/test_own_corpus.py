@@ -37,6 +37,7 @@ def test_a_corpus_of_ones_own_becomes_a_model_that_tags_trees_and_spans_steer(
     _dlm("annotate", "own.txt", "--out", "annotated")
     _dlm("train", "guide.yaml", "--lm", "mine", "--data", "annotated/own.csv")
     _dlm("train", "teacher.yaml", "--data", "own.txt", "--out", "mine/teacher")
+    _dlm("calibrate", "own.txt", "--teacher", "mine/teacher")
 
     lm = load("mine")
     expected = list(dict.fromkeys(toy_corpus(40, seed=1)))[:12]
@@ -59,8 +60,8 @@ def _judged(lm: object, seed: int) -> Callable[[Controller, Sequence[Controller]
     from dlm_control.controllers.length import Length
 
     def score(control: Controller, steering: Sequence[Controller]) -> float:
-        plan = control.plan(lm)  # type: ignore[arg-type]
-        words = plan.max_words or 10
+        plan = control.plan(lm.backbone)  # type: ignore[attr-defined]
+        words = plan.max_words or max(10, plan.min_words)
         samples = lm.generate([*steering, Length(words)], 2, seed=seed, steps=16)  # type: ignore[attr-defined]
         return fmean(control.check(sample.text).score for sample in samples)
 
