@@ -25,11 +25,12 @@ from dlm_control.eval import (
 )
 from dlm_control.eval.records import Figure, Scores, TextRecord
 from dlm_control.eval.run.generator import GENERATORS, Output
+from dlm_control.eval.testing import check_generator, check_judge, check_metric, check_reader
 from dlm_control.support.records import record_text, write_record
 from dlm_control.tasks.metric import METRICS
 from dlm_control.tasks.targets.reader import READERS
 from dlm_control.tasks.targets.target import WORDS, Target
-from dlm_control.testing import ConformanceError, check_generator, check_judge, check_metric, check_reader
+from dlm_control.testing import ConformanceError
 
 
 def broken(error: ConformanceError) -> dict[str, str]:

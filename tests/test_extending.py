@@ -190,7 +190,7 @@ def test_the_package_keeps_every_contract(acrostic: Path) -> None:
         from dlm_control_acrostic import Acrostic, acrostics, initials  # type: ignore[import-not-found]
 
         from dlm_control import check_controller
-        from dlm_control.testing import check_metric, check_reader
+        from dlm_control.eval.testing import check_metric, check_reader
 
         [target] = acrostics(acrostic, None, words=["pin"])
         right, wrong = ["Pubs in New York .", "Pub is near ."], ["A pub ."]

@@ -27,7 +27,7 @@ ENGINE = {
     "pipeline": "support text diffusion control sampling",
     "outside": "support text diffusion control sampling",
     "training": "support text diffusion",
-    "testing": "support text diffusion control sampling pipeline training version tasks eval",
+    "testing": "support text diffusion control sampling pipeline training version",
     "commands": "support text diffusion control sampling pipeline training version testing",
     "cli": "support text diffusion control sampling pipeline training version testing commands",
     "__main__": "cli",
@@ -36,7 +36,7 @@ FLOORS = "support version text diffusion control sampling pipeline outside train
 FOLDERS = {
     "controllers": FLOORS,
     "tasks": f"{FLOORS} controllers",
-    "eval": f"{FLOORS} controllers tasks",
+    "eval": f"{FLOORS} controllers tasks testing",
 }
 MAY = {room: {room, *below.split()} for room, below in (ENGINE | FOLDERS).items()}
 

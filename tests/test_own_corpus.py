@@ -61,7 +61,7 @@ def _judged(lm: object, seed: int) -> Callable[[Controller, Sequence[Controller]
 
     def score(control: Controller, steering: Sequence[Controller]) -> float:
         plan = control.plan(lm.backbone)  # type: ignore[attr-defined]
-        words = plan.max_words or max(10, plan.min_words)
+        words = plan.max_words or max(10, plan.min_words or 0)
         samples = lm.generate([*steering, Length(words)], 2, seed=seed, steps=16)  # type: ignore[attr-defined]
         return fmean(control.check(sample.text).score for sample in samples)
 
